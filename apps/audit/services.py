@@ -1,0 +1,56 @@
+"""The audit log: each entry carries the hash of the one before it, so an edit or a gap shows."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from apps.audit import sql
+from apps.core.tenancy import HasPk, org_id_of
+
+GENESIS = bytes(32)
+
+
+def record(*, org: HasPk | int, actor: object, action: str, subject: str, data: dict[str, Any] | None = None) -> None:
+    """Append an entry inside the caller's `tenant(org)` transaction.
+
+    `actor` is a person, a key or None for a command; `action` is namespaced ("keys.issued"). Entries of one
+    organization queue behind each other until the transaction ends.
+    """
+    org_id = org_id_of(org)
+    sequence, previous = sql.lock_head(org_id)
+    at = timezone.now()
+    name = str(actor) if actor is not None else "command"
+    facts = data or {}
+    digest = entry_hash(previous, org_id, sequence + 1, at, name, action, subject, facts)
+    sql.append(org_id, sequence + 1, at, name, action, subject, json.dumps(facts, sort_keys=True), previous, digest)
+
+
+def entry_hash(
+    previous: bytes,
+    org_id: int,
+    sequence: int,
+    at: datetime,
+    actor: str,
+    action: str,
+    subject: str,
+    data: dict[str, Any],
+) -> bytes:
+    """SHA-256 over the previous hash and the entry in one canonical spelling."""
+    content = json.dumps([org_id, sequence, at.isoformat(), actor, action, subject, data], sort_keys=True)
+    return hashlib.sha256(previous + content.encode()).digest()
+
+
+def first_broken_entry(*, org: HasPk | int) -> int | None:
+    """The sequence number at which the chain stops being true, or None where it holds."""
+    org_id = org_id_of(org)
+    previous, expected = GENESIS, 1
+    for sequence, at, actor, action, subject, data, stored_previous, stored in sql.entries(org_id):
+        digest = entry_hash(previous, org_id, sequence, at, actor, action, subject, data)
+        if (sequence, bytes(stored_previous), bytes(stored)) != (expected, previous, digest):
+            return expected
+        previous, expected = digest, expected + 1
+    head_sequence, head_hash = sql.head(org_id)
+    return None if (head_sequence, head_hash) == (expected - 1, previous) else expected
