@@ -1,0 +1,116 @@
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from apps.core.tenancy import TenantModel
+
+
+class Organization(models.Model):
+    """A tenant. A directory table: it is read before any tenant is known, so it has no row-level security."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+
+    slug = models.SlugField(max_length=60, unique=True)
+    name = models.CharField(max_length=100)
+    state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
+    created_at = models.DateTimeField(auto_now_add=True)
+    # Teams, projects and workflows named in events are created where they are not known.
+    create_names_on_first_sight = models.BooleanField(default=False)
+    # Months of events to keep; null keeps what the installation keeps.
+    retention_months = models.PositiveSmallIntegerField(null=True, blank=True)
+    # Moves with every change of a fact that the ingestion road caches (names, owners, zones, settings).
+    facts_version = models.BigIntegerField(default=1)
+    # The facts by which events with unknown names were last attributed.
+    names_posted_version = models.BigIntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(retention_months__isnull=True)
+                | models.Q(retention_months__gte=1, retention_months__lte=120),
+                name="organization_keeps_1_to_120_months",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Zone(TenantModel):
+    """The organization's time zone from the start of a month; the row without a month is the first."""
+
+    effective_month = models.DateField(null=True)
+    name = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "effective_month"],
+                name="organizations_zone_one_a_month",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(effective_month__isnull=True) | models.Q(effective_month__day=1),
+                name="organizations_zone_from_first_of_month",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} from {self.effective_month or 'the start'}"
+
+
+class Membership(models.Model):
+    """Who belongs where. A directory table: sign-in reads it to find a person's organizations."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        ADMIN = "admin"
+        FINANCE = "finance"
+        ENGINEER = "engineer"
+        VIEWER = "viewer"
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    joined_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="membership_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.organization_id}"
+
+
+class ApiKey(TenantModel):
+    """What a key may do. The secret itself is not stored; `hint` is what a person recognizes it by."""
+
+    name = models.CharField(max_length=100)
+    hint = models.CharField(max_length=24)
+    scopes = ArrayField(models.CharField(max_length=20))
+    team = models.CharField(max_length=256, null=True)
+    project = models.CharField(max_length=256, null=True)
+    environment = models.CharField(max_length=256, null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=320)
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "id"], name="organizations_apikey_org_id")]
+
+    def __str__(self) -> str:
+        return self.hint
+
+
+class ApiKeyHash(models.Model):
+    """SHA-256 of a key's secret, to find its organization. A directory table: read before a tenant is known."""
+
+    hash = models.BinaryField(primary_key=True, max_length=32)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    api_key_id = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"key {self.api_key_id}"

@@ -1,0 +1,38 @@
+"""Who may do what: the one matrix of roles, and the scopes of API keys."""
+
+from enum import StrEnum
+
+from apps.organizations.models import Membership
+
+Role = Membership.Role
+
+
+class Permission(StrEnum):
+    VIEW_SPEND = "view_spend"
+    VIEW_EVENTS = "view_events"
+    VIEW_STATEMENTS = "view_statements"
+    MANAGE_NAMES = "manage_names"
+    MANAGE_KEYS = "manage_keys"
+
+
+_READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIEW_STATEMENTS})
+
+ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
+    Role.OWNER: frozenset(Permission),
+    Role.ADMIN: frozenset(Permission),
+    Role.FINANCE: _READ | {Permission.MANAGE_NAMES},
+    Role.ENGINEER: _READ | {Permission.MANAGE_NAMES},
+    Role.VIEWER: _READ,
+}
+
+
+class Scope(StrEnum):
+    INGEST = "ingest"
+    DECIDE = "decide"
+    READ = "read"
+    MANAGE = "manage"
+    BACKFILL = "backfill"
+
+
+def role_may(role: str, permission: Permission) -> bool:
+    return permission in ROLE_PERMISSIONS.get(role, frozenset())

@@ -1,0 +1,115 @@
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.db.models import F
+
+from apps.accounts.models import User
+from apps.core.errors import DomainError, NotFound
+from apps.core.periods import Calendar
+from apps.core.tenancy import tenant
+from apps.organizations import keys
+from apps.organizations.models import ApiKey, ApiKeyHash, Membership, Organization, Zone
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls the API: one key of one organization, and what it may claim."""
+
+    organization: Organization
+    key_id: int
+    key_name: str
+    scopes: frozenset[str]
+    team: str | None
+    project: str | None
+    environment: str | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+    def __str__(self) -> str:
+        return f"key:{self.key_id}"
+
+
+def principal_for(secret: str, *, at: datetime) -> Principal:
+    """The principal of a key's secret. Raises `DomainError` with code `key_invalid`, `key_revoked`, `key_expired`
+    or `organization_suspended`.
+
+    A mistyped key is refused by its checksum, without a query. Nothing is cached: a revoked key is refused
+    by the next request.
+    """
+    invalid = DomainError("key_invalid", "This API key is not known. Send it as `Authorization: Bearer aif_live_...`.")
+    if not keys.is_well_formed(secret):
+        raise invalid
+    found = ApiKeyHash.objects.select_related("organization").filter(hash=keys.hash_of(secret)).first()
+    if found is None:
+        raise invalid
+    org = found.organization
+    with tenant(org):
+        key = ApiKey.objects.for_org(org).filter(pk=found.api_key_id).first()
+    if key is None:
+        raise invalid
+    if key.revoked_at is not None:
+        raise DomainError("key_revoked", f"The API key {key.hint} was revoked. Ask an owner for a new one.")
+    if key.expires_at is not None and key.expires_at <= at:
+        raise DomainError(
+            "key_expired",
+            f"The API key {key.hint} expired at {key.expires_at.isoformat()}. Ask an owner for a new one.",
+        )
+    if org.state != Organization.State.ACTIVE:
+        raise DomainError("organization_suspended", f"The organization {org.slug} is suspended.")
+    return Principal(
+        organization=org,
+        key_id=key.pk,
+        key_name=key.name,
+        scopes=frozenset(key.scopes),
+        team=key.team,
+        project=key.project,
+        environment=key.environment,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+    )
+
+
+def calendar(org: Organization) -> Calendar:
+    """The organization's clock, with every zone it ever had."""
+    rows = Zone.objects.for_org(org).order_by("effective_month").values_list("effective_month", "name")
+    zones: list[tuple[date | None, str]] = sorted(rows, key=lambda row: row[0] or date.min)
+    return Calendar(zones)
+
+
+def organization_by_slug(slug: str) -> Organization:
+    org = Organization.objects.filter(slug=slug).first()
+    if org is None:
+        raise NotFound("organization")
+    return org
+
+
+def membership_of(user: User, slug: str) -> Membership | None:
+    """The person's membership in the organization with this slug; None for strangers and for no such slug."""
+    return Membership.objects.select_related("organization").filter(user=user, organization__slug=slug).first()
+
+
+def memberships_of(user: User) -> list[Membership]:
+    return list(Membership.objects.select_related("organization").filter(user=user).order_by("organization__name"))
+
+
+def members_with_role(org: Organization, role: str) -> list[User]:
+    return list(User.objects.filter(memberships__organization=org, memberships__role=role).order_by("email"))
+
+
+def organization_ids(*, after: int, limit: int) -> list[int]:
+    """The next slice of the organization directory, in order of id."""
+    return list(Organization.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:limit])
+
+
+def facts_version(org_id: int) -> int:
+    """The newest version of the organization's facts."""
+    return Organization.objects.values_list("facts_version", flat=True).get(pk=org_id)
+
+
+def organizations_with_new_names() -> list[Organization]:
+    """Organizations whose facts changed since their events were last attributed by them."""
+    return list(Organization.objects.filter(facts_version__gt=F("names_posted_version")).order_by("pk"))
+
+
+def list_keys(org: Organization) -> list[ApiKey]:
+    return list(ApiKey.objects.for_org(org).order_by("-created_at"))
