@@ -1,0 +1,161 @@
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TypeVar
+
+from django.db import IntegrityError, transaction
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+
+from apps.audit import services as audit
+from apps.core.errors import DomainError, NotFound
+from apps.core.tenancy import tenant
+from apps.core.text import is_name
+from apps.organizations.models import Organization
+from apps.organizations.services import touch_facts
+from apps.teams import selectors
+from apps.teams.models import NAME_LENGTH_MAX, Alias, Named, Ownership, Project, Team, Workflow
+
+N = TypeVar("N", bound=Named)
+
+
+def create_team(*, org: Organization, slug: str, name: str = "", actor: object = None) -> Team:
+    """Raises `DomainError` with code `slug_invalid`, `name_invalid` or `slug_taken`."""
+    with tenant(org):
+        return _create(Team(organization=org, slug=slug, name=name or slug), org, actor)
+
+
+def create_project(
+    *,
+    org: Organization,
+    slug: str,
+    name: str = "",
+    team: Team | None = None,
+    valid_from: datetime | None = None,
+    actor: object = None,
+) -> Project:
+    """A project; `team` owns it from `valid_from` on (None: since ever)."""
+    with tenant(org):
+        project = _create(Project(organization=org, slug=slug, name=name or slug), org, actor)
+        if team is not None:
+            Ownership(organization=org, project=project, team=team, during=DateTimeTZRange(valid_from, None)).save()
+    return project
+
+
+def create_workflow(
+    *, org: Organization, slug: str, project: Project, name: str = "", actor: object = None
+) -> Workflow:
+    with tenant(org):
+        return _create(Workflow(organization=org, slug=slug, name=name or slug, project=project), org, actor)
+
+
+def move_project(*, org: Organization, project: Project, team: Team, at: datetime, actor: object) -> None:
+    """From `at` on the project belongs to another team; before `at` nothing changes.
+
+    Events are attributed when they are stored: those stored already keep their team.
+
+    Raises `DomainError` with code `already_moved_later` where a later move exists.
+    """
+    with tenant(org):
+        touch_facts(org)  # the organization's row first: moves of one project queue up behind it
+        rows = Ownership.objects.for_org(org).select_for_update().filter(project=project)
+        if rows.filter(during__startswith__gte=at).exists():
+            raise DomainError(
+                "already_moved_later",
+                f"{project.slug} already changes hands after {at.isoformat()}.",
+                param="at",
+            )
+        current = rows.filter(during__contains=at).first()
+        if current is not None:
+            current.during = DateTimeTZRange(current.during.lower, at)
+            current.save(update_fields=["during"])
+        Ownership(organization=org, project=project, team=team, during=DateTimeTZRange(at, None)).save()
+        audit.record(
+            org=org,
+            actor=actor,
+            action="projects.moved",
+            subject=project.slug,
+            data={"team": team.slug, "at": at.isoformat()},
+        )
+
+
+def map_name(*, org: Organization, kind: str, name: str, slug: str, actor: object) -> Alias:
+    """From now on `name` in an event means the team, project or workflow `slug`.
+
+    Raises `DomainError` with code `kind_unknown`, `name_known` or `NotFound`. Mapping again replaces the meaning.
+    """
+    known = {
+        "team": selectors.team_by_slug,
+        "project": selectors.project_by_slug,
+        "workflow": selectors.workflow_by_slug,
+    }
+    if kind not in known:
+        raise DomainError("kind_unknown", f"'{kind}' is not one of team, project, workflow.", param="kind")
+    with tenant(org):
+        if known[kind](org, slug) is None:
+            raise NotFound(kind)
+        if known[kind](org, name) is not None:
+            raise DomainError(
+                "name_known", f"'{name}' is itself a {kind}; only unknown names are mapped.", param="name"
+            )
+        alias, _ = Alias.objects.for_org(org).update_or_create(
+            kind=kind, name=name, defaults={"slug": slug}, create_defaults={"organization": org, "slug": slug}
+        )
+        touch_facts(org)
+        audit.record(org=org, actor=actor, action="names.mapped", subject=f"{kind}:{name}", data={"slug": slug})
+    return alias
+
+
+def create_on_first_sight(
+    *, org: Organization, seen: Iterable[tuple[str | None, str | None, str | None]], actor: object
+) -> None:
+    """Create what these (team, project, workflow) triples name and the organization does not know.
+
+    A project is owned by the team it is first seen with, since ever; a workflow needs a project to hang on.
+    """
+    with tenant(org):
+        # The organization's row first: batches that name the same things in other orders would deadlock.
+        Organization.objects.select_for_update().get(pk=org.pk)
+        created: list[str] = []
+        for team_slug, project_slug, workflow_slug in sorted(set(seen), key=lambda triple: tuple(map(str, triple))):
+            team = _get_or_create(Team, org, team_slug, created)
+            project = _get_or_create(Project, org, project_slug, created)
+            if project and team and not Ownership.objects.for_org(org).filter(project=project).exists():
+                Ownership(organization=org, project=project, team=team, during=DateTimeTZRange(None, None)).save()
+            if project and workflow_slug:
+                _get_or_create(Workflow, org, workflow_slug, created, project=project)
+        if created:
+            touch_facts(org)
+            audit.record(
+                org=org, actor=actor, action="names.created_on_first_sight", subject=org.slug, data={"names": created}
+            )
+
+
+def _get_or_create(
+    model: type[N], org: Organization, slug: str | None, created: list[str], **fields: object
+) -> N | None:
+    """The named row, made and noted in `created` where it was not there."""
+    if slug is None:
+        return None
+    defaults = {"organization": org, "name": slug, **fields}
+    row, is_new = model.objects.for_org(org).get_or_create(slug=slug, defaults=defaults)
+    if is_new:
+        created.append(f"{model.__name__.lower()} {slug}")
+    return row
+
+
+def _create(row: N, org: Organization, actor: object) -> N:
+    kind = type(row).__name__.lower()
+    for field in ("slug", "name"):
+        if not is_name(getattr(row, field), NAME_LENGTH_MAX):
+            raise DomainError(
+                f"{field}_invalid",
+                f"A {kind} needs a {field} of 1 to {NAME_LENGTH_MAX} printable characters.",
+                param=field,
+            )
+    touch_facts(org)
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError:
+        raise DomainError("slug_taken", f"There is a {kind} '{row.slug}' already.", param="slug") from None
+    audit.record(org=org, actor=actor, action=f"{kind}s.created", subject=row.slug)
+    return row
