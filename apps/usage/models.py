@@ -1,0 +1,371 @@
+"""The fact store. Every table leads its keys with `organization_id`, and none is a foreign key's target,
+so the tables that grow with calls can be distributed. Amounts are USD at 12 decimals; quantities are
+integers in the meter's smallest unit (`apps.core.meters`).
+"""
+
+from typing import Any
+
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+
+from apps.core.money import COST_MAX_USD
+from apps.core.tenancy import TenantManager
+
+
+class Count(models.DecimalField):  # type: ignore[type-arg]
+    """A sum of integers: NUMERIC, since a sum of many large quantities outgrows bigint."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_digits": 38, "decimal_places": 0, "default": 0, **options})
+
+
+class Usd(models.DecimalField):  # type: ignore[type-arg]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_digits": 38, "decimal_places": 12, **options})
+
+
+def money_within(column: str, name: str, *, signed: bool = False) -> models.CheckConstraint:
+    """NaN and Infinity pass `>= 0` in Postgres, so an amount needs its upper bound too."""
+    lowest = -COST_MAX_USD if signed else 0
+    condition = models.Q(**{f"{column}__gte": lowest, f"{column}__lt": COST_MAX_USD})
+    return models.CheckConstraint(condition=condition | models.Q(**{f"{column}__isnull": True}), name=name)
+
+
+class Tenant(models.Model):
+    organization_id = models.BigIntegerField()
+
+    objects = TenantManager()
+
+    class Meta:
+        abstract = True
+
+
+class Where(models.Model):
+    """What a call belongs to: labels, and ids where the label is known (no id: unattributed)."""
+
+    team = models.TextField(null=True)
+    team_id = models.BigIntegerField(null=True)
+    project = models.TextField(null=True)
+    project_id = models.BigIntegerField(null=True)
+    workflow = models.TextField(null=True)
+    workflow_id = models.BigIntegerField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Dimensions(Where):
+    """The grain of spend rollups."""
+
+    task_type = models.TextField(null=True)
+    provider = models.TextField()
+    model = models.TextField()
+    service_tier = models.TextField(null=True)
+    environment = models.TextField(null=True)
+    key_id = models.BigIntegerField()
+    status = models.TextField()
+    priced = models.BooleanField()
+
+    class Meta:
+        abstract = True
+
+
+class UserDimensions(Where):
+    """The grain of rollups by user."""
+
+    provider = models.TextField()
+    model = models.TextField()
+    user = models.TextField(null=True, db_column="user_name")
+
+    class Meta:
+        abstract = True
+
+
+class Meters(models.Model):
+    """Quantities of one call."""
+
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_5m_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    audio_input_tokens = models.BigIntegerField(default=0)
+    audio_output_tokens = models.BigIntegerField(default=0)
+    image_input_tokens = models.BigIntegerField(default=0)
+    image_output_tokens = models.BigIntegerField(default=0)
+    requests = models.BigIntegerField(default=0)
+    images = models.BigIntegerField(default=0)
+    audio_milliseconds = models.BigIntegerField(default=0)
+    characters = models.BigIntegerField(default=0)
+    searches = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class Measures(models.Model):
+    """Sums over events and postings. `cost_usd` sums the priced ones; the others are `unpriced_events`.
+
+    `input_events` counts calls with a prompt, `ln_input_micro` sums round(10^6 ln(prompt tokens)) over them and
+    `ln_input_sq_pico` its squares: the moments of a log-normal, as exact integers.
+    """
+
+    events = Count()
+    input_tokens = Count()
+    cache_read_tokens = Count()
+    cache_write_5m_tokens = Count()
+    cache_write_1h_tokens = Count()
+    output_tokens = Count()
+    reasoning_tokens = Count()
+    audio_input_tokens = Count()
+    audio_output_tokens = Count()
+    image_input_tokens = Count()
+    image_output_tokens = Count()
+    requests = Count()
+    images = Count()
+    audio_milliseconds = Count()
+    characters = Count()
+    searches = Count()
+    cost_usd = Usd(default=0)
+    unpriced_events = Count()
+    errors = Count()
+    retries = Count()
+    escalations = Count()
+    input_events = Count()
+    ln_input_micro = Count()
+    ln_input_sq_pico = Count()
+
+    class Meta:
+        abstract = True
+
+
+class Day(models.Model):
+    """A bucket of a day: where it begins, where it is booked, and the combination of dimensions as one value."""
+
+    day_start = models.DateTimeField()
+    booked_month = models.DateField()
+    grain = models.UUIDField()
+
+    class Meta:
+        abstract = True
+
+
+class Hour(Day):
+    """A bucket of an hour, which knows its day."""
+
+    hour_start = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+
+
+class OpenMonth(Tenant):
+    """The organization's month row: months are closed in order, and this is the first still open.
+
+    Ingestion reads it FOR SHARE, closing takes it FOR UPDATE.
+    """
+
+    organization_id = models.BigIntegerField(primary_key=True)
+    first_open_month = models.DateField()
+
+
+class RollupState(Tenant):
+    """Who holds this row moves the organization's deltas; `rolled_at` is when that last happened."""
+
+    organization_id = models.BigIntegerField(primary_key=True)
+    rolled_at = models.DateTimeField(null=True)
+
+
+class EventKey(Tenant):
+    """Decides what is new: one row per event id, whatever the event's time."""
+
+    pk = models.CompositePrimaryKey("organization_id", "event_id")
+    event_id = models.TextField()
+    fingerprint = models.BinaryField(max_length=16)
+    occurred_at = models.DateTimeField()
+    hour_start = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            # Retention deletes keys by age; BRIN costs next to nothing on the way in.
+            BrinIndex(fields=["organization_id", "hour_start"], name="usage_eventkey_age"),
+        ]
+
+
+class Event(Tenant, Dimensions, Meters):
+    """One LLM call, measured. Append-only, partitioned by the month of `hour_start`."""
+
+    pk = models.CompositePrimaryKey("organization_id", "hour_start", "occurred_at", "event_id")
+    event_id = models.TextField()
+    occurred_at = models.DateTimeField()
+    hour_start = models.DateTimeField()
+    day_start = models.DateTimeField()
+    booked_month = models.DateField()
+    received_at = models.DateTimeField()
+    # Names as the event said them, where the labels differ: {"team": null} is a team that was derived.
+    sent = models.JSONField(null=True)
+    user = models.TextField(null=True, db_column="user_name")
+    workflow_version = models.TextField(null=True)
+    operation = models.TextField(null=True)
+    region = models.TextField(null=True)
+    tags = models.JSONField(null=True)
+    run_id = models.TextField(null=True)
+    parent_run_id = models.TextField(null=True)
+    step = models.BigIntegerField(null=True)
+    attempt = models.BigIntegerField(default=1)
+    escalated_from = models.TextField(null=True)
+    tool_name = models.TextField(null=True)
+    error_type = models.TextField(null=True)
+    outcome = models.TextField(null=True)
+    latency_ms = models.BigIntegerField(null=True)
+    prefix_hash = models.TextField(null=True)
+    request_hash = models.TextField(null=True)
+    reservation_id = models.TextField(null=True)
+    model_served = models.TextField(null=True)
+    stop_reason = models.TextField(null=True)
+    tool_call_hash = models.TextField(null=True)
+    prompt_version = models.TextField(null=True)
+    retrieved_tokens = models.BigIntegerField(null=True)
+    tool_result_tokens = models.BigIntegerField(null=True)
+    request_id = models.TextField(null=True)
+    declared_cost_usd = Usd(null=True)
+    # The price the event was given; no price or a meter without a rate leaves cost_usd null: unpriced.
+    price_id = models.BigIntegerField(null=True)
+    tier_assumed = models.BooleanField(null=True)
+    cost_usd = Usd(null=True)
+    # round(10^6 ln(prompt tokens)); null without a prompt.
+    ln_input_micro = models.IntegerField(null=True)
+
+    class Meta:
+        managed = False
+
+
+class Posting(Tenant, Dimensions, Measures):
+    """A change of money after an event was stored: signed measures under the old or the new dimensions.
+
+    Append-only. `cause` names the act (a re-rating, a mapped name, ...); one act posts once per event and side.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "cause", "event_id", "side")
+    cause = models.TextField()
+    event_id = models.TextField()
+    side = models.SmallIntegerField()
+    reason = models.TextField()
+    actor = models.TextField()
+    posted_at = models.DateTimeField()
+    occurred_at = models.DateTimeField()
+    hour_start = models.DateTimeField()
+    day_start = models.DateTimeField()
+    booked_month = models.DateField()
+    user = models.TextField(null=True, db_column="user_name")
+    run_id = models.TextField(null=True)
+    price_id = models.BigIntegerField(null=True)
+
+    class Meta:
+        indexes = [
+            # Postings of a time range: ragged edges of /spend, reconciliation.
+            models.Index(fields=["organization_id", "occurred_at"], name="usage_posting_time"),
+            # What happened to an event.
+            models.Index(fields=["organization_id", "event_id"], name="usage_posting_event"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(side__in=[-1, 1]), name="usage_posting_side"),
+            money_within("cost_usd", "usage_posting_cost_within", signed=True),
+        ]
+
+
+class Delta(Tenant, Hour, Dimensions, Measures):
+    """Spend of one batch, waiting to be moved into the hour and day rollups."""
+
+    pk = models.CompositePrimaryKey("organization_id", "delta_id")
+    delta_id = models.UUIDField()
+
+
+class HourRollup(Tenant, Hour, Dimensions, Measures):
+    pk = models.CompositePrimaryKey("organization_id", "hour_start", "booked_month", "grain")
+
+
+class DayRollup(Tenant, Day, Dimensions, Measures):
+    pk = models.CompositePrimaryKey("organization_id", "day_start", "booked_month", "grain")
+
+    class Meta:
+        indexes = [
+            # Statements and basis=booked read one booked month.
+            models.Index(fields=["organization_id", "booked_month"], name="usage_dayrollup_booked"),
+        ]
+
+
+class UserDelta(Tenant, Hour, UserDimensions, Measures):
+    pk = models.CompositePrimaryKey("organization_id", "delta_id")
+    delta_id = models.UUIDField()
+
+
+class UserHourRollup(Tenant, Hour, UserDimensions, Measures):
+    pk = models.CompositePrimaryKey("organization_id", "hour_start", "booked_month", "grain")
+
+
+class UserDayRollup(Tenant, Day, UserDimensions, Measures):
+    pk = models.CompositePrimaryKey("organization_id", "day_start", "booked_month", "grain")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization_id", "booked_month"], name="usage_userday_booked"),
+        ]
+
+
+class RunFacts(Where, Measures):
+    """Sums over a run's events, and what its earliest event said of it.
+
+    `steps` counts first attempts and `events` counts attempts. With n = `slope_n`, the slope of input tokens on
+    step is (n Σxy − Σx Σy) / (n Σx² − (Σx)²) over events that name their step.
+    """
+
+    run_id = models.TextField()
+    parent_run_id = models.TextField(null=True)
+    user = models.TextField(null=True, db_column="user_name")
+    environment = models.TextField(null=True)
+    first_at = models.DateTimeField()
+    first_event_id = models.TextField()
+    last_at = models.DateTimeField()
+    steps = Count()
+    outcome = models.TextField(null=True)
+    outcome_at = models.DateTimeField(null=True)
+    outcome_event_id = models.TextField(null=True)
+    slope_n = Count()
+    slope_step = Count()
+    slope_step_sq = Count()
+    slope_input = Count()
+    slope_step_input = Count()
+
+    class Meta:
+        abstract = True
+
+
+class RunDelta(Tenant, RunFacts):
+    pk = models.CompositePrimaryKey("organization_id", "delta_id")
+    delta_id = models.UUIDField()
+
+
+class Run(Tenant, RunFacts):
+    """One execution of a workflow."""
+
+    pk = models.CompositePrimaryKey("organization_id", "run_id")
+
+    class Meta:
+        indexes = [
+            # Newest runs first.
+            models.Index(fields=["organization_id", "-first_at"], name="usage_run_newest"),
+        ]
+
+
+class Seal(Tenant, Measures):
+    """What a month of events was before its rows were deleted: retention keeps the sums, reconciliation uses them.
+
+    `month` is the UTC month of `hour_start`; `digest` is SHA-256 over the digests of its hours.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "month")
+    month = models.DateField()
+    sealed_at = models.DateTimeField()
+    digest = models.BinaryField(max_length=32)

@@ -1,0 +1,175 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from django.db import DatabaseError
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from msgspec import Meta
+
+from apps.core.cursors import invalid_cursor, position_of
+from apps.core.errors import DomainError
+from apps.core.periods import HOUR
+from apps.core.retry import is_timeout
+from apps.core.tenancy import HasPk, org_id_of
+from apps.usage import sql
+from apps.usage.models import Event, EventKey, Posting, RollupState
+
+EVENTS_PAGE_MAX = 1_000
+FIND_TIMEOUT_MS = 5_000
+
+# What events can be found by, beside time: the columns of the contract's dimensions.
+EVENT_FILTERS: dict[str, str] = {
+    "event_id": "event_id",
+    "run_id": "run_id",
+    "parent_run_id": "parent_run_id",
+    "user": "user",
+    "task_type": "task_type",
+    "provider": "provider",
+    "model": "model",
+    "service_tier": "service_tier",
+    "environment": "environment",
+    "api_key": "key_id",
+    "status": "status",
+    "operation": "operation",
+    "region": "region",
+    "workflow_version": "workflow_version",
+    "tool_name": "tool_name",
+    "error_type": "error_type",
+    "outcome": "outcome",
+    "stop_reason": "stop_reason",
+    "prompt_version": "prompt_version",
+    "escalated_from": "escalated_from",
+    "model_served": "model_served",
+    "request_id": "request_id",
+    "team_name": "now_team",
+    "project_name": "now_project",
+    "workflow_name": "now_workflow",
+}
+ATTRIBUTED = ("team", "project", "workflow")
+
+
+_Instant = Annotated[datetime, Meta(tz=True)]
+Position = tuple[_Instant, _Instant, Annotated[str, Meta(pattern=r"^[^\x00]*$")]]
+
+
+def parse_position(cursor: str) -> Position:
+    """Where a page ended. Raises `DomainError` (`cursor_invalid`) for a text that is no cursor of ours."""
+    found: Position = position_of(cursor, Position)
+    # Ours are in UTC; an odd offset may lie outside what Postgres holds.
+    if any(at.utcoffset() for at in found[:2]):
+        raise invalid_cursor()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events from newest to oldest; `following` is the position after the last one, None at the end."""
+
+    events: list[Event]
+    following: Position | None
+
+
+def sealed_before(org: HasPk) -> datetime:
+    return sql.sealed_before(org_id_of(org))
+
+
+def rolled_at(org: HasPk) -> datetime | None:
+    """When pending deltas were last moved."""
+    state = RollupState.objects.for_org(org).first()
+    return state.rolled_at if state else None
+
+
+def last_event_at(org: HasPk) -> datetime | None:
+    """When the newest event happened. Index: the primary key, backwards."""
+    newest = Event.objects.for_org(org).order_by("-hour_start", "-occurred_at", "-event_id").only("occurred_at").first()
+    return newest.occurred_at if newest else None
+
+
+def postings_of(org: HasPk, event_id: str) -> list[Posting]:
+    """What changed an event's money after it was stored, oldest first."""
+    return list(Posting.objects.for_org(org).filter(event_id=event_id).order_by("posted_at", "side"))
+
+
+def find_events(
+    org: HasPk,
+    *,
+    start: datetime,
+    end: datetime,
+    filters: Mapping[str, str],
+    limit: int,
+    after: Position | None = None,
+) -> EventPage:
+    """Events of [start, end) that match every filter, newest first.
+
+    A filter is a name of `EVENT_FILTERS`, "team", "project" or "workflow" ("" finds the unattributed),
+    "priced" ("true" or "false"), or "tags.<key>". Index: the primary key, or usage_event_run by run. Raises
+    `DomainError` (`query_too_slow`) after 5 seconds.
+    """
+    found = _where_now(org).filter(occurred_at__gte=start, occurred_at__lt=end)
+    if "event_id" in filters:
+        key = EventKey.objects.for_org(org).filter(event_id=filters["event_id"]).first()
+        if key is None:
+            return EventPage([], None)
+        found = found.filter(hour_start=key.hour_start)
+    else:
+        # An hour begins at most an hour before what it holds: lets Postgres skip the other months.
+        found = found.filter(hour_start__gt=start - HOUR, hour_start__lt=end)
+    for name, value in filters.items():
+        found = found.filter(_condition(name, value))
+    if after is not None:
+        found = found.filter(pk__lt=(org_id_of(org), *after))
+    sql.limit_time(FIND_TIMEOUT_MS)
+    try:
+        events = list(found.order_by("-hour_start", "-occurred_at", "-event_id")[: limit + 1])
+    except DatabaseError as error:
+        if is_timeout(error):
+            raise DomainError(
+                "query_too_slow", "Finding events took longer than 5 seconds: shorten the range.", param="from"
+            ) from error
+        raise
+    page = events[:limit]
+    last = page[-1] if len(events) > limit else None
+    return EventPage(page, (last.hour_start, last.occurred_at, last.event_id) if last else None)
+
+
+def event_by_id(org: HasPk, event_id: str) -> Event | None:
+    key = EventKey.objects.for_org(org).filter(event_id=event_id).first()
+    if key is None:
+        return None
+    return _where_now(org).filter(hour_start=key.hour_start, occurred_at=key.occurred_at, event_id=event_id).first()
+
+
+def attributed_to(event: Event, kind: str) -> str | None:
+    """The team, project or workflow that an event found here belongs to now; None where it is unattributed."""
+    label: str | None = getattr(event, f"now_{kind}")
+    return label if getattr(event, f"now_{kind}_id") is not None else None
+
+
+def _where_now(org: HasPk) -> QuerySet[Event]:
+    """Events with where their money is: as stored, or where postings moved it. Index: usage_posting_event."""
+    events = Event.objects.for_org(org)
+    columns = [name for kind in ATTRIBUTED for name in (kind, f"{kind}_id")]
+    if not Posting.objects.for_org(org).exists():
+        return events.annotate(**{f"now_{name}": F(name) for name in columns})
+    latest = Posting.objects.for_org(org).filter(event_id=OuterRef("event_id"), side=1).order_by("-posted_at")
+    # A move only ever makes an unknown name known, so what it leaves empty is as the event says.
+    return events.annotate(**{f"now_{name}": Coalesce(Subquery(latest.values(name)[:1]), F(name)) for name in columns})
+
+
+def _condition(name: str, value: str) -> Q:
+    if name in ATTRIBUTED:
+        is_nobodys = Q(**{f"now_{name}_id__isnull": True})
+        return is_nobodys if value == "" else Q(**{f"now_{name}": value}) & ~is_nobodys
+    if name == "priced":
+        return Q(cost_usd__isnull=value == "false")
+    if name.startswith("tags."):
+        key = name.removeprefix("tags.")
+        return Q(tags__isnull=True) | ~Q(tags__has_key=key) if value == "" else Q(tags__contains={key: value})
+    column = EVENT_FILTERS[name]
+    return Q(**{f"{column}__isnull": True}) if value == "" else Q(**{column: value})
+
+
+def known_filters() -> Sequence[str]:
+    return (*ATTRIBUTED, *EVENT_FILTERS, "priced")

@@ -1,0 +1,57 @@
+import structlog
+from celery import shared_task
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from apps.organizations.selectors import organizations_with_new_names
+from apps.usage import postings, services
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name="usage.roll_up")
+def roll_up(organization_id: int) -> None:
+    """A hint after ingestion; the sweep finds what it missed."""
+    services.roll_up(organization_id)
+
+
+@shared_task(name="usage.sweep")
+def sweep() -> None:
+    services.sweep()
+
+
+@shared_task(name="usage.reconcile")
+def reconcile(organization_id: int) -> None:
+    services.reconcile(organization_id)
+
+
+@shared_task(name="usage.reconcile_all")
+def reconcile_all() -> None:
+    """A task an organization: thousands of them take longer than one task may."""
+    for organization_id in services.every_organization():
+        reconcile.apply_async((organization_id,), expires=900)
+
+
+@shared_task(name="usage.maintain_partitions", time_limit=3600, soft_time_limit=3500)
+def maintain_partitions() -> None:
+    services.maintain_partitions(today=timezone.now().date())
+    # Every organization: where the installation's retention holds, the keys of dropped months still have to go.
+    services.for_each_organization(services.apply_retention)
+
+
+@shared_task(name="usage.attribute_known_names", time_limit=3600, soft_time_limit=3500)
+def attribute_known_names() -> None:
+    """Organizations whose names changed since their events were last attributed by them."""
+    for organization in organizations_with_new_names():
+        try:
+            postings.attribute_known_names(organization)
+        except Exception:
+            log.exception("known names not posted", organization_id=organization.pk)
+
+
+def hint_roll_up(organization_id: int) -> None:
+    """Ask a worker to roll up soon. Without a broker the sweep does it within its period: nothing is lost."""
+    try:
+        roll_up.apply_async((organization_id,), expires=60, retry=False)
+    except OperationalError:
+        log.warning("no broker for the rollup hint", organization_id=organization_id)
