@@ -1,0 +1,456 @@
+"""One usage event: validated, its usage read into disjoint meters, and fingerprinted.
+
+    code                     when (param is a dotted path, such as usage.input_tokens)
+    -----------------------  ------------------------------------------------------------------------------
+    not_an_object            the element is not a JSON object
+    missing_field            a required field is absent or null
+    wrong_type               another JSON type is due: 1.0, "1" and true are not integers
+    out_of_range             an integer outside its range
+    empty_string             a string without a character
+    string_too_long          over 256 characters (event_id: 128)
+    invalid_character        a control character or a lone surrogate in a string
+    invalid_choice           not one of the values listed
+    too_many_tags            over 64 tags
+    occurred_at_invalid      not RFC 3339, or without an offset
+    occurred_at_in_future    over 5 minutes ahead
+    occurred_at_too_old      over 35 days back, without the backfill scope
+    too_old                  older than the installation keeps events
+    usage_missing            neither usage nor provider_usage
+    usage_ambiguous          both
+    unknown_meter            a name in usage that is no meter
+    cost_usd_invalid         not a plain decimal string, negative, over 12 decimals, or 10^24 and more
+
+The codes of `Unreadable` (apps.ingest.body) and of `UsageError` (apps.pricing.normalize) appear unchanged.
+A null in an optional field is the same as its absence. Fields that are not named here are dropped unread.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from hashlib import blake2b
+from itertools import islice
+from typing import Annotated, Any, Literal, Self, cast
+
+import msgspec
+from msgspec import Meta, inspect
+from msgspec.structs import astuple
+
+from apps.core.errors import DomainError
+from apps.core.meters import METER_INDEX, METERS, QUANTITY_MAX
+from apps.core.money import COST_MAX_USD, EXACT, USD_PLACES
+from apps.ingest.body import RawEvent, Unreadable, split_events
+from apps.pricing.catalog import canonical_provider
+from apps.pricing.normalize import UsageError, normalize_usage, usage_format_for
+
+EVENT_ID_LENGTH_MAX = 128
+STRING_LENGTH_MAX = 256
+TAGS_MAX = 64
+WARNINGS_MAX = 20
+FUTURE_MAX = timedelta(minutes=5)
+PAST_MAX = timedelta(days=35)
+
+_FINGERPRINT_BYTES = 16
+_AMOUNT_DIGITS = COST_MAX_USD.adjusted()
+_AMOUNT = re.compile(rf"[0-9]{{1,{_AMOUNT_DIGITS}}}(\.[0-9]{{1,{USD_PLACES}}})?")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SHOWN_LENGTH_MAX = 64
+
+EventId = Annotated[str, Meta(min_length=1, max_length=EVENT_ID_LENGTH_MAX)]
+Text = Annotated[str, Meta(min_length=1, max_length=STRING_LENGTH_MAX)]
+Count = Annotated[int, Meta(ge=0, le=QUANTITY_MAX)]
+Ordinal = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
+Instant = Annotated[datetime, Meta(tz=True)]
+Tags = Annotated[dict[Text, Text], Meta(max_length=TAGS_MAX)]
+ServiceTier = Literal["standard", "batch", "flex", "priority"]
+Status = Literal["ok", "error", "cancelled"]
+Outcome = Literal["success", "failure", "unknown"]
+UsageFormat = Literal[
+    "openai_chat",
+    "openai_responses",
+    "anthropic",
+    "gemini",
+    "bedrock",
+    "mistral",
+    "cohere",
+    "openai_compatible",
+]
+
+
+class _Call(msgspec.Struct, omit_defaults=True, gc=False):
+    """What an event says about its call, kept as sent."""
+
+    event_id: EventId
+    occurred_at: Instant
+    provider: Text
+    model: Text
+    operation: Text | None = None
+    service_tier: ServiceTier | None = None
+    region: Text | None = None
+    team: Text | None = None
+    project: Text | None = None
+    workflow: Text | None = None
+    workflow_version: Text | None = None
+    task_type: Text | None = None
+    user: Text | None = None
+    environment: Text | None = None
+    run_id: Text | None = None
+    parent_run_id: Text | None = None
+    step: Count | None = None
+    escalated_from: Text | None = None
+    tool_name: Text | None = None
+    error_type: Text | None = None
+    outcome: Outcome | None = None
+    latency_ms: Count | None = None
+    prefix_hash: Text | None = None
+    request_hash: Text | None = None
+    reservation_id: Text | None = None
+    model_served: Text | None = None
+    stop_reason: Text | None = None
+    tool_call_hash: Text | None = None
+    prompt_version: Text | None = None
+    retrieved_tokens: Count | None = None
+    tool_result_tokens: Count | None = None
+    request_id: Text | None = None
+
+
+class UsageRecord(_Call, frozen=True, kw_only=True, gc=False):  # type: ignore[misc]  # unlike a dataclass, a Struct may freeze here
+    """A usage event as the rest of the house knows it.
+
+    `occurred_at` is UTC; `quantities` follow `METERS`; `cost_usd` is the client's own figure.
+    `fingerprint` (16 bytes) is equal for two events that say the same, however they spell it.
+    """
+
+    status: Status
+    attempt: int
+    tags: dict[str, str]
+    quantities: tuple[int, ...]
+    cost_usd: Decimal | None
+    fingerprint: bytes
+
+
+class _Event(_Call, kw_only=True, gc=False):
+    """The event on the wire. Normalized, its sorted encoding without defaults is what is fingerprinted."""
+
+    status: Status | None = "ok"
+    attempt: Ordinal | None = 1
+    tags: Tags | None = None
+    usage: dict[str, Count | None] | None = None
+    provider_usage: dict[str, Any] | None = None
+    usage_format: UsageFormat | None = None
+    cost_usd: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One event that is refused; `event_id` is None where it could not be read."""
+
+    index: int
+    event_id: str | None
+    code: str
+    param: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The instants an event may carry; `backfill` lifts `earliest`, never `oldest_kept`."""
+
+    earliest: datetime
+    latest: datetime
+    oldest_kept: datetime
+    backfill: bool = False
+
+    @classmethod
+    def around(cls, now: datetime, *, oldest_kept: datetime, backfill: bool = False) -> Self:
+        return cls(now - PAST_MAX, now + FUTURE_MAX, oldest_kept, backfill)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The events of one body in order: `items[i]` answers for event i."""
+
+    items: list[UsageRecord | Rejection]
+    warnings: list[str]
+
+
+def read_batch(body: bytes, content_type: str | None, window: Window) -> Batch:
+    """Every event of a decoded body. Raises `BodyError` where the body cannot be read as events."""
+    items: list[UsageRecord | Rejection] = []
+    unknown: dict[str, None] = {}
+    for index, raw in enumerate(split_events(body, content_type)):
+        if isinstance(raw, Unreadable):
+            items.append(Rejection(index, None, raw.code, None, raw.detail))
+            continue
+        items.append(read_event(raw, index, window))
+        value = raw.value
+        if isinstance(value, dict) and len(unknown) <= WARNINGS_MAX and not _FIELDS.issuperset(value):
+            unknown |= dict.fromkeys(name for name in value if name not in _FIELDS)
+    return Batch(items, _warnings(unknown))
+
+
+def read_event(raw: RawEvent, index: int, window: Window) -> UsageRecord | Rejection:
+    try:
+        return _record(raw, window)
+    except (DomainError, UsageError) as error:
+        return Rejection(index, _readable_id(raw.value), error.code, error.param, error.detail)
+
+
+def _record(raw: RawEvent, window: Window) -> UsageRecord:
+    event = _event(raw)
+    _require_in_window(event.occurred_at, window)
+    quantities = _quantities(event)
+    cost_usd = _declared_cost(event.cost_usd)
+    event.occurred_at = event.occurred_at.astimezone(UTC)
+    event.status = event.status or "ok"
+    event.attempt = event.attempt or 1
+    event.tags = event.tags or None
+    event.cost_usd = None if cost_usd is None else format(cost_usd.normalize(EXACT), "f")
+    return UsageRecord(
+        *astuple(event)[:_FIELDS_AS_SENT],
+        status=event.status,
+        attempt=event.attempt,
+        tags=event.tags or {},
+        quantities=quantities,
+        cost_usd=cost_usd,
+        fingerprint=_fingerprint(event),
+    )
+
+
+def _event(raw: RawEvent) -> _Event:
+    if not isinstance(raw.value, dict):
+        raise DomainError("not_an_object", f"An event must be an object, not {_shown(raw.value)}.")
+    # A name or a value that is no Unicode text stops msgspec where it has to compare it.
+    value = raw.value if raw.plain else {name: raw.value[name] for name in raw.value if name in _FIELDS}
+    try:
+        event = msgspec.convert(value, _Event)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise _reason(value, error) from None
+    if not raw.plain:
+        _require_plain_text(event)
+    return event
+
+
+def _require_in_window(occurred_at: datetime, window: Window) -> None:
+    if occurred_at > window.latest:
+        code, way_out = "occurred_at_in_future", f"the latest accepted is {window.latest.isoformat()}"
+    elif occurred_at < window.oldest_kept:
+        code, way_out = "too_old", f"events are kept from {window.oldest_kept.isoformat()} on"
+    elif occurred_at < window.earliest and not window.backfill:
+        code = "occurred_at_too_old"
+        way_out = f"before {window.earliest.isoformat()} a key with the backfill scope is needed"
+    else:
+        return
+    raise DomainError(code, f"occurred_at {occurred_at.isoformat()} is out of time: {way_out}.", param="occurred_at")
+
+
+def _quantities(event: _Event) -> tuple[int, ...]:
+    """In the order of `METERS`. Leaves only the meters above zero in `event.usage`."""
+    if event.usage is not None:
+        if event.provider_usage is not None:
+            raise DomainError(
+                "usage_ambiguous", "Both usage and provider_usage are given; send one of them.", param="usage"
+            )
+        quantities = [0] * len(METERS)
+        for name, quantity in event.usage.items():
+            if name not in METER_INDEX:
+                raise _unknown_meter(name)
+            quantities[METER_INDEX[name]] = quantity or 0
+        event.usage = {name: quantity for name, quantity in event.usage.items() if quantity}
+        return tuple(quantities)
+    if event.provider_usage is None:
+        raise DomainError(
+            "usage_missing", "Neither usage nor provider_usage is given; send one of them.", param="usage"
+        )
+    provider = canonical_provider(event.provider)
+    usage_format = event.usage_format or usage_format_for(provider, event.provider_usage)
+    return normalize_usage(event.provider_usage, usage_format, provider=provider)
+
+
+def _unknown_meter(name: str) -> DomainError:
+    return DomainError(
+        "unknown_meter",
+        f"{_shown(name)} is not a meter; the meters are {', '.join(METERS)}.",
+        param=f"usage.{_label(name)}",
+    )
+
+
+def _declared_cost(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    if not _AMOUNT.fullmatch(text):
+        raise DomainError(
+            "cost_usd_invalid",
+            f'cost_usd {_shown(text)} is not an amount; send a plain decimal string such as "0.0125", '
+            f"from 0 to below 10^{_AMOUNT_DIGITS} with at most {USD_PLACES} decimals.",
+            param="cost_usd",
+        )
+    return Decimal(text)
+
+
+def _fingerprint(event: _Event) -> bytes:
+    try:
+        text = _encode_sorted(event)
+    except UnicodeEncodeError:
+        # Every other string was checked; the provider's own object is kept out of the record, so not it.
+        raise _invalid_character("provider_usage") from None
+    return blake2b(text, digest_size=_FINGERPRINT_BYTES).digest()
+
+
+# --- Why an event was refused --------------------------------------------------------------------------
+
+
+def _reason(value: dict[str, Any], error: Exception) -> DomainError:
+    """The first fault, read off the same declarations that msgspec enforced."""
+    for field in _DECLARED:
+        sent = value.get(field.name)
+        if sent is None:
+            if field.required:
+                return DomainError("missing_field", f"{field.name} is required.", param=field.name)
+            continue
+        fault = _fault(field.type, sent, field.name)
+        if fault:
+            return fault
+    return DomainError("wrong_type", f"The event cannot be read: {error}.")
+
+
+def _fault(declared: inspect.Type, value: object, param: str) -> DomainError | None:
+    match declared:
+        case inspect.UnionType():
+            if value is None:
+                return None
+            return _fault(next(kind for kind in declared.types if kind != inspect.NoneType()), value, param)
+        case inspect.StrType():
+            return _string_fault(declared, value, param)
+        case inspect.IntType(ge=least, le=most) if least is not None and most is not None:
+            return _integer_fault(least, most, value, param)
+        case inspect.LiteralType():
+            return _choice_fault(declared, value, param)
+        case inspect.DateTimeType():
+            return _instant_fault(value, param)
+        case inspect.DictType():
+            return _object_fault(declared, value, param)
+    return None
+
+
+def _string_fault(declared: inspect.StrType, value: object, param: str) -> DomainError | None:
+    if not isinstance(value, str):
+        return _wrong_type("a string", value, param)
+    if not value and declared.min_length:
+        return DomainError("empty_string", f"{param} is empty; leave it out where nothing is known.", param=param)
+    if declared.max_length is not None and len(value) > declared.max_length:
+        return DomainError(
+            "string_too_long",
+            f"{param} has {len(value)} characters; the limit is {declared.max_length}.",
+            param=param,
+        )
+    return None
+
+
+def _integer_fault(least: int, most: int, value: object, param: str) -> DomainError | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return _wrong_type("an integer", value, param)
+    if not least <= value <= most:
+        return _refusal("out_of_range", f"must be from {least} to {most}", value, param)
+    return None
+
+
+def _choice_fault(declared: inspect.LiteralType, value: object, param: str) -> DomainError | None:
+    if not isinstance(value, str):
+        return _wrong_type("a string", value, param)
+    if value not in declared.values:
+        return _refusal("invalid_choice", f"must be one of {', '.join(map(str, declared.values))}", value, param)
+    return None
+
+
+def _instant_fault(value: object, param: str) -> DomainError | None:
+    if not isinstance(value, str):
+        return _wrong_type("a string", value, param)
+    try:
+        msgspec.convert(value, Instant)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        return _refusal(
+            "occurred_at_invalid",
+            "must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z",
+            value,
+            param,
+        )
+    return None
+
+
+def _object_fault(declared: inspect.DictType, value: object, param: str) -> DomainError | None:
+    if not isinstance(value, dict):
+        return _wrong_type("an object", value, param)
+    if declared.max_length is not None and len(value) > declared.max_length:
+        return DomainError(
+            "too_many_tags",
+            f"{param} has {len(value)} entries; the limit is {declared.max_length}.",
+            param=param,
+        )
+    for key, member in value.items():
+        path = f"{param}.{_label(key)}"
+        fault = _fault(declared.key_type, key, path) or _fault(declared.value_type, member, path)
+        if fault:
+            return fault
+    return None
+
+
+def _wrong_type(expected: str, value: object, param: str) -> DomainError:
+    return _refusal("wrong_type", f"must be {expected}", value, param)
+
+
+def _refusal(code: str, rule: str, value: object, param: str) -> DomainError:
+    return DomainError(code, f"{param} {rule}, not {_shown(value)}.", param=param)
+
+
+def _require_plain_text(event: _Event) -> None:
+    for name, value in zip(event.__struct_fields__, astuple(event), strict=True):
+        if isinstance(value, str) and _CONTROL.search(value):
+            raise _invalid_character(name)
+    for key, value in (event.tags or {}).items():
+        if _CONTROL.search(key) or _CONTROL.search(value):
+            raise _invalid_character(f"tags.{_label(key)}")
+
+
+def _invalid_character(param: str) -> DomainError:
+    return DomainError(
+        "invalid_character",
+        f"{param} holds a control character or half a surrogate pair; remove it.",
+        param=param,
+    )
+
+
+def _readable_id(value: object) -> str | None:
+    event_id = value.get("event_id") if isinstance(value, dict) else None
+    if isinstance(event_id, str) and 0 < len(event_id) <= EVENT_ID_LENGTH_MAX and not _CONTROL.search(event_id):
+        return event_id
+    return None
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[:_SHOWN_LENGTH_MAX]}..."
+
+
+def _label(key: str) -> str:
+    """A client's key, made fit to stand in a path."""
+    if key.isprintable() and len(key) <= _SHOWN_LENGTH_MAX:
+        return key
+    return json.dumps(key)[1:-1][:_SHOWN_LENGTH_MAX]
+
+
+def _warnings(unknown: Iterable[str]) -> list[str]:
+    warnings = [f"The unknown field {_label(name)} was ignored." for name in islice(unknown, WARNINGS_MAX + 1)]
+    if len(warnings) > WARNINGS_MAX:
+        warnings[WARNINGS_MAX] = "More unknown fields were ignored."
+    return warnings
+
+
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_FIELDS = frozenset(_Event.__struct_fields__)
+_FIELDS_AS_SENT = len(_Call.__struct_fields__)
+_DECLARED = cast("inspect.StructType", inspect.type_info(_Event)).fields
