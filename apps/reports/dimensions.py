@@ -1,0 +1,51 @@
+"""What spend can be grouped and filtered by, and which store answers."""
+
+import re
+from collections.abc import Iterable
+
+from apps.core.errors import DomainError
+
+# Name -> SQL expression over the columns that rollups, deltas, postings and events share.
+_ATTRIBUTED = {name: f"CASE WHEN {name}_id IS NOT NULL THEN {name} END" for name in ("team", "project", "workflow")}
+_NAMES = {f"{name}_name": name for name in ("team", "project", "workflow")}
+_MODEL = {"provider": "provider", "model": "model"}
+SPEND: dict[str, str] = {
+    **_ATTRIBUTED,
+    **_NAMES,
+    **_MODEL,
+    "task_type": "task_type",
+    "service_tier": "service_tier",
+    "environment": "environment",
+    "api_key": "key_id::text",
+    "status": "status",
+    "priced": "priced::text",
+}
+USER: dict[str, str] = {**_ATTRIBUTED, **_NAMES, **_MODEL, "user": "user_name"}
+# Columns that only events have.
+EVENTS: dict[str, str] = {
+    name: name
+    for name in (
+        "run_id", "parent_run_id", "operation", "region", "workflow_version", "tool_name", "error_type", "outcome",
+        "stop_reason", "prompt_version", "escalated_from", "model_served",
+    )
+}  # fmt: skip
+TAG = "tags."
+_A_TAG = re.compile(r"tags\.[^\x00-\x1f\x7f]{1,256}")
+
+SOURCE_SPEND, SOURCE_USER, SOURCE_EVENTS = "rollups", "user_rollups", "events"
+
+
+def source_of(names: Iterable[str]) -> str:
+    """The store whose grain answers a question about these dimensions."""
+    asked = set(names)
+    if asked <= SPEND.keys():
+        return SOURCE_SPEND
+    return SOURCE_USER if asked <= USER.keys() else SOURCE_EVENTS
+
+
+def check(name: str, param: str) -> None:
+    """Raise `DomainError` with code `dimension_unknown` for what is no dimension."""
+    if name in SPEND or name in USER or name in EVENTS or _A_TAG.fullmatch(name):
+        return
+    known = ", ".join(sorted({*SPEND, *USER, *EVENTS}))
+    raise DomainError("dimension_unknown", f"'{name[:64]}' is no dimension. Use {known} or tags.<key>.", param=param)

@@ -1,0 +1,395 @@
+"""Spend, asked by any dimension and any time: what pages, the API and statements read."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from apps.core.errors import DomainError, NotFound
+from apps.core.meters import METERS
+from apps.core.money import sum_usd
+from apps.core.periods import GRANULARITIES, Calendar, next_month
+from apps.core.retry import is_timeout
+from apps.core.tenancy import tenant
+from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar
+from apps.reports import dimensions, sql
+from apps.usage.selectors import sealed_before
+
+ROWS_MAX = 10_000
+_MONTH = re.compile(r"(19[89]\d|20\d\d|21\d\d)-(0[1-9]|1[0-2])")
+GROUPS_MAX = 6
+BUCKETS_MAX = 10_000
+# 31 days: a month of them in which the clock is moved back lasts an hour longer.
+EVENTS_SPAN_MAX = timedelta(days=31, hours=1)
+EVENTS_TIMEOUT_MS = 5_000
+# No retention is shorter than a month.
+KEPT_AT_LEAST = timedelta(days=27)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over some spend. `cost_usd` sums what is priced and is None where nothing is; `meters` by name."""
+
+    events: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    unpriced_events: int = 0
+    errors: int = 0
+    retries: int = 0
+    escalations: int = 0
+    meters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRow:
+    """One group in one bucket; `groups` in the order of the question, None where the dimension is missing."""
+
+    groups: tuple[str | None, ...]
+    bucket: datetime | None
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """The answer. `source` says whether rollups or events gave it; `following` is the offset of more rows."""
+
+    start: datetime
+    end: datetime
+    granularity: str
+    group_by: tuple[str, ...]
+    basis: str
+    as_of: datetime
+    source: str
+    rows: list[SpendRow]
+    total: Sums
+    following: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpendQuestion:
+    """What is asked. `start` and `end` are any instants, half-open; on basis "booked" they begin months."""
+
+    start: datetime
+    end: datetime
+    group_by: tuple[str, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
+    granularity: str = "none"
+    basis: str = "occurred"
+    offset: int = 0
+    limit: int = ROWS_MAX
+
+
+def spend(org: Organization, question: SpendQuestion) -> Spend:
+    """Answer a question of spend in one statement, pending deltas included.
+
+    Raises `DomainError` with a code and the parameter where it cannot be asked so.
+    """
+    with tenant(org):
+        clock = calendar(org)
+        _check(question, clock)
+        source = dimensions.source_of((*question.group_by, *question.filters))
+        starts = _bucket_starts(question, clock)
+        answer = _ask(org, question, clock, source, starts)
+    rows = [
+        SpendRow(group.groups, starts[group.bucket - 1] if starts else None, _sums(group.sums))
+        for group in answer.groups
+    ]
+    more = len(rows) > question.limit
+    return Spend(
+        start=question.start,
+        end=question.end,
+        granularity=question.granularity,
+        group_by=question.group_by,
+        basis=question.basis,
+        as_of=answer.as_of,
+        source="events" if source == dimensions.SOURCE_EVENTS else "rollups",
+        rows=rows[: question.limit],
+        total=_sums(answer.total.sums),
+        following=question.offset + question.limit if more else None,
+    )
+
+
+def this_month(org: Organization, at: datetime, *, whole: bool = False) -> tuple[datetime, datetime]:
+    """From the start of the organization's month to `at`, or to the month's end where it is `whole`."""
+    with tenant(org):
+        clock = calendar(org)
+    month = clock.month_of(at)
+    return clock.month_start(month), clock.month_start(next_month(month)) if whole else at
+
+
+def current_month(org: Organization, at: datetime) -> date:
+    """The organization's local month at `at`."""
+    with tenant(org):
+        return calendar(org).month_of(at)
+
+
+def _check(question: SpendQuestion, clock: Calendar) -> None:
+    for name in question.group_by:
+        dimensions.check(name, "group_by")
+    for name in question.filters:
+        dimensions.check(name, name)
+    if len(question.group_by) > GROUPS_MAX or len(set(question.group_by)) < len(question.group_by):
+        raise DomainError("group_by_invalid", f"Group by at most {GROUPS_MAX} different dimensions.", param="group_by")
+    if question.granularity not in (*GRANULARITIES, "none"):
+        raise DomainError(
+            "granularity_unknown",
+            f"'{question.granularity}' is no granularity: use {', '.join(GRANULARITIES)} or none.",
+            param="granularity",
+        )
+    if question.basis not in ("occurred", "booked"):
+        raise DomainError("basis_unknown", f"'{question.basis}' is no basis: use occurred or booked.", param="basis")
+    if question.start >= question.end:
+        raise DomainError(
+            "range_empty",
+            f"from ({question.start.isoformat()}) must lie before to ({question.end.isoformat()}).",
+            param="from",
+        )
+    if question.basis == "booked":
+        _check_booked(question, clock)
+    source = dimensions.source_of((*question.group_by, *question.filters))
+    if source == dimensions.SOURCE_EVENTS and question.end - question.start > EVENTS_SPAN_MAX:
+        raise DomainError(
+            "range_too_long",
+            "This combination of dimensions is answered from events, at most 31 days at a time: shorten from and to.",
+            param="from",
+        )
+
+
+def _check_booked(question: SpendQuestion, clock: Calendar) -> None:
+    for name, instant in (("from", question.start), ("to", question.end)):
+        month = clock.month_of(instant)
+        if clock.month_start(month) != instant:
+            usable = clock.month_start(month if name == "from" else next_month(month))
+            raise DomainError(
+                "not_a_month",
+                f"With basis=booked, {name} begins a month in the organization's zone, such as {usable.isoformat()}.",
+                param=name,
+            )
+    if question.granularity not in ("month", "none"):
+        raise DomainError(
+            "granularity_unknown", "With basis=booked, granularity is month or none.", param="granularity"
+        )
+    if dimensions.source_of((*question.group_by, *question.filters)) == dimensions.SOURCE_EVENTS:
+        raise DomainError(
+            "dimension_unknown", "With basis=booked, ask for dimensions that rollups hold.", param="group_by"
+        )
+
+
+def _bucket_starts(question: SpendQuestion, clock: Calendar) -> list[datetime]:
+    if question.granularity == "none":
+        return []
+    starts: list[datetime] = []
+    for start in clock.starts(question.granularity, question.start, question.end):
+        starts.append(start)
+        if len(starts) > BUCKETS_MAX:
+            raise DomainError(
+                "range_too_long",
+                f"More than {BUCKETS_MAX} {question.granularity}s: shorten the range or choose a coarser granularity.",
+                param="granularity",
+            )
+    return starts
+
+
+def _ask(
+    org: Organization, question: SpendQuestion, clock: Calendar, source: str, starts: Sequence[datetime]
+) -> sql.Answer:
+    # One row more than asked tells whether there are more.
+    asked = sql.Asked(question.group_by, question.filters, starts, question.limit + 1, question.offset)
+    if source != dimensions.SOURCE_EVENTS:
+        stores = sql.SPEND_STORES if source == dimensions.SOURCE_SPEND else sql.USER_STORES
+        ranges = _ranges(question, clock)
+        _refuse_deleted(org, [*ranges.edges, *ranges.beyond])
+        return sql.sum_spend(org.pk, asked, stores=stores, ranges=ranges)
+    _refuse_deleted(org, [(question.start, question.end)])
+    try:
+        return sql.sum_events(org.pk, asked, span=(question.start, question.end), timeout_ms=EVENTS_TIMEOUT_MS)
+    except DatabaseError as error:
+        if is_timeout(error):
+            raise DomainError(
+                "query_too_slow",
+                "Events took longer than 5 seconds: shorten the range, or ask for dimensions that rollups hold.",
+                param="group_by",
+            ) from error
+        raise
+
+
+def _refuse_deleted(org: Organization, spans: Sequence[sql.Range]) -> None:
+    """Events answer for these spans: say so where retention deleted them, instead of answering less."""
+    oldest = min((start for start, _ in spans), default=None)
+    if oldest is None or oldest > timezone.now() - KEPT_AT_LEAST:
+        return
+    kept_since = sealed_before(org)
+    if oldest < kept_since:
+        raise DomainError(
+            "events_deleted",
+            f"Of before {kept_since.isoformat()} only sums by the hour are kept: begin and end at whole hours, and ask"
+            " for dimensions that rollups hold.",
+            param="from",
+        )
+
+
+def _ranges(question: SpendQuestion, clock: Calendar) -> sql.Ranges:
+    """Whole days and hours come from rollups; the ragged ends come from events, on the side that is shorter.
+
+    An hour of which most is wanted, and the hour that is not over yet, come from rollups, less what lies beyond.
+    """
+    if question.basis == "booked":
+        return sql.Ranges(booked=(clock.month_of(question.start), clock.month_of(question.end)))
+    start, end = question.start, question.end
+    first_hour, last_hour = _next(clock, "hour", start), clock.hour(end)
+    if first_hour >= last_hour:
+        return sql.Ranges(edges=[(start, end)])
+    edges, beyond = [(start, first_hour)], []
+    if start - clock.hour(start) < first_hour - start:
+        edges, first_hour, beyond = [], clock.hour(start), [(clock.hour(start), start)]
+    over = _next(clock, "hour", end)
+    if over - end < end - last_hour or over > timezone.now():
+        last_hour, beyond = over, [*beyond, (end, over)]
+    else:
+        edges.append((last_hour, end))
+    cut: dict[str, Any] = {"edges": _not_empty(edges), "beyond": _not_empty(beyond)}
+    first_day, last_day = _next(clock, "day", first_hour), clock.day(last_hour)
+    if question.granularity == "hour" or first_day >= last_day:
+        return sql.Ranges(hours=[(first_hour, last_hour)], **cut)
+    hours = _not_empty([(first_hour, first_day), (last_day, last_hour)])
+    return sql.Ranges(days=[(first_day, last_day)], hours=hours, **cut)
+
+
+def _not_empty(spans: Sequence[sql.Range]) -> list[sql.Range]:
+    return [span for span in spans if span[0] < span[1]]
+
+
+def _next(clock: Calendar, granularity: str, at: datetime) -> datetime:
+    """`at` itself where a period begins there, else the beginning of the next one."""
+    first = clock.start(granularity, at)
+    return at if first == at else next(iter(_after(clock, granularity, first)))
+
+
+def _after(clock: Calendar, granularity: str, first: datetime) -> Sequence[datetime]:
+    return list(clock.starts(granularity, first, first + timedelta(hours=27)))[1:]
+
+
+def _sums(values: Sequence[Decimal]) -> Sums:
+    named = dict(zip(sql.SHOWN, values, strict=True))
+    events, unpriced = int(named["events"]), int(named["unpriced_events"])
+    return Sums(
+        events=events,
+        cost_usd=None if events and unpriced == events else named["cost_usd"],
+        unpriced_events=unpriced,
+        errors=int(named["errors"]),
+        retries=int(named["retries"]),
+        escalations=int(named["escalations"]),
+        meters={meter: int(named[meter]) for meter in METERS},
+    )
+
+
+# --- statements --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """`kind` is usage, unattributed or unpriced; `cost_usd` is None on unpriced lines."""
+
+    kind: str
+    team: str | None
+    project: str | None
+    workflow: str | None
+    provider: str
+    model: str
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A team's month as a draft: exact, and changing until the month is closed. `team` None: unattributed."""
+
+    month: date
+    team: str | None
+    status: str
+    total_usd: Decimal
+    unpriced_events: int
+    events: int
+    lines: list[StatementLine]
+    as_of: datetime
+
+    @property
+    def id(self) -> str:
+        return f"{self.month:%Y-%m}:{self.team or ''}"
+
+
+def statements(org: Organization, month: date, *, team: str | None = None) -> list[Statement]:
+    """One draft for each team with usage booked in the month, and one for what is unattributed.
+
+    `team` restricts to one statement; "" is the unattributed one. Their totals add up to
+    `/spend?basis=booked` of the month, exactly. Raises `DomainError` (`too_many_lines`) above `ROWS_MAX` lines.
+    """
+    with tenant(org):
+        clock = calendar(org)
+    answer = spend(
+        org,
+        SpendQuestion(
+            start=clock.month_start(month),
+            end=clock.month_start(next_month(month)),
+            group_by=("team", "project", "workflow", "provider", "model", "priced"),
+            filters={} if team is None else {"team": team},
+            basis="booked",
+            limit=ROWS_MAX,
+        ),
+    )
+    if answer.following is not None:
+        raise DomainError(
+            "too_many_lines",
+            f"The month has more than {ROWS_MAX} lines: ask for one team with team=.",
+            param="month",
+        )
+    by_team: dict[str | None, list[StatementLine]] = {}
+    for row in answer.rows:
+        line = _line(row)
+        if any((line.sums.events, line.sums.cost_usd, *line.sums.meters.values())):
+            by_team.setdefault(line.team, []).append(line)
+    return [
+        Statement(
+            month=month,
+            team=name,
+            status="draft",
+            total_usd=sum_usd(line.sums.cost_usd or Decimal(0) for line in lines),
+            unpriced_events=sum(line.sums.unpriced_events for line in lines),
+            events=sum(line.sums.events for line in lines),
+            lines=lines,
+            as_of=answer.as_of,
+        )
+        for name, lines in sorted(by_team.items(), key=lambda pair: (pair[0] is None, pair[0] or ""))
+    ]
+
+
+def parse_month(text: str) -> date:
+    """The month that YYYY-MM says. Raises `DomainError` (`month_invalid`)."""
+    found = _MONTH.fullmatch(text)
+    if not found:
+        raise DomainError("month_invalid", f"month is '{text[:64]}': write it as YYYY-MM.", param="month")
+    return date(int(found[1]), int(found[2]), 1)
+
+
+def statement_by_id(org: Organization, statement_id: str) -> Statement:
+    """The statement that an id of ours names. Raises `NotFound`."""
+    month_text, colon, team = statement_id.partition(":")
+    try:
+        month = parse_month(month_text)
+    except DomainError:
+        raise NotFound("statement") from None
+    # Postgres knows no text with a NUL in it.
+    found = statements(org, month, team=team) if colon and "\0" not in team else []
+    if not found:
+        raise NotFound("statement")
+    return found[0]
+
+
+def _line(row: SpendRow) -> StatementLine:
+    team, project, workflow, provider, model, priced = row.groups
+    kind = "unpriced" if priced == "false" else "usage" if team is not None else "unattributed"
+    return StatementLine(kind, team, project, workflow, provider or "", model or "", row.sums)

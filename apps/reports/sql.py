@@ -1,0 +1,190 @@
+"""The one question of spend, asked of rollups + pending deltas + the ragged edges of events, in one statement.
+
+All need `tenant(org)` around them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from apps.reports.dimensions import EVENTS, SPEND, TAG, USER
+from apps.usage.deltas import MEASURES
+from apps.usage.sql import EVENT_MEASURES, limit_time
+
+Range = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """A time range cut for the stores, as half-open pairs.
+
+    Days and hours from rollups, edges from events; what lies beyond the range in its first and last hour is taken off
+    again, from events too.
+    """
+
+    days: Sequence[Range] = ()
+    hours: Sequence[Range] = ()
+    edges: Sequence[Range] = ()
+    beyond: Sequence[Range] = ()
+    booked: tuple[date, date] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The tables of one grain."""
+
+    days: str
+    hours: str
+    pending: str
+
+
+SPEND_STORES = Stores("usage_dayrollup", "usage_hourrollup", "usage_delta")
+USER_STORES = Stores("usage_userdayrollup", "usage_userhourrollup", "usage_userdelta")
+
+SHOWN = tuple(measure for measure in MEASURES if not measure.startswith(("ln_", "input_events")))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to group and filter by, how to cut time (no starts: one bucket), and which page of groups."""
+
+    group_by: Sequence[str]
+    filters: Mapping[str, str]
+    bucket_starts: Sequence[datetime]
+    limit: int
+    offset: int
+
+
+class Group(NamedTuple):
+    """One group: the number of its bucket (from 1; 0 without buckets), its dimensions, and its sums as in `SHOWN`."""
+
+    bucket: int
+    groups: tuple[str | None, ...]
+    sums: tuple[Decimal, ...]
+
+
+class Answer(NamedTuple):
+    """`as_of` is the snapshot's time; `total` sums every group, shown on this page or not."""
+
+    as_of: datetime
+    total: Group
+    groups: list[Group]
+
+
+def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges) -> Answer:
+    """Spend from rollups, pending deltas and the edges of events.
+
+    Index: the primary keys of the rollups, which lead with the organization and the bucket.
+    """
+    query = _Query(org_id, asked)
+    parts = _rollup_parts(query, stores, ranges)
+    parts += [part for edge in ranges.edges for part in _event_parts(query, edge)]
+    parts += [part for span in ranges.beyond for part in _event_parts(query, span, sign="-")]
+    return _fetch(query, parts, asked)
+
+
+def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int) -> Answer:
+    """The same question asked of events alone, for what rollups do not hold; stops after `timeout_ms`."""
+    query = _Query(org_id, asked)
+    limit_time(timeout_ms)
+    return _fetch(query, _event_parts(query, span), asked)
+
+
+class _Query:
+    """Groups, conditions and bound values that every part of the union shares."""
+
+    def __init__(self, org_id: int, asked: Asked) -> None:
+        group_by, filters = asked.group_by, asked.filters
+        self.values: dict[str, Any] = {"org": org_id}
+        self.group_by = group_by
+        self.asks_of_events = any(name in EVENTS or name.startswith(TAG) for name in (*group_by, *filters))
+        self.groups = ", ".join(f"{self._expression(name)} AS g{index}" for index, name in enumerate(group_by))
+        self.conditions = ["organization_id = %(org)s", *(self._condition(*pair) for pair in filters.items())]
+
+    def bind(self, value: Any) -> str:
+        name = f"v{len(self.values)}"
+        self.values[name] = value
+        return f"%({name})s"
+
+    def _expression(self, name: str) -> str:
+        if name.startswith(TAG):
+            return f"tags->>{self.bind(name.removeprefix(TAG))}"
+        return SPEND.get(name) or USER.get(name) or EVENTS[name]
+
+    def _condition(self, name: str, value: str) -> str:
+        expression = self._expression(name)
+        return f"({expression}) IS NULL" if value == "" else f"({expression}) = {self.bind(value)}"
+
+    def part(self, table: str, at: str, measures: Sequence[str], *conditions: str) -> str:
+        columns = ", ".join(filter(None, [f"{at} AS at", self.groups, *measures]))
+        return f"SELECT {columns} FROM {table} WHERE {' AND '.join((*self.conditions, *conditions))}"
+
+    def within(self, column: str, span: tuple[Any, Any]) -> str:
+        return f"{column} >= {self.bind(span[0])} AND {column} < {self.bind(span[1])}"
+
+
+def _rollup_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
+    if ranges.booked is not None:
+        booked = query.within("booked_month", ranges.booked)
+        # The middle of a month lies in its bucket in every zone, its first midnight in UTC does not.
+        at = "(booked_month + 14)::timestamptz"
+        return [query.part(table, at, SHOWN, booked) for table in (stores.days, stores.pending)]
+    parts = [query.part(stores.days, "day_start", SHOWN, query.within("day_start", span)) for span in ranges.days]
+    parts += [query.part(stores.hours, "hour_start", SHOWN, query.within("hour_start", span)) for span in ranges.hours]
+    parts += [
+        query.part(stores.pending, "hour_start", SHOWN, query.within("hour_start", span))
+        for span in (*ranges.days, *ranges.hours)
+    ]
+    return parts
+
+
+def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
+    """Events and postings of [start, end): the bound on hour_start lets Postgres skip the other months."""
+    start, end = span
+    time = query.within("occurred_at", span)
+    near = f"hour_start > {query.bind(start)}::timestamptz - interval '1 hour' AND hour_start < {query.bind(end)}"
+    from_events = [f"{sign}({EVENT_MEASURES[name]}) AS {name}" for name in SHOWN]
+    from_postings = [f"{sign}{name} AS {name}" for name in SHOWN]
+    posted = _POSTED_WITH_EVENT if query.asks_of_events else "usage_posting"
+    return [
+        query.part("usage_event", "hour_start", from_events, time, near),
+        query.part(posted, "hour_start", from_postings, time),
+    ]
+
+
+# A posting has the dimensions of rollups; what only its event says is joined on.
+_POSTED_WITH_EVENT = (
+    f"(SELECT p.*, {', '.join(f'e.{name}' for name in EVENTS if name != 'run_id')}, e.tags FROM usage_posting p"
+    " JOIN usage_event e USING (organization_id, hour_start, occurred_at, event_id)) AS posted"
+)
+
+
+def _fetch(query: _Query, parts: Sequence[str], asked: Asked) -> Answer:
+    starts = list(asked.bucket_starts)
+    bucket = f"width_bucket(at, {query.bind(starts)}::timestamptz[])" if starts else "0"
+    groups = [f"g{index}" for index in range(len(query.group_by))]
+    keys = ", ".join(["bucket", *groups])
+    order = ", ".join(f"{key} NULLS LAST" for key in ["bucket", *groups])
+    sums = ", ".join(f"COALESCE(sum({measure}), 0) AS {measure}" for measure in SHOWN)
+    is_something = " OR ".join(f"{measure} <> 0" for measure in SHOWN)
+    page = f"LIMIT {query.bind(asked.limit)} OFFSET {query.bind(asked.offset)}"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH cut AS (SELECT {bucket} AS bucket, parts.* FROM ({' UNION ALL '.join(parts)}) AS parts),"
+            f" summed AS (SELECT transaction_timestamp(), GROUPING(bucket) = 1 AS is_total, {keys}, {sums} FROM cut"
+            f" GROUP BY GROUPING SETS ((), ({keys})))"
+            " (SELECT * FROM summed WHERE is_total) UNION ALL"
+            f" (SELECT * FROM summed WHERE NOT is_total AND ({is_something}) ORDER BY {order} {page})",
+            query.values,
+        )
+        rows = cursor.fetchall()
+    total, *found = (_group(row[2:], len(groups)) for row in rows)
+    return Answer(rows[0][0], total, found)
+
+
+def _group(row: Sequence[Any], groups: int) -> Group:
+    return Group(row[0], tuple(row[1 : 1 + groups]), tuple(row[1 + groups :]))
