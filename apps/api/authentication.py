@@ -1,0 +1,44 @@
+from django.http import HttpRequest
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from apps.api.throttling import require_rate
+from apps.core.errors import DomainError
+from apps.core.retry import with_retries
+from apps.organizations.permissions import Scope
+from apps.organizations.selectors import Principal, principal_for
+from apps.organizations.services import note_use
+
+SCHEME = "bearer"
+
+
+def authenticate(request: HttpRequest) -> Principal:
+    """Who calls. Raises `DomainError` (`key_missing`, `key_invalid`, `rate_limited`, ...)."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != SCHEME or not secret.strip():
+        raise DomainError("key_missing", "Send the API key as `Authorization: Bearer aif_live_...`.")
+    at = timezone.now()
+    principal = with_retries(lambda: principal_for(secret.strip(), at=at))
+    require_rate(principal.key_id)
+    note_use(principal, at=at)
+    return principal
+
+
+def require_scope(principal: Principal, scope: Scope) -> None:
+    if scope not in principal.scopes:
+        raise DomainError(
+            "scope_missing",
+            f"This needs the scope '{scope}'; the key '{principal.key_name}' has"
+            f" {', '.join(sorted(principal.scopes))}.",
+        )
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """REST framework's side of `authenticate`: `request.auth` is the principal."""
+
+    def authenticate(self, request: Request) -> tuple[None, Principal]:
+        return None, authenticate(request._request)
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'

@@ -1,0 +1,159 @@
+"""Every error of the API: RFC 9457 problem+json with a stable `code` and the request's id."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from django.http.request import UnreadablePostError
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from apps.api.throttling import seconds_left
+from apps.core.errors import DomainError, NotFound
+from apps.core.retry import StoreUnavailable
+from apps.ingest.body import BodyError
+
+log = structlog.get_logger(__name__)
+
+# Codes of domain errors that are not a plain 400.
+_STATUS = {
+    "key_missing": 401,
+    "key_invalid": 401,
+    "key_revoked": 401,
+    "key_expired": 401,
+    "organization_suspended": 403,
+    "scope_missing": 403,
+    "scope_beyond_own": 403,
+    "pin_beyond_own": 403,
+    "expiry_beyond_own": 403,
+    "pinned_dimension": 403,
+    "not_found": 404,
+    "slug_taken": 409,
+    "name_known": 409,
+    "rate_limited": 429,
+    "body_too_large": 413,
+    "query_too_slow": 422,
+    "events_deleted": 422,
+    "too_many_lines": 422,
+}
+RETRY_AFTER_SECONDS = 2
+
+
+class Problem(Exception):
+    """An answer that is an error."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.param = param
+        self.headers = headers or {}
+
+    def body(self, request: HttpRequest) -> dict[str, Any]:
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **({"param": self.param} if self.param else {}),
+            "instance": request.path,
+            "request_id": request.META.get("finops.request_id", ""),
+        }
+
+    def response(self, request: HttpRequest) -> JsonResponse:
+        response = JsonResponse(self.body(request), status=self.status, content_type="application/problem+json")
+        for name, value in self.headers.items():
+            response[name] = value
+        return response
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer to any error; one that nobody expected is logged and says nothing of itself."""
+    match error:
+        case Problem():
+            return error
+        case DomainError():
+            status = _STATUS.get(error.code, 400)
+            return Problem(status, error.code, error.detail, param=error.param, headers=_headers(status))
+        case BodyError():
+            return Problem(error.status, error.code, error.detail)
+        case StoreUnavailable() | OperationalError() | InterfaceError():
+            return Problem(
+                503,
+                "store_unavailable",
+                "The store does not answer now. Send the same request again: an event counts once.",
+                headers=_headers(503),
+            )
+        case UnreadablePostError():
+            return Problem(400, "body_unreadable", "The body broke off. Send the same request again.")
+        case Http404():
+            return problem_of(NotFound("resource"))
+        case exceptions.APIException():
+            return _from_framework(error)
+    log.exception("unexpected error", exc_info=error)
+    return Problem(500, "internal_error", "Something failed on our side; it was logged under this request_id.")
+
+
+def problem_from_exception(error: Exception, context: dict[str, Any]) -> Response:
+    """REST framework's exception handler."""
+    problem = problem_of(error)
+    return Response(
+        problem.body(context["request"]._request),
+        status=problem.status,
+        headers=dict(problem.headers),
+        content_type="application/problem+json",
+    )
+
+
+def _headers(status: int) -> dict[str, str]:
+    match status:
+        case 401:
+            return {"WWW-Authenticate": 'Bearer realm="api"'}
+        case 429:
+            return {"Retry-After": str(seconds_left())}
+        case 503:
+            return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return {}
+
+
+def _from_framework(error: exceptions.APIException) -> Problem:
+    if isinstance(error, exceptions.ValidationError):
+        param, detail = _first_fault(error.detail)
+        return Problem(400, "invalid", detail, param=param)
+    code = {
+        405: "method_not_allowed",
+        406: "not_acceptable",
+        415: "unsupported_media_type",
+        400: "not_json",
+    }.get(error.status_code, "error")
+    headers = {name: str(value) for name, value in getattr(error, "headers", {}).items()}
+    return Problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+def _first_fault(detail: Any, path: str = "") -> tuple[str | None, str]:
+    if isinstance(detail, dict):
+        name, inner = next(iter(detail.items()))
+        joined = f"{path}.{name}" if path else str(name)
+        return _first_fault(inner, path if name == "non_field_errors" else joined)
+    if isinstance(detail, list):
+        return _first_fault(detail[0], path)
+    return path or None, str(detail)
+
+
+def not_found(request: HttpRequest) -> JsonResponse:
+    return Problem(404, "not_found", f"There is no {request.path}. The API is described at /api/v1/docs.").response(
+        request
+    )

@@ -1,0 +1,151 @@
+"""What drf-spectacular cannot see: API keys, and the plain view of POST /api/v1/events."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+from apps.core.meters import METERS, QUANTITY_MAX
+
+_STRING = {"type": "string", "minLength": 1, "maxLength": 256}
+_INTEGER = {"type": "integer", "minimum": 0, "maximum": QUANTITY_MAX}
+_STRINGS = (
+    "operation", "region", "team", "project", "workflow", "workflow_version", "task_type", "user", "environment",
+    "run_id", "parent_run_id", "escalated_from", "tool_name", "error_type", "prefix_hash", "request_hash",
+    "reservation_id", "model_served", "stop_reason", "tool_call_hash", "prompt_version", "request_id",
+)  # fmt: skip
+_INTEGERS = ("step", "latency_ms", "retrieved_tokens", "tool_result_tokens")
+
+USAGE_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "One LLM call. Exactly one of usage and provider_usage.",
+    "required": ["event_id", "occurred_at", "provider", "model"],
+    "properties": {
+        "event_id": {**_STRING, "maxLength": 128},
+        "occurred_at": {"type": "string", "format": "date-time"},
+        "provider": _STRING,
+        "model": _STRING,
+        "usage": {
+            "type": "object",
+            "description": "Disjoint quantities.",
+            "properties": dict.fromkeys(METERS, _INTEGER),
+            "additionalProperties": False,
+        },
+        "provider_usage": {"type": "object", "description": "The provider's own usage object."},
+        "usage_format": {
+            "type": "string",
+            "enum": [
+                "openai_chat", "openai_responses", "anthropic", "gemini", "bedrock", "mistral", "cohere",
+                "openai_compatible",
+            ],
+        },
+        "service_tier": {"type": "string", "enum": ["standard", "batch", "flex", "priority"]},
+        "status": {"type": "string", "enum": ["ok", "error", "cancelled"], "default": "ok"},
+        "outcome": {"type": "string", "enum": ["success", "failure", "unknown"]},
+        "attempt": {**_INTEGER, "minimum": 1, "default": 1},
+        "tags": {"type": "object", "maxProperties": 64, "additionalProperties": _STRING},
+        "cost_usd": {"type": "string", "description": "Declared cost, kept beside ours."},
+        **dict.fromkeys(_STRINGS, _STRING),
+        **dict.fromkeys(_INTEGERS, _INTEGER),
+    },
+}  # fmt: skip
+
+_COUNTS = ("accepted", "duplicates", "conflicts", "rejected", "unpriced")
+BATCH_RESULT: dict[str, Any] = {
+    "type": "object",
+    "required": [*_COUNTS, "results"],
+    "properties": {
+        **{name: {"type": "integer"} for name in _COUNTS},
+        "results": {
+            "type": "array",
+            "description": "Every event but the plainly accepted.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "index": {"type": "integer"},
+                    "event_id": {"type": ["string", "null"]},
+                    "status": {"type": "string", "enum": ["accepted", "duplicate", "conflict", "rejected"]},
+                    "code": {"type": "string"},
+                    "param": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+        "warnings": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "param": {"type": "string"},
+        "instance": {"type": "string"},
+        "request_id": {"type": "string"},
+    },
+}
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # drf-spectacular ships none
+    target_class = "apps.api.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "aif_live_..."}
+
+
+Endpoint = tuple[str, str, str, Any]
+
+
+def add_events_list(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """GET /api/v1/events, which the plain view of POST hands on to a view of REST framework."""
+    from apps.api.v1.events import EventsView
+
+    path = "/api/v1/events"
+    return [*endpoints, (path, path, "GET", EventsView.as_view())]
+
+
+def add_plain_views(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Add the ingestion operation and its shapes to the document."""
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update({"UsageEvent": USAGE_EVENT, "BatchResult": BATCH_RESULT, "Problem": PROBLEM})
+    event = {"$ref": "#/components/schemas/UsageEvent"}
+    many = {"type": "array", "items": event, "maxItems": 1000}
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    result["paths"].setdefault("/api/v1/events", {})["post"] = {
+        "operationId": "events_create",
+        "summary": "Store usage events",
+        "description": "Up to 1,000 events and 8 MiB decoded; gzip accepted. Sending an event again changes nothing.",
+        "tags": ["events"],
+        "security": [{"apiKey": []}],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"oneOf": [many, {"type": "object", "properties": {"events": many}}]}},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Each event's fate.",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchResult"}}},
+            },
+            **{
+                status: {"description": text, "content": problem}
+                for status, text in {
+                    "400": "The body cannot be read as events; nothing was stored.",
+                    "401": "No valid API key.",
+                    "403": "The key lacks the ingest scope.",
+                    "413": "The body is too large; nothing was stored.",
+                    "415": "The encoding is not supported.",
+                    "429": "Too many requests.",
+                    "503": "Nothing was stored; send the same request again.",
+                }.items()
+            },
+        },
+    }
+    return result

@@ -1,0 +1,38 @@
+from typing import Any, cast
+
+from drf_spectacular.utils import inline_serializer
+from rest_framework import serializers
+from rest_framework.views import APIView
+
+from apps.organizations.models import Organization
+from apps.organizations.permissions import Scope
+from apps.organizations.selectors import Principal
+
+
+def listing(shape: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
+    """The document's shape of a list: {"data": [...], "next": cursor or null}."""
+    name = shape.__name__.removesuffix("Output").removesuffix("Input")
+    fields = {"data": shape(many=True), "next": serializers.CharField(allow_null=True)}
+    listed: serializers.Serializer[Any] = inline_serializer(f"{name}List", fields)
+    return listed
+
+
+# No docstring: the API's document would show it on every operation.
+class ScopedView(APIView):
+    # Declares the scope each of its methods needs; one that does not refuses to load.
+    scopes: dict[str, Scope]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        methods = {name for name in ("get", "post", "put", "patch", "delete") if hasattr(cls, name)}
+        undeclared = methods - {method.lower() for method in getattr(cls, "scopes", {})}
+        if undeclared:
+            raise TypeError(f"{cls.__name__} declares no scope for {', '.join(sorted(undeclared))}.")
+
+    @property
+    def principal(self) -> Principal:
+        return cast("Principal", self.request.auth)
+
+    @property
+    def organization(self) -> Organization:
+        return self.principal.organization

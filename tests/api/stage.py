@@ -1,0 +1,145 @@
+"""Acme and Globex with the same shape of data; everything of Acme's carries a canary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from apps.accounts.models import User
+from apps.accounts.services import get_or_create_user
+from apps.api.schema import USAGE_EVENT
+from apps.core.cursors import cursor_of
+from apps.organizations.permissions import Role
+from apps.organizations.selectors import principal_for
+from apps.organizations.services import add_member, issue_key
+from apps.teams.services import create_project, create_team, create_workflow, map_name
+from apps.usage.services import roll_up
+from tests import database
+from tests.database import as_worker
+from tests.world import Tenant, make_event, make_tenant
+
+# As long as each other, so that answers can be compared byte by byte.
+CANARY, NOBODY, GLOBEX = "acmecanary", "nobodyhere", "globexsown"
+LABELS = [
+    name
+    for name, shape in USAGE_EVENT["properties"].items()
+    if shape.get("type") == "string" and "enum" not in shape and name not in ("occurred_at", "cost_usd")
+]
+# Rolled up are one event of days ago and one of hours ago; one of hours ago and one of this minute still wait.
+ROLLED_UP = (timedelta(days=3), timedelta(hours=2))
+WAITING = (timedelta(hours=5), timedelta(0))
+
+
+@dataclass(frozen=True)
+class Names:
+    """What one side's things are called: values for the templates of recipes."""
+
+    word: str
+    values: Mapping[str, str]
+
+    def fill(self, template: Any) -> Any:
+        """The template with these names in it; of a mapping, its keys and its values."""
+        if isinstance(template, Mapping):
+            return {self.fill(key): self.fill(value) for key, value in template.items()}
+        return template.format_map(self.values)
+
+
+@dataclass(frozen=True)
+class Stage:
+    acme: Tenant
+    globex: Tenant
+    bob: User
+    acme_names: Names
+    globex_names: Names
+
+    @property
+    def nobodys_names(self) -> Names:
+        """Acme's names with another word in the place of the canary, and a key's id that was never given."""
+        values = {kind: value.replace(CANARY, NOBODY) for kind, value in self.acme_names.values.items()}
+        ids = {kind: str(int(values[kind]) + 10**9) for kind in ("api_key", "spare_key")}
+        return Names(NOBODY, {**values, **ids, "cursor": _cursor(f"{NOBODY}-event_id")})
+
+
+def set_stage() -> Stage:
+    """Both organizations, without data."""
+    acme, globex = make_tenant(CANARY, "alice", zone="Asia/Tokyo"), make_tenant(GLOBEX, "charlie")
+    bob = get_or_create_user(email=f"bob@{acme.org.slug}.example")
+    add_member(org=acme.org, user=bob, role=Role.VIEWER, actor=None)
+    return Stage(acme, globex, bob, _names(CANARY, acme), _names(GLOBEX, globex))
+
+
+def fill(side: Tenant, names: Names) -> None:
+    """A team, project, workflow and alias; priced events that say everything, and one unpriced."""
+    team = create_team(org=side.org, slug=names.values["team"])
+    project = create_project(org=side.org, slug=names.values["project"], team=team)
+    create_workflow(org=side.org, slug=names.values["workflow"], project=project)
+    map_name(org=side.org, kind="team", name=names.values["alias"], slug=team.slug, actor=None)
+    _send(side, {name: names.values[name] for name in ("provider", "model")})
+    for age in ROLLED_UP:
+        _send(side, _everything(names, age))
+    with as_worker():
+        roll_up(side.org)
+    for age in WAITING:
+        _send(side, _everything(names, age))
+
+
+def _everything(names: Names, age: timedelta) -> dict[str, Any]:
+    """The newest event has the event id that the names say."""
+    labels: dict[str, Any] = {name: names.values[name] for name in LABELS if name not in ("provider", "model")}
+    labels["tags"] = {names.values["tag"]: names.values["tag_value"]}
+    labels["occurred_at"] = (datetime.now(UTC) - age).isoformat()
+    if age:
+        labels["event_id"] += f"-{age.total_seconds():.0f}"
+    return labels
+
+
+def _send(side: Tenant, said: Mapping[str, Any]) -> None:
+    answer = side.api.send(make_event(**said))
+    assert answer["accepted"] == 1, answer
+
+
+def _names(word: str, side: Tenant) -> Names:
+    now = datetime.now(UTC)
+    return Names(
+        word,
+        {
+            **{label: f"{word}-{label}" for label in LABELS},
+            "alias": f"{word}-alias",
+            "tag": f"{word}-tag",
+            "tag_value": f"{word}-tag_value",
+            "statement": f"{now:%Y-%m}:{word}-team",
+            "org": side.org.slug,
+            "api_key": str(principal_for(side.api.secret, at=now).key_id),
+            "spare_key": str(issue_key(org=side.org, name=f"{word}-spare", scopes=["read"]).key.pk),
+            "cursor": _cursor(f"{word}-event_id"),
+            "since": (now - timedelta(days=10)).isoformat(),
+        },
+    )
+
+
+def _cursor(event_id: str) -> str:
+    """Where a list goes on after an event of an hour ahead, so that everything follows."""
+    ahead = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return cursor_of((ahead, ahead, event_id))
+
+
+def checksums(side: Tenant) -> dict[str, tuple[int, str]]:
+    """Count and hash of every row that belongs to the organization, in every table, as finops_owner sees them."""
+    with psycopg.connect(database.owner_url()) as owner:
+        tables = owner.execute(
+            "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+            " WHERE a.attname = 'organization_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        ).fetchall()
+        wanted = [(table, "organization_id") for (table,) in tables] + [("organizations_organization", "id")]
+        found = {}
+        for table, column in wanted:
+            row = owner.execute(
+                "SELECT count(*), md5(COALESCE(string_agg(md5(t::text), '' ORDER BY md5(t::text)), ''))"
+                f" FROM {table} t WHERE {column} = %s",
+                [side.org.pk],
+            ).fetchone()
+            assert row is not None
+            found[table] = row
+    return found

@@ -1,0 +1,365 @@
+"""Charlie of Globex tries Acme's ids, names and cursors in every position of every operation and page.
+
+The answer must equal the one for what never existed, hold nothing of Acme's, and change nothing of Acme's: with
+both walls, and with either one gone.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, get_resolver
+
+from apps.accounts.models import User
+from apps.api.errors import not_found
+from tests.api.broken_walls import without_filters, without_policies, without_walls
+from tests.api.recipes import API, PAGES, PUBLIC, Recipe
+from tests.api.stage import CANARY, Names, Stage, checksums, fill, set_stage
+from tests.world import Tenant
+
+OPERATIONS = {**API, **PAGES}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# What differs between any two answers.
+_VOLATILE = re.compile(
+    "|".join(
+        (
+            r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?|\b\d\d:\d\d(?::\d\d)?\b|\b\d{13}\b",  # times
+            r"\b[0-9a-f]{32}\b",  # ids of requests
+            r"\"id\":\d+|\b[a-z]+-(?:main|gw\d+)-\d+-\d+\b",  # new rows, and names made for one call
+            r"aif_live_[\w\\…]+|(?<=nonce-)[\w+/=-]+|(?<=nonce=\")[^\"]+|(?<=csrfmiddlewaretoken\" value=\")\w+",
+        )
+    )
+)
+
+Position = tuple[str, str]
+Asked = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True)
+class Call:
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller can tell two responses apart by."""
+
+    status: int
+    headers: str
+    text: str
+
+    @property
+    def steady(self) -> "Answer":
+        """Without what differs between any two answers."""
+        return Answer(self.status, _VOLATILE.sub("~", self.headers), _VOLATILE.sub("~", self.text))
+
+
+class Caller:
+    """Somebody's ways in: a key for the API, a session for the pages."""
+
+    def __init__(self, side: Tenant | None, user: User | None) -> None:
+        self.key = side.api.headers if side else {}
+        self.api, self.browser = Client(raise_request_exception=False), Client(raise_request_exception=False)
+        if user:
+            self.browser.force_login(user)
+
+    def send(self, call: Call) -> Answer:
+        is_api = call.path.startswith("/api/")
+        response = (self.api if is_api else self.browser).generic(
+            call.method,
+            call.path,
+            b"" if call.body is None else json.dumps(call.body).encode(),
+            "application/json",
+            query_params=dict(call.query),
+            headers=self.key if is_api else {},
+        )
+        headers = sorted((k, v) for k, v in response.headers.items() if k not in ("Content-Length", "X-Request-Id"))
+        return Answer(response.status_code, repr(headers), response.content.decode())
+
+
+# --- calls -------------------------------------------------------------------------------------------
+
+
+def positions(recipe: Recipe) -> Iterator[Position]:
+    for kind in ("path", "query", "body"):
+        yield from ((kind, name) for name in getattr(recipe, kind))
+
+
+def call(operation: str, own: Names, position: Position = ("", ""), meant: Names | None = None) -> Call:
+    """The operation with the caller's own names, but for one position: there stand the names that are meant."""
+    (method, template), recipe, meant = operation.split(" "), OPERATIONS[operation], meant or own
+    path = {name: (meant if position == ("path", name) else own).fill(text) for name, text in recipe.path.items()}
+    query = {name: text for name, text in recipe.query.items() if position == ("query", name)}
+    body = {name: text for name, text in recipe.body.items() if position == ("body", name)}
+    fields = recipe.wrap({**recipe.needs(own), **meant.fill(body)}) if method != "GET" else None
+    return Call(method, template.format_map(path), meant.fill(query), fields)
+
+
+def baseline(stage: Stage, caller: Caller) -> dict[Asked, Answer]:
+    """What Charlie reads of Globex."""
+    own = stage.globex_names
+    answers = {}
+    for operation, recipe in OPERATIONS.items():
+        plain = call(operation, own)
+        for query in ({}, *recipe.asks) if plain.method == "GET" else ():
+            asked = replace(plain, query=own.fill(query))
+            answers[operation, tuple(query.items())] = caller.send(asked)
+    return answers
+
+
+# --- the probe ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def theatre() -> "Theatre":
+    return open_theatre()
+
+
+@dataclass
+class Theatre:
+    """A stage, Charlie, and what Charlie read while Acme had no data."""
+
+    stage: Stage
+    charlie: Caller
+    before: dict[Asked, Answer]
+
+
+def open_theatre() -> Theatre:
+    stage = set_stage()
+    fill(stage.globex, stage.globex_names)
+    charlie = Caller(stage.globex, stage.globex.owner)
+    before = baseline(stage, charlie)
+    fill(stage.acme, stage.acme_names)
+    return Theatre(stage, charlie, before)
+
+
+def leaks(theatre: Theatre) -> list[str]:
+    """What Charlie can tell of Acme, and what Charlie changed there."""
+    untouched = checksums(theatre.stage.acme)
+    found = [*reading_leaks(theatre), *naming_leaks(theatre)]
+    after = checksums(theatre.stage.acme)
+    return found + [f"{table} of Acme was changed" for table in after if after[table] != untouched[table]]
+
+
+def reading_leaks(theatre: Theatre) -> Iterator[str]:
+    """Where Charlie's own pages and lists changed when Acme got its data."""
+    for asked, answer in baseline(theatre.stage, theatre.charlie).items():
+        if CANARY in answer.text + answer.headers:
+            yield f"{asked} shows a name of Acme's"
+        elif answer.steady != theatre.before[asked].steady:
+            yield f"{asked} depends on Acme's data"
+
+
+def naming_leaks(theatre: Theatre) -> Iterator[str]:
+    """Where a name of Acme's is answered otherwise than a name of nobody's."""
+    stage, send = theatre.stage, theatre.charlie.send
+    # What Charlie writes under Acme's names is Charlie's own: read first.
+    for operation, recipe in sorted(OPERATIONS.items(), key=lambda pair: not pair[0].startswith("GET")):
+        for position in positions(recipe):
+            named = send(call(operation, stage.globex_names, position, stage.acme_names))
+            unnamed = send(call(operation, stage.globex_names, position, stage.nobodys_names))
+            sent = _texts(recipe, position)
+            if named.status >= 500 or unnamed.status >= 500:
+                yield f"{operation} {position} fails"
+            elif CANARY in _without(named, stage.acme_names, sent):
+                yield f"{operation} {position} shows a name of Acme's"
+            elif named.steady != _as_if(unnamed, stage).steady:
+                yield f"{operation} {position} tells Acme's name from nobody's"
+
+
+def _texts(recipe: Recipe, position: Position) -> list[str]:
+    """The templates of what was sent in the position, and of each name in them."""
+    kind, name = position
+    template = getattr(recipe, kind)[name]
+    sent = [name, *template, *template.values()] if isinstance(template, Mapping) else [name, template]
+    return sent + re.findall(r"\{\w+\}", " ".join(sent))
+
+
+def _without(answer: Answer, names: Names, sent: list[str]) -> str:
+    """The answer without echoes of what was sent."""
+    text = answer.text + answer.headers
+    for template in sorted(sent, key=len, reverse=True):
+        value = names.fill(template)
+        if CANARY in value:
+            text = text.replace(value, "").replace(quote(value, safe=""), "").replace(quote(value), "")
+    return text
+
+
+def _as_if(unnamed: Answer, stage: Stage) -> Answer:
+    """The answer to a name of nobody's, spelled as if Acme's had been sent."""
+    nobody, acme = stage.nobodys_names, stage.acme_names
+    headers, text = unnamed.headers, unnamed.text
+    for kind in ("cursor", "api_key", "spare_key"):
+        text = text.replace(nobody.values[kind], acme.values[kind])
+    return Answer(unnamed.status, headers.replace(nobody.word, acme.word), text.replace(nobody.word, acme.word))
+
+
+# --- the tests ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "walls",
+    [
+        pytest.param(nullcontext, id="both walls"),
+        pytest.param(without_filters, id="row-level security alone"),
+        pytest.param(without_policies, id="filters alone"),
+    ],
+)
+def test_a_stranger_learns_and_changes_nothing(
+    theatre: Theatre, walls: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with walls():
+        assert leaks(theatre) == []
+
+
+# A workflow and an owner are read together with their project.
+READ_TABLES = [
+    {"teams_team"},
+    {"teams_project"},
+    {"teams_workflow", "teams_project"},
+    {"teams_alias"},
+    {"organizations_apikey"},
+    {"organizations_zone"},
+    {"usage_event"},
+    {"usage_delta"},
+    {"usage_hourrollup"},
+    {"usage_dayrollup"},
+    {"usage_userdelta"},
+    {"usage_userhourrollup"},
+    {"usage_userdayrollup"},
+]
+
+
+@pytest.fixture(scope="module")
+def watched() -> Theatre:
+    """For tests that only read."""
+    return open_theatre()
+
+
+@pytest.mark.parametrize("tables", READ_TABLES, ids=lambda tables: ", ".join(sorted(tables)))
+def test_the_probe_sees_a_table_without_walls(watched: Theatre, tables: set[str]) -> None:
+    with without_walls(tables):
+        assert list(reading_leaks(watched)) != []
+
+
+def test_the_probe_sees_nothing_once_the_walls_are_back(watched: Theatre) -> None:
+    with without_walls({"usage_event", "teams_team"}):
+        pass
+    assert list(reading_leaks(watched)) == []
+
+
+def test_a_key_or_a_session_is_needed(watched: Theatre) -> None:
+    stage, nobody = watched.stage, Caller(None, None)
+    for operation in OPERATIONS:
+        refused = nobody.send(call(operation, stage.acme_names))
+        assert refused.status == (302 if operation in PAGES else 401), operation
+        assert CANARY not in refused.text.replace(call(operation, stage.acme_names).path, ""), operation
+
+
+LOOKED_UP = {
+    "POST /api/v1/events": {("body", "event_id")},
+    "POST /api/v1/aliases": {("body", "slug")},
+    "POST /api/v1/keys/{key_id}/revoke": {("path", "key_id")},
+    "POST /api/v1/projects": {("body", "team")},
+    "POST /api/v1/projects/{slug}/move": {("path", "slug"), ("body", "team")},
+    "POST /api/v1/workflows": {("body", "project")},
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_recipe_reaches_what_it_names(insiders: "tuple[Stage, Caller]", operation: str) -> None:
+    """Who belongs to Acme gets another answer for Acme's names than for nobody's: the probe asks the right thing."""
+    stage, insider = insiders
+    own, recipe = stage.acme_names, OPERATIONS[operation]
+    assert insider.send(call(operation, own)).status in (200, 201, 202, 302)
+    read = {position for position in positions(recipe) if position[1] != "cursor"}
+    for position in LOOKED_UP.get(operation, set()) if operation.startswith("POST") else read:
+        named = insider.send(call(operation, own, position))
+        unnamed = insider.send(call(operation, own, position, stage.nobodys_names))
+        assert named.status in (200, 201, 202), position
+        assert named.steady != _as_if(unnamed, stage).steady, position
+
+
+@pytest.fixture(scope="module")
+def insiders() -> tuple[Stage, Caller]:
+    """Acme's key, and Bob, who may look at Acme's pages."""
+    stage = set_stage()
+    fill(stage.acme, stage.acme_names)
+    return stage, Caller(stage.acme, stage.bob)
+
+
+# --- nothing is left out -----------------------------------------------------------------------------
+
+
+def routes(patterns: Any, prefix: str = "/") -> Iterator[tuple[str, URLPattern]]:
+    for pattern in patterns:
+        path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+        if isinstance(pattern, URLPattern):
+            if pattern.callback is not not_found:
+                yield path, pattern
+        else:
+            yield from routes(pattern.url_patterns, path)
+
+
+ROUTES = [
+    path for path, _ in routes(get_resolver().url_patterns) if not any(path.startswith(public) for public in PUBLIC)
+]
+
+
+def answered_methods(caller: Caller, own: Names, route: str) -> set[str]:
+    """The methods that the address answers."""
+    path = re.sub(r"\{\w+\}", "0", route).replace("/o/0/", own.fill("/o/{org}/"))
+    return {method for method in METHODS if caller.send(Call(method, path, {})).status != 405}
+
+
+def test_every_operation_and_page_has_a_recipe(watched: Theatre) -> None:
+    answered = {
+        f"{method} {route}"
+        for route in ROUTES
+        for method in answered_methods(watched.charlie, watched.stage.globex_names, route)
+    }
+    assert answered - OPERATIONS.keys() == set(), "Add a recipe to tests/api/recipes.py."
+    assert OPERATIONS.keys() - answered == set(), "Nobody answers these any more: delete their recipes."
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    response = Client().get("/api/v1/schema", headers={"Accept": "application/vnd.oai.openapi+json"})
+    found: dict[str, Any] = json.loads(response.content)
+    return found
+
+
+def test_the_document_names_every_operation(document: dict[str, Any]) -> None:
+    described = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert described == API.keys()
+
+
+@pytest.mark.parametrize("operation", API)
+def test_the_recipe_names_every_position_of_the_document(document: dict[str, Any], operation: str) -> None:
+    method, path = operation.split(" ")
+    described = document["paths"][path][method.lower()]
+    recipe = API[operation]
+    expected = {parameter["name"] for parameter in described.get("parameters", [])}
+    expected |= set(body_fields(document, described))
+    tried = {name for _, name in positions(recipe)}
+    assert expected - tried - recipe.neutral == set(), "Say in tests/api/recipes.py what can stand there."
+
+
+def body_fields(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
+    """The fields of the request's body that hold text."""
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(content)))
+    for name in names:
+        for field, shape in document["components"]["schemas"][name].get("properties", {}).items():
+            types = shape.get("type", [])
+            if "string" in ([types] if isinstance(types, str) else types) or field == "tags":
+                yield field
