@@ -1,0 +1,128 @@
+"""Who may see a page: the organization comes from the URL, the role from the membership."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from typing import Any
+from urllib.parse import quote
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from apps.accounts.models import User
+from apps.core.errors import DomainError, NotFound
+from apps.core.periods import Calendar
+from apps.core.tenancy import tenant
+from apps.organizations.models import Membership, Organization
+from apps.organizations.permissions import Permission, Role, role_may
+from apps.organizations.selectors import calendar, members_with_role, membership_of, memberships_of
+from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
+from apps.portal.ranges import Span, query_string, range_control, read_span
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A person on a page of an organization."""
+
+    request: HttpRequest
+    user: User
+    membership: Membership
+    org: Organization
+    calendar: Calendar
+    at: datetime
+    section: str
+
+    def url(self, name: str, parameters: dict[str, str] | None = None) -> str:
+        path = reverse(f"portal:{name}", args=[self.org.slug])
+        return path + query_string(parameters) if parameters else path
+
+    def url_below(self, name: str, identity: str) -> str:
+        """The page of one thing, below the page that lists them. An id may hold slashes and is one segment still."""
+        return f"{self.url(name)}/{quote(identity, safe='')}"
+
+    def span(self) -> Span:
+        return read_span(self.request.GET, self.calendar, self.at)
+
+    def frame(self, title: str, *crumbs: Crumb, span: Span | None = None, as_of: datetime | None = None) -> Frame:
+        control = range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at) if span else None
+        return Frame(
+            org=OrgRef(self.org.name, self.org.slug, self.calendar.zone_at(self.at).key),
+            organizations=organization_links(self.user, self.org),
+            user=self.user,
+            section=self.section,
+            title=title,
+            breadcrumbs=(Crumb(self.org.name, self.url("overview")), *crumbs) if crumbs else (),
+            at=self.at,
+            range=control,
+        )
+
+    def render(self, template: str, **context: Any) -> HttpResponse:
+        return render(self.request, template, context)
+
+
+View = Callable[..., HttpResponse]
+
+
+def organization_page(*, section: str, permission: Permission) -> Callable[[View], View]:
+    """A page of one organization. A stranger gets the 404 of an organization that does not exist."""
+
+    def decorate(view: View) -> View:
+        @require_safe
+        @login_required
+        @wraps(view)
+        def checked(request: HttpRequest, slug: str, *arguments: str, **named: str) -> HttpResponse:
+            user = request.user
+            assert isinstance(user, User)
+            membership = membership_of(user, slug)
+            # No column holds a NUL, so nothing is named by one.
+            if membership is None or any("\0" in name for name in named.values()):
+                raise Http404
+            org = membership.organization
+            with tenant(org):
+                clock = calendar(org)
+            visit = Visit(request, user, membership, org, clock, timezone.now(), section)
+            if not role_may(membership.role, permission):
+                return no_permission(visit, permission)
+            try:
+                return view(visit, *arguments, **named)
+            except NotFound:
+                raise Http404 from None
+            except DomainError as error:
+                return refused(visit, error)
+
+        checked.permission = permission  # type: ignore[attr-defined]  # read by the test of the matrix
+        return checked
+
+    return decorate
+
+
+def no_permission(visit: Visit, permission: Permission) -> HttpResponse:
+    owners = tuple(user.email for user in members_with_role(visit.org, Role.OWNER))
+    refusal = NoPermission(visit.section.capitalize(), permission, visit.membership.role, owners)
+    context = {"frame": visit.frame(visit.section.capitalize()), "no_permission": refusal}
+    return render(visit.request, "portal/no_permission.html", context, status=403)
+
+
+def refused(visit: Visit, error: DomainError) -> HttpResponse:
+    """A page that a rule said no to."""
+    title = visit.section.capitalize()
+    return render(
+        visit.request, "portal/refused.html", {"frame": visit.frame(title), "refusal": error.detail}, status=400
+    )
+
+
+def organization_links(user: User, active: Organization | None = None) -> tuple[OrgLink, ...]:
+    return tuple(
+        OrgLink(
+            name=membership.organization.name,
+            slug=membership.organization.slug,
+            url=reverse("portal:overview", args=[membership.organization.slug]),
+            active=active is not None and membership.organization_id == active.pk,
+        )
+        for membership in memberships_of(user)
+    )

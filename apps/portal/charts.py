@@ -1,0 +1,328 @@
+"""One Vega-Lite spec per chart, built from plain rows; the page's table shows the same numbers.
+
+Amounts travel as decimal strings and become numbers only in the renderer, which turns them into heights.
+Colours are a fixed, colour-blind-safe order (Okabe and Ito, 2008); the page's legend names them by slot.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any, Literal
+
+import altair as alt
+
+from apps.portal import formats
+
+Granularity = Literal["hour", "day", "week", "month"]
+
+SERIES_MAX = 8
+# The last two are the hardest to see on white and on black: they come last. `app.css` swaps the black
+# for white in the dark theme, and names the same colours `.swatch-1` to `.swatch-8`.
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+COLOURS = {
+    **{str(slot): colour for slot, colour in enumerate(OKABE_ITO, start=1)},
+    "other": "#8A919C",
+    "none": "#C3C8D0",
+}
+CHART_HEIGHT_PIXELS = 176
+
+
+@dataclass(frozen=True, slots=True)
+class SpendPoint:
+    """One bucket of one series: `bucket` is the bucket's first instant; `series` None is unattributed."""
+
+    bucket: datetime
+    series: str | None
+    cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What the axis covers: half-open, aware instants in the organization's zone; `at` is now."""
+
+    start: datetime
+    end: datetime
+    granularity: Granularity
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """`swatch` is the class suffix of the series' colour: `1` to `8`, `other` or `none`."""
+
+    label: str
+    swatch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChartRow:
+    """One bucket as text and amounts: `cells` follow the legend, None where nothing was priced."""
+
+    bucket: datetime
+    label: str
+    so_far: bool
+    cells: tuple[Decimal | None, ...]
+    total_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A Vega-Lite spec with its words: `sentence` says what it shows, `rows` are its numbers."""
+
+    spec: Mapping[str, Any]
+    sentence: str
+    legend: tuple[LegendEntry, ...]
+    rows: tuple[ChartRow, ...]
+
+    def swatch_of(self, label: str | None) -> str:
+        """The colour slot of a series by its name; `other` for one that is folded away."""
+        if label is None:
+            return "none"
+        return next(
+            (entry.swatch for entry in self.legend if entry.label == label and entry.swatch != "none"),
+            "other",
+        )
+
+
+def spend_over_time(
+    points: Sequence[SpendPoint], *, span: Span, order: Sequence[str], none_label: str = "unattributed"
+) -> Chart:
+    """Stacked bars of spend per bucket.
+
+    `order` is the organization's fixed order of names and decides colours; names it lacks come after it, by
+    name. The eight series with the most cost are drawn, the rest are summed as `other (n)`; `none_label` is
+    what has no name.
+    """
+    totals = _totals(points)
+    slots = colour_slots(totals, order)
+    legend = _legend(totals, slots, none_label)
+    places = {entry.swatch: place for place, entry in enumerate(legend)}
+    rows = _rows([_cell(point, places, slots, span) for point in points], legend, span)
+    return Chart(_spec(rows, legend, span), _sentence(rows, span), legend, rows)
+
+
+def colour_slots(totals: Mapping[str | None, Decimal], order: Sequence[str]) -> dict[str, int]:
+    """Slot 0 to 7 for each of the eight largest series: its place in `order`, or the next one free.
+
+    Up to eight names in `order`, a name has the same slot on every chart.
+    """
+    places = {name: place for place, name in enumerate(order)}
+    named = sorted((name for name in totals if name is not None), key=lambda name: (-totals[name], name))
+    drawn = sorted(named[:SERIES_MAX], key=lambda name: (places.get(name, len(places)), name))
+    slots: dict[str, int] = {}
+    free = list(range(SERIES_MAX))
+    for name in drawn:
+        wanted = places.get(name, len(places)) % SERIES_MAX
+        slot = min(free, key=lambda candidate: (candidate - wanted) % SERIES_MAX)
+        free.remove(slot)
+        slots[name] = slot
+    return slots
+
+
+def _totals(points: Sequence[SpendPoint]) -> dict[str | None, Decimal]:
+    totals: dict[str | None, Decimal] = defaultdict(Decimal)
+    for point in points:
+        totals[point.series] += point.cost_usd or Decimal(0)
+    return dict(totals)
+
+
+def _legend(totals: Mapping[str | None, Decimal], slots: Mapping[str, int], none_label: str) -> tuple[LegendEntry, ...]:
+    drawn = sorted(slots, key=lambda name: (-totals[name], name))
+    entries = [LegendEntry(name, str(slots[name] + 1)) for name in drawn]
+    others = sum(1 for name in totals if name is not None and name not in slots)
+    if others:
+        entries.append(LegendEntry(f"other ({others})", "other"))
+    if None in totals:
+        entries.append(LegendEntry(none_label, "none"))
+    return tuple(entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A point as a cell of the table: `place` is its column, in the legend's order."""
+
+    bucket: datetime
+    place: int
+    cost_usd: Decimal | None
+
+
+def _cell(point: SpendPoint, places: Mapping[str, int], slots: Mapping[str, int], span: Span) -> _Cell:
+    swatch = _swatch(point.series, slots)
+    return _Cell(point.bucket.astimezone(span.start.tzinfo), places[swatch], point.cost_usd)
+
+
+def _swatch(series: str | None, slots: Mapping[str, int]) -> str:
+    if series is None:
+        return "none"
+    return str(slots[series] + 1) if series in slots else "other"
+
+
+def _rows(cells: Sequence[_Cell], legend: Sequence[LegendEntry], span: Span) -> tuple[ChartRow, ...]:
+    table: dict[datetime, list[Decimal | None]] = {}
+    for cell in cells:
+        row = table.setdefault(cell.bucket, [None] * len(legend))
+        if cell.cost_usd is not None:
+            row[cell.place] = (row[cell.place] or Decimal(0)) + cell.cost_usd
+    return tuple(
+        ChartRow(
+            bucket=bucket,
+            label=_bucket_label(bucket, span.granularity),
+            so_far=bucket <= span.at < bucket_end(bucket, span.granularity),
+            cells=tuple(row),
+            total_usd=sum((cell for cell in row if cell is not None), Decimal(0)),
+        )
+        for bucket, row in sorted(table.items())
+    )
+
+
+def bucket_end(bucket: datetime, granularity: Granularity) -> datetime:
+    """The first instant after the bucket, on the wall clock of the bucket's own zone."""
+    if granularity == "month":
+        return (bucket.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return bucket + {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}[granularity]
+
+
+def _bucket_label(bucket: datetime, granularity: Granularity) -> str:
+    if granularity == "hour":
+        return f"{bucket:%a} {bucket.day} {bucket:%b, %H:%M}"
+    if granularity == "month":
+        return f"{bucket:%B %Y}"
+    prefix = "week of " if granularity == "week" else ""
+    return f"{prefix}{bucket:%a} {bucket.day} {bucket:%b}"
+
+
+def _sentence(rows: Sequence[ChartRow], span: Span) -> str:
+    """What a reader who cannot see the chart needs first: the total, the peak, what is not over yet."""
+    if not rows:
+        return "No spend in this range."
+    total = sum((row.total_usd for row in rows), Decimal(0))
+    peak = max(rows, key=lambda row: row.total_usd)
+    unfinished = next((row for row in rows if row.so_far), None)
+    words = f"Spend per {span.granularity}: {formats.money(total)} USD in all"
+    words += f", the most on {peak.label} with {formats.money(peak.total_usd)} USD"
+    if unfinished is not None:
+        words += f"; {unfinished.label} is {formats.money(unfinished.total_usd)} USD so far"
+    return f"{words}. The table has every number."
+
+
+def _spec(rows: Sequence[ChartRow], legend: Sequence[LegendEntry], span: Span) -> dict[str, Any]:
+    bars = [bar for row in rows for bar in _stack(row, legend, span)]
+    return {**_drawing(span.granularity), "datasets": {"bars": bars, "span": [_span_value(rows, span)]}}
+
+
+# Building and validating a spec costs altair some 50 ms, and only the data differs from page to page.
+@cache
+def _drawing(granularity: Granularity) -> dict[str, Any]:
+    """The spec without its data."""
+    chart = (
+        alt.layer(_whole_span(granularity), _bars(), _so_far_label())
+        .properties(width="container", height=CHART_HEIGHT_PIXELS)
+        .configure(font="system-ui, sans-serif", background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
+    )
+    spec: dict[str, Any] = chart.to_dict()
+    return spec
+
+
+def _whole_span(granularity: Granularity) -> alt.Chart:
+    """Nothing to see: it makes the axis cover the range, with room for buckets that have no spend."""
+    axis = alt.Axis(grid=False, ticks=False, format=_AXIS_FORMATS[granularity], labelOverlap="greedy", tickCount=8)
+    chart: alt.Chart = (
+        alt.Chart(_named("span"))
+        .mark_rect(opacity=0)
+        .encode(x=alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)), x2="end")
+    )
+    return chart
+
+
+def _bars() -> alt.Chart:
+    so_far = alt.datum.so_far
+    colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
+    chart: alt.Chart = (
+        alt.Chart(_named("bars"))
+        .mark_rect(strokeWidth=1, x2Offset=-1)
+        .encode(
+            x="start:T",
+            x2="end",
+            y=alt.Y("low:Q", title=None, axis=_MONEY_AXIS, scale=alt.Scale(zero=True)),
+            y2="high",
+            color=alt.Color("swatch:N", legend=None, scale=colours),
+            stroke=alt.Stroke("swatch:N", legend=None, scale=colours),
+            fillOpacity=alt.condition(so_far, alt.value(0.35), alt.value(1)),
+            strokeOpacity=alt.condition(so_far, alt.value(1), alt.value(0)),
+            tooltip=[
+                alt.Tooltip("when:N", title="When"),
+                alt.Tooltip("series:N", title="Series"),
+                alt.Tooltip("cost:N", title="USD"),
+            ],
+        )
+    )
+    return chart
+
+
+def _so_far_label() -> alt.Chart:
+    chart: alt.Chart = (
+        alt.Chart(_named("span"))
+        .mark_text(dx=4, dy=-4, align="left", baseline="bottom", fontSize=11)
+        .encode(x="so_far_end:T", y=alt.value(CHART_HEIGHT_PIXELS), text="so_far_text:N")
+    )
+    return chart
+
+
+def _named(name: str) -> alt.NamedData:
+    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE))
+
+
+_PARSE = {"low": "number", "high": "number"}
+_AXIS_FORMATS = {"hour": "%-d %b %H:%M", "day": "%-d %b", "week": "%-d %b", "month": "%b %Y"}
+_MONEY_AXIS = alt.Axis(
+    grid=True,
+    domain=False,
+    ticks=False,
+    tickCount=4,
+    labelExpr="abs(datum.value) < 1000 ? format(datum.value, '.4~g') : format(datum.value, '~s')",
+)
+
+
+def _stack(row: ChartRow, legend: Sequence[LegendEntry], span: Span) -> Iterator[dict[str, Any]]:
+    """One bucket's bars, the first series of the legend at the bottom; credits hang below zero."""
+    top = bottom = Decimal(0)
+    for entry, cell in zip(legend, row.cells, strict=True):
+        if not cell:
+            continue
+        low, high = (top, top + cell) if cell > 0 else (bottom + cell, bottom)
+        top, bottom = (high, bottom) if cell > 0 else (top, low)
+        yield {
+            "start": _wall(row.bucket),
+            "end": _wall(bucket_end(row.bucket, span.granularity)),
+            "when": row.label + (" (so far)" if row.so_far else ""),
+            "series": entry.label,
+            "swatch": entry.swatch,
+            "low": format(low, "f"),
+            "high": format(high, "f"),
+            "cost": formats.money(cell),
+            "so_far": row.so_far,
+        }
+
+
+def _span_value(rows: Sequence[ChartRow], span: Span) -> dict[str, Any]:
+    end = max(span.end, bucket_end(span.start, span.granularity))
+    unfinished = next((row.bucket for row in rows if row.so_far), None)
+    return {
+        "start": _wall(span.start),
+        "end": _wall(end),
+        "so_far_end": _wall(end if unfinished is None else bucket_end(unfinished, span.granularity)),
+        "so_far_text": "" if unfinished is None else "so far",
+    }
+
+
+def _wall(instant: datetime) -> int:
+    """The wall-clock time as if it were UTC, in milliseconds.
+
+    The chart's axis is in UTC, so that the reader's own zone does not move the organization's days.
+    """
+    return int(instant.replace(tzinfo=UTC).timestamp()) * 1000

@@ -1,0 +1,427 @@
+"""What the templates read: one frozen value per page, in the words of the page."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from apps.accounts.models import User
+from apps.portal.charts import Chart
+from apps.portal.formats import Change
+
+# --- frame -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OrgRef:
+    name: str
+    slug: str
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrgLink:
+    name: str
+    slug: str
+    url: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Crumb:
+    """The last crumb has no url: it is this page."""
+
+    label: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    label: str
+    url: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The range control. `hidden` are the page's other parameters, carried by the form of dates."""
+
+    label: str
+    first_day: date
+    last_day: date
+    timezone: str
+    as_of: datetime
+    presets: tuple[Tab, ...]
+    hidden: tuple[tuple[str, str], ...]
+    previous_url: str | None
+    next_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    org: OrgRef
+    organizations: tuple[OrgLink, ...]
+    user: User
+    section: str
+    title: str
+    breadcrumbs: tuple[Crumb, ...]
+    at: datetime
+    range: Range | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoPermission:
+    """`who` are the addresses of people who can give it."""
+
+    what: str
+    permission: str
+    role: str
+    who: tuple[str, ...]
+
+
+# --- controls ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    value: str
+    label: str
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    name: str
+    label: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextField:
+    name: str
+    label: str
+    value: str
+    suggestions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A filter that can be removed; value None: the dimension is missing."""
+
+    label: str
+    value: str | None
+    remove_url: str
+
+
+# --- overview ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewSpend:
+    total_usd: Decimal | None
+    events: int
+    unpriced_events: int
+    unattributed_usd: Decimal | None
+    unattributed_events: int
+    previous_total_usd: Decimal | None
+    change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class TopRow:
+    label: str | None
+    cost_usd: Decimal | None
+    events: int
+    share: Decimal | None
+    unpriced_events: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    title: str
+    dimension: str
+    url: str
+    rows: tuple[TopRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewPage:
+    """`never_used`: the organization has no event at all; `last_event_*` when only the range is empty."""
+
+    never_used: bool
+    label: str
+    previous_label: str
+    granularity: str
+    spend: OverviewSpend
+    chart: Chart | None
+    tops: tuple[Top, ...]
+    spend_url: str
+    events_url: str
+    unattributed_url: str
+    unpriced_url: str
+    last_event_at: datetime | None = None
+    last_event_url: str | None = None
+
+
+# --- explorer ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCell:
+    """`url` shows the page with this value as a filter."""
+
+    value: str | None
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRow:
+    labels: tuple[LabelCell, ...]
+    swatch: str
+    events: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    share: Decimal | None
+    cost_usd: Decimal | None
+    unpriced_events: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpendPage:
+    """`rows` are the largest of `row_count`, and `more_rows` says that not even those are all.
+
+    `refusal` says why the question has no answer; the controls stay, so that it can be asked otherwise.
+    """
+
+    title: str
+    chart_title: str
+    hidden: tuple[tuple[str, str], ...]
+    selects: tuple[Select, ...]
+    chips: tuple[Chip, ...]
+    headings: tuple[str, ...]
+    rows: tuple[SpendRow, ...]
+    row_count: int
+    more_rows: bool
+    total: SpendRow
+    chart: Chart | None
+    source: str
+    refusal: str
+
+
+# --- events ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    occurred_at: datetime
+    team: str | None
+    project: str | None
+    workflow: str | None
+    provider: str
+    model: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+    status: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What all pages of a list of events come to."""
+
+    events: int
+    unpriced_events: int
+    cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """`found` is None where rollups do not know the sum of these filters."""
+
+    hidden: tuple[tuple[str, str], ...]
+    fields: tuple[TextField, ...]
+    selects: tuple[Select, ...]
+    chips: tuple[Chip, ...]
+    found: Found | None
+    rows: tuple[EventRow, ...]
+    first_url: str | None
+    next_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterLine:
+    label: str
+    quantity: int
+    usd_per_million: Decimal | None
+    cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRef:
+    provider: str
+    model: str
+    source: str
+    version: str
+    effective_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PostingLine:
+    reason: str
+    booked_at: datetime
+    actor: str | None
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionLine:
+    label: str
+    value: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldLine:
+    label: str
+    value: str
+    code: bool = False
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """`cost_usd` is the current cost: the event's and its postings'."""
+
+    event_id: str
+    provider: str
+    model: str
+    cost_usd: Decimal | None
+    declared_cost_usd: Decimal | None
+    meters: tuple[MeterLine, ...]
+    postings: tuple[PostingLine, ...]
+    price: PriceRef | None
+    attribution: tuple[AttributionLine, ...]
+    fields: tuple[FieldLine, ...]
+
+
+# --- statements --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRow:
+    team: str | None
+    status: str
+    events: int
+    unpriced_events: int
+    share: Decimal | None
+    total_usd: Decimal | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatementsPage:
+    month_label: str
+    months: tuple[Tab, ...]
+    as_of: datetime
+    rows: tuple[StatementRow, ...]
+    total: StatementRow
+    csv_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    label: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaperLine:
+    project: str | None
+    workflow: str | None
+    provider: str
+    model: str
+    quantities: tuple[Quantity, ...]
+    events: int
+    unpriced_events: int
+    cost_usd: Decimal | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaperSection:
+    """`kind` is usage (one section a project), unattributed or unpriced (subtotal None)."""
+
+    kind: str
+    title: str
+    note: str
+    lines: tuple[PaperLine, ...]
+    events: int
+    unpriced_events: int
+    subtotal_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPage:
+    id: str
+    team: str | None
+    status: str
+    month_label: str
+    first_day: date
+    last_day: date
+    as_of: datetime
+    sections: tuple[PaperSection, ...]
+    total_usd: Decimal | None
+    total_url: str
+    csv_url: str
+
+
+# --- to settle ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UnattributedRow:
+    """The days are local, and None where the range holds too many names to say."""
+
+    kind: str
+    name: str | None
+    first_seen: date | None
+    last_seen: date | None
+    events: int
+    cost_usd: Decimal | None
+    unpriced_events: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnattributedPage:
+    events: int
+    cost_usd: Decimal | None
+    share: Decimal | None
+    rows: tuple[UnattributedRow, ...]
+    row_count: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedRow:
+    model: str
+    provider: str
+    first_seen: date | None
+    last_seen: date | None
+    input_tokens: int
+    output_tokens: int
+    events: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedPage:
+    events: int
+    share: Decimal | None
+    rows: tuple[UnpricedRow, ...]
+    row_count: int
+    url: str

@@ -1,0 +1,18 @@
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_safe
+
+from apps.accounts.models import User
+from apps.portal.access import organization_links
+
+
+@require_safe
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """Straight to the organization where there is one, else a choice."""
+    assert isinstance(request.user, User)
+    links = organization_links(request.user)
+    if len(links) == 1:
+        return redirect(links[0].url)
+    return render(request, "portal/organizations.html", {"organizations": links})

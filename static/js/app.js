@@ -1,0 +1,170 @@
+// What the pages gain with JavaScript: charts, the theme, the folded rail, keys, a command palette.
+// Every page is complete without it.
+"use strict";
+
+(() => {
+  const root = document.documentElement;
+  const page = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  function remember(name, value) {
+    try {
+      localStorage.setItem(name, value);
+    } catch {
+      // Private windows may refuse storage; the choice then lasts for this page.
+    }
+  }
+
+  // Charts
+
+  // `ast` with the bundled interpreter evaluates expressions without eval, as the page's policy demands.
+  const embedding = {
+    ast: true,
+    actions: false,
+    renderer: "svg",
+    defaultStyle: false,
+    tooltip: { disableDefaultStyle: true, theme: "page" },
+  };
+
+  function drawCharts(within) {
+    for (const place of page("[data-chart]:not([data-drawn])", within)) {
+      const spec = document.getElementById(place.dataset.chart);
+      if (!spec || !window.vegaEmbed) continue;
+      place.dataset.drawn = "";
+      window
+        .vegaEmbed(place, JSON.parse(spec.textContent), embedding)
+        .then(() => page("svg", place).forEach((svg) => svg.setAttribute("aria-hidden", "true")))
+        .catch(() => {
+          place.textContent = "The chart could not be drawn. The table below has its numbers.";
+        });
+    }
+  }
+
+  // Theme and rail
+
+  function toggleTheme() {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    remember("theme", root.dataset.theme);
+  }
+
+  function toggleRail() {
+    const narrow = root.dataset.rail !== "narrow";
+    root.dataset.rail = narrow ? "narrow" : "wide";
+    remember("rail", root.dataset.rail);
+    page("[data-act=rail]").forEach((button) => button.setAttribute("aria-expanded", String(!narrow)));
+    // Charts measure their container only when the window changes.
+    dispatchEvent(new Event("resize"));
+  }
+
+  async function copy(button) {
+    const source = document.getElementById(button.dataset.copy);
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  }
+
+  // The command palette: every place the page's navigation can go
+
+  function openPalette() {
+    const palette = document.getElementById("palette");
+    if (!palette || palette.open) return;
+    const list = palette.querySelector("ul");
+    list.replaceChildren(
+      ...page("[data-go]").map((link) => {
+        const entry = document.createElement("li");
+        const anchor = document.createElement("a");
+        anchor.href = link.href;
+        anchor.textContent = link.textContent.trim();
+        entry.append(anchor);
+        return entry;
+      }),
+    );
+    const search = palette.querySelector("input");
+    search.value = "";
+    palette.showModal();
+    search.focus();
+  }
+
+  function filterPalette(search) {
+    const wanted = search.value.trim().toLowerCase();
+    for (const entry of page("li", search.closest("dialog"))) {
+      entry.hidden = !entry.textContent.toLowerCase().includes(wanted);
+    }
+  }
+
+  function movePalette(event) {
+    const links = page("li:not([hidden]) a", event.target.closest("dialog"));
+    const here = links.indexOf(document.activeElement);
+    if (event.key === "Enter" && here < 0 && links.length) links[0].click();
+    if (event.key === "ArrowDown") links[Math.min(here + 1, links.length - 1)]?.focus();
+    if (event.key === "ArrowUp") (links[here - 1] ?? event.target.closest("dialog").querySelector("input")).focus();
+    if (event.key.startsWith("Arrow")) event.preventDefault();
+  }
+
+  // Keys
+
+  let afterG = 0;
+
+  function goTo(letter) {
+    page(`[data-go="${CSS.escape(letter)}"]`)[0]?.click();
+  }
+
+  function closeOpen() {
+    for (const open of page("details.popover[open], details.switcher[open]")) {
+      const focused = open.contains(document.activeElement);
+      open.open = false;
+      if (focused) open.querySelector("summary").focus();
+    }
+    if (location.hash === "#rail") location.hash = "main";
+  }
+
+  const keys = {
+    "/": () => page("[data-search]")[0]?.focus(),
+    "[": () => page("[data-range=previous]")[0]?.click(),
+    "]": () => page("[data-range=next]")[0]?.click(),
+    Escape: closeOpen,
+  };
+
+  function pressed(event) {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      openPalette();
+      return;
+    }
+    if (event.target.closest("dialog.palette")) return movePalette(event);
+    const typing = event.target.closest("input, select, textarea, [contenteditable]");
+    if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== "Escape")) return;
+    if (Date.now() - afterG < 1500) {
+      afterG = 0;
+      return goTo(event.key);
+    }
+    if (event.key === "g") afterG = Date.now();
+    if (!keys[event.key]) return;
+    if (event.key === "/") event.preventDefault();
+    keys[event.key]();
+  }
+
+  function clicked(event) {
+    const button = event.target.closest("[data-act], [data-copy]");
+    if (button?.dataset.act === "theme") toggleTheme();
+    if (button?.dataset.act === "rail") toggleRail();
+    if (button?.dataset.act === "print") print();
+    if (button?.dataset.act === "palette") openPalette();
+    if (button?.dataset.copy) copy(button);
+    for (const open of page("details.popover[open], details.switcher[open]")) {
+      if (!open.contains(event.target)) open.open = false;
+    }
+  }
+
+  document.addEventListener("keydown", pressed);
+  document.addEventListener("click", clicked);
+  document.addEventListener("input", (event) => {
+    if (event.target.closest("dialog.palette")) filterPalette(event.target);
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("form[data-auto] select")) event.target.form.requestSubmit();
+  });
+  document.addEventListener("htmx:load", (event) => drawCharts(event.detail.elt));
+  page("[data-act=rail]").forEach((button) => button.setAttribute("aria-expanded", String(root.dataset.rail !== "narrow")));
+  drawCharts(document);
+})();

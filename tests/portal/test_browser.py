@@ -1,0 +1,338 @@
+"""The portal in a real browser, against a real process of the site."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connections
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from apps.accounts.models import User
+from apps.organizations.permissions import Role
+from apps.organizations.services import add_member
+from tests.browser_binary import find_chromium
+from tests.portal.conftest import Shop, client_of, make_shop
+from tests.site import Site
+from tests.world import PASSWORD, World, make_event, make_world
+
+# One process keeps the browser and the site.
+pytestmark = pytest.mark.xdist_group("browser")
+
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+PAGES = ("", "spend", "events", "unattributed", "unpriced", "statements")
+# Chromium as root, in a container with little shared memory, drawing without a graphics card.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+NEW_PASSWORD = "staple-of-another-battery"
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Playwright keeps an event loop in this thread. Beside one Django refuses to use the database, unless it is told
+    to, and then uses connections that are only seen, and closed, while the loop runs."""
+    found = find_chromium()
+    assert found, "The browser tests need Chromium: run `python -m tests.browser_binary`."
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+        connections.close_all()
+
+
+@pytest.fixture
+def look(browser: Browser, site: Site) -> Iterator[Open]:
+    """Opens pages, signed in as somebody; at the end no page may have complained on its console."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def opened(path: str, user: User | None = None, **options: object) -> Page:
+        context = browser.new_context(base_url=site.url, **{"viewport": WIDE, **options})
+        contexts.append(context)
+        if user is not None:
+            session = client_of(user).cookies["session"].value
+            context.add_cookies([{"name": "session", "value": session, "url": site.url}])
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """People with passwords."""
+    return make_world()
+
+
+def sign_in(page: Page, email: str, password: str) -> None:
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def expect_page(page: Page, title: str) -> None:
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+
+
+# --- signing in ---
+
+
+def test_a_person_signs_in_where_they_wanted_to_go(look: Open, world: World) -> None:
+    page = look(f"/o/{world.acme.org.slug}/events?range=7d")
+    expect_page(page, "Sign in")
+    sign_in(page, world.alice.email.upper(), PASSWORD)
+    expect(page).to_have_url(re.compile(f"/o/{world.acme.org.slug}/events\\?range=7d$"))
+    page.get_by_role("button", name="Sign out").click()
+    expect_page(page, "Sign in")
+    page.goto(f"/o/{world.acme.org.slug}/")
+    expect_page(page, "Sign in")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_wrong_password_says_the_same_as_an_unknown_address(look: Open, world: World, known: bool) -> None:
+    page = look("/accounts/login/")
+    sign_in(page, world.bob.email if known else "nobody@acme.example", "not-the-password")
+    expect(page.get_by_role("alert")).to_have_text("The email address and/or password you specified are not correct.")
+    expect(page.get_by_label("Email")).to_have_value(world.bob.email if known else "nobody@acme.example")
+
+
+def test_a_password_is_reset_by_mail(look: Open, site: Site, world: World) -> None:
+    page = look("/accounts/login/")
+    page.get_by_role("link", name="Forgot your password?").click()
+    page.get_by_label("Email").fill(world.charlie.email)
+    page.get_by_role("button", name="Send the link").click()
+    expect_page(page, "Look in your mail")
+    (mail,) = (mail for mail in site.inbox if mail["To"] == world.charlie.email)
+    (link,) = re.findall(rf"{site.url}/\S+", mail.get_content())
+    page.goto(link)
+    page.get_by_label("New Password", exact=True).fill(NEW_PASSWORD)
+    page.get_by_label("New Password (again)").fill(NEW_PASSWORD)
+    page.get_by_role("button", name="Save the password").click()
+    expect_page(page, "The password is changed")
+    page.get_by_role("link", name="Sign in").click()
+    sign_in(page, world.charlie.email, NEW_PASSWORD)
+    expect_page(page, "Overview")
+    page.goto(link)
+    expect_page(page, "This link no longer works")
+
+
+def test_nobody_makes_an_account_uninvited(look: Open) -> None:
+    expect_page(look("/accounts/signup/"), "Accounts are by invitation")
+
+
+# --- pages ---
+
+
+def test_the_overview_draws_its_chart_and_opens_what_is_behind(look: Open, shop: Shop) -> None:
+    page = look(shop.url("?range=30d"), shop.alice)
+    expect_page(page, "Overview")
+    chart = page.locator("[data-chart]")
+    expect(chart.locator("svg")).to_be_visible()
+    assert chart.locator("svg path").count() > 10
+    expect(page.get_by_text("Numbers behind the chart")).to_be_visible()
+    page.get_by_role("row", name="search").first.get_by_role("link").click()
+    expect(page.get_by_label("Filters")).to_contain_text("Team search")
+    page.locator("tbody tr").first.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="Cost, explained")).to_be_visible()
+
+
+def test_the_overview_fits_one_screen(look: Open, shop: Shop) -> None:
+    page = look(shop.url("?range=30d"), shop.alice)
+    expect(page.locator("[data-chart] svg")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollHeight") <= WIDE["height"]
+
+
+def test_the_switcher_goes_from_one_organization_to_another(look: Open, shop: Shop) -> None:
+    other = make_shop()
+    add_member(org=other.org, user=shop.bob, role=Role.VIEWER, actor=None)
+    page = look("/", shop.bob)
+    expect_page(page, "Organizations")
+    page.get_by_role("link", name=shop.org.name).click()
+    expect(page).to_have_url(re.compile(f"{shop.url()}$"))
+    page.get_by_label(f"Organization: {shop.org.name}. Switch").click()
+    page.get_by_role("link", name=other.org.name).click()
+    expect(page).to_have_url(re.compile(f"{other.url()}$"))
+    expect(page.get_by_text("Spend appears here with the first usage event")).to_be_visible()
+
+
+def test_the_explorer_changes_in_place_and_back_goes_back(look: Open, shop: Shop) -> None:
+    page = look(shop.url("spend?range=30d"), shop.alice)
+    expect(page.locator("[data-chart] svg")).to_be_visible()
+    page.evaluate("window.notReloaded = true")
+    page.get_by_label("Group by").select_option("model")
+    expect(page.get_by_role("heading", name="Spend by model per day")).to_be_visible()
+    expect(page).to_have_url(re.compile("group_by=model"))
+    expect(page.locator("[data-chart] svg")).to_be_visible()
+    assert page.evaluate("window.notReloaded") is True
+    page.get_by_role("rowheader").get_by_role("link", name="gpt-5-mini").click()
+    expect(page.get_by_label("Filters")).to_contain_text("Model gpt-5-mini")
+    page.go_back()
+    expect(page.get_by_role("heading", name="Spend by model per day")).to_be_visible()
+    expect(page.get_by_label("Filters")).to_have_count(0)
+    page.go_back()
+    expect(page.get_by_role("heading", name="Spend by team per day")).to_be_visible()
+    expect(page.get_by_label("Group by")).to_have_value("team")
+    expect(page.locator("[data-chart] svg")).to_be_visible()
+
+
+def test_a_range_is_chosen_without_a_reload(look: Open, shop: Shop) -> None:
+    page = look(shop.url("spend?group_by=model"), shop.alice)
+    page.evaluate("window.notReloaded = true")
+    page.get_by_role("link", name="7 d").click()
+    expect(page.get_by_role("link", name="7 d")).to_have_attribute("aria-current", "true")
+    expect(page).to_have_url(re.compile("group_by=model&range=7d"))
+    page.locator("details.popover summary").click()
+    page.get_by_label("From", exact=True).fill("2001-01-01")
+    page.get_by_label("Up to and including").fill("2001-01-31")
+    page.get_by_role("button", name="Show").first.click()
+    expect(page.get_by_role("heading", name="No spend matches")).to_be_visible()
+    assert page.evaluate("window.notReloaded") is True
+    expect(page.get_by_label("Group by")).to_have_value("model")
+
+
+def test_keys_go_where_the_rail_goes(look: Open, shop: Shop) -> None:
+    page = look(shop.url(), shop.alice)
+    for letter, title in (("e", "Explorer"), ("v", "Events"), ("s", "Statements"), ("o", "Overview")):
+        page.keyboard.press("g")
+        page.keyboard.press(letter)
+        expect_page(page, title)
+    page.keyboard.press("[")
+    expect(page).to_have_url(re.compile("from="))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("unpr")
+    page.keyboard.press("Enter")
+    expect_page(page, "Unpriced")
+    page.goto(shop.url("events"))
+    page.keyboard.press("/")
+    page.keyboard.type("g e")
+    expect(page.get_by_label("Team")).to_have_value("g e")
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(look: Open, shop: Shop) -> None:
+    page = look(shop.url(), shop.alice, color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.get_by_role("button", name="Theme").click()
+    light = page.evaluate(background)
+    assert sum(map(int, re.findall(r"\d+", dark))) < 100 < 600 < sum(map(int, re.findall(r"\d+", light)))
+    page.reload()
+    assert page.evaluate(background) == light
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(look: Open, shop: Shop, scheme: str) -> None:
+    page = look(shop.url("?range=30d"), shop.alice, color_scheme=scheme)
+    for path in PAGES:
+        page.goto(shop.url(f"{path}?range=30d"))
+        faint = page.evaluate(CONTRAST)
+        assert faint == [], path
+
+
+# Contrast of every element with text of its own, by the formula of WCAG 2.2: at least 4.5 to 1.
+CONTRAST = """() => {
+  const channels = (colour) => colour.match(/[0-9.]+/g).map(Number);
+  const light = (colour) => {
+    const [red, green, blue] = channels(colour).map((part) => part / 255)
+      .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const opaque = (colour) => (channels(colour)[3] ?? 1) === 1;
+  const behind = (element) => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return opaque(colour) ? colour : behind(element.parentElement);
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("body *:not(script, style, svg *)")) {
+    const text = [...element.childNodes].filter((node) => node.nodeType === 3 && node.data.trim()).length;
+    if (!text || !element.checkVisibility()) continue;
+    const [one, other] = [light(getComputedStyle(element).color), light(behind(element))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5) faint.push(`${element.tagName}.${element.className} ${contrast.toFixed(2)}`);
+  }
+  return faint;
+}"""
+
+
+def test_a_narrow_screen_shows_every_page_without_scrolling_sideways(look: Open, shop: Shop) -> None:
+    page = look(shop.url(), shop.alice, viewport=NARROW, has_touch=True, is_mobile=True)
+    statement = page.goto(shop.url("statements"))
+    assert statement
+    paper = page.locator("tbody a").first.get_attribute("href") or ""
+    page.goto(shop.url("events"))
+    event = page.locator("tbody a").first.get_attribute("href") or ""
+    for path in (*(shop.url(f"{one}?range=30d") for one in PAGES), paper, event, "/", "/accounts/password/change/"):
+        page.goto(path)
+        beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert beyond <= 0, path
+    page.goto(shop.url("spend?range=30d"))
+    cost = page.get_by_role("region", name="Spend by team, table").locator("tbody td").last.bounding_box()
+    assert cost
+    assert cost["x"] + cost["width"] <= NARROW["width"], "the cost is out of sight"
+    page.get_by_role("link", name="Menu").click()
+    page.get_by_role("link", name="Statements").click()
+    expect_page(page, "Statements")
+
+
+def test_without_javascript_the_tables_say_it_all(look: Open, shop: Shop) -> None:
+    page = look(shop.url("?range=30d"), shop.alice, java_script_enabled=False)
+    expect(page.locator(".chart")).to_be_hidden()
+    expect(page.get_by_role("button", name="Theme")).to_be_hidden()
+    page.get_by_text("Numbers behind the chart").click()
+    expect(page.get_by_role("columnheader", name="Total, USD")).to_be_visible()
+    page.goto(shop.url("spend"))
+    page.get_by_label("Group by").select_option("model")
+    page.get_by_role("button", name="Show").last.click()
+    expect(page.get_by_role("columnheader", name="Model")).to_be_visible()
+
+
+def test_a_statement_prints_as_paper(look: Open, shop: Shop) -> None:
+    page = look(shop.url("statements"), shop.alice, color_scheme="dark")
+    page.get_by_role("link", name="search").first.click()
+    expect(page.get_by_role("article")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    assert Path(download.value.path()).read_text().startswith("month,statement,")
+    page.emulate_media(media="print")
+    # Paper is no wider than a tablet, and is not laid out like one.
+    page.set_viewport_size(NARROW)
+    assert page.evaluate("getComputedStyle(document.querySelector('.letterhead')).flexDirection") == "row"
+    for stray in (".rail", ".heading", ".crumbs", ".actions", ".skip"):
+        expect(page.locator(stray).first).to_be_hidden()
+    expect(page.get_by_role("article").get_by_text("Total, USD")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_an_address_that_leads_nowhere_says_so(shop: Shop, browser: Browser, site: Site) -> None:
+    context = browser.new_context(base_url=site.url)
+    page = context.new_page()
+    answer = page.goto(shop.url("nothing"))
+    assert answer
+    assert answer.status == 404
+    expect_page(page, "There is nothing here")
+    context.close()
+
+
+def test_an_event_is_found_whatever_its_id(look: Open) -> None:
+    shop = make_shop()
+    shop.api.send(make_event(event_id="a//b/../c?d#e%2F"))
+    page = look(shop.url("events"), shop.alice)
+    page.locator("tbody a").first.click()
+    expect_page(page, "Event a//b/../c?d#e%2F")
+
+
+def test_the_first_event_is_copied_with_one_click(look: Open) -> None:
+    shop = make_shop()
+    page = look(shop.url(), shop.alice, permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("curl http")
