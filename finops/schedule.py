@@ -1,0 +1,20 @@
+"""Every periodic job on one page. Beat only ticks; each task finds its own work in Postgres."""
+
+from celery.schedules import crontab, schedule
+
+SCHEDULE = {
+    # Pending deltas that a lost hint left behind: costs delay, never money.
+    "sweep-rollups": {"task": "usage.sweep", "schedule": schedule(30.0), "options": {"expires": 30}},
+    # Names that became known: the spend of events that came before moves by postings.
+    "known-names": {"task": "usage.attribute_known_names", "schedule": schedule(60.0), "options": {"expires": 60}},
+    # events + postings = rollups + pending deltas, for every organization.
+    "reconcile": {
+        "task": "usage.reconcile_all",
+        "schedule": crontab(minute="*/15"),
+        "options": {"expires": 900},
+    },
+    # Partitions three months ahead, retention behind.
+    "partitions": {"task": "usage.maintain_partitions", "schedule": crontab(minute=17, hour=3)},
+    # New prices of the installed catalog source.
+    "catalog": {"task": "pricing.load_catalog", "schedule": crontab(minute=41, hour=4, day_of_week="mon")},
+}

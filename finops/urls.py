@@ -1,0 +1,16 @@
+from django.urls import include, path
+
+from apps.api import health
+
+urlpatterns = [
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("api/v1/", include("apps.api.urls")),
+    path("accounts/", include("allauth.account.urls")),
+    path("", include("apps.portal.urls")),
+]
+
+handler400 = "apps.portal.errors.bad_request"
+handler403 = "apps.portal.errors.forbidden"
+handler404 = "apps.portal.errors.not_found"
+handler500 = "apps.portal.errors.server_error"
