@@ -1,0 +1,81 @@
+"""`python -m bench` runs everything; `python -m bench servers` compares web servers."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import django
+
+from finops.embedded import servers
+
+
+def main() -> None:
+    os.environ["LOG_LEVEL"] = "ERROR"
+    os.environ["API_REQUESTS_PER_MINUTE"] = "1000000"
+    with servers("bench"):
+        secret = _prepare()
+        chosen = _servers if sys.argv[1:] == ["servers"] else _everything
+        for line in chosen(secret):
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+def _prepare() -> str:
+    """A migrated database and an organization with its names; the key of a client."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "finops.settings")
+    django.setup()  # here, where the servers' addresses are known
+    from django.core.management import call_command
+
+    from apps.organizations.services import create_organization, issue_key
+    from apps.teams.services import create_on_first_sight
+    from bench.events import names
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        call_command("migrate", verbosity=0)
+        call_command("load_catalog")
+    org = create_organization(name=f"bench {time.time_ns()}", owner_email="bench@example.com")
+    create_on_first_sight(org=org, seen=names(), actor="bench")
+    return issue_key(org=org, name="bench", scopes=["ingest", "read"]).secret
+
+
+def _everything(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import door, ingest, spend
+    from bench.site import serving
+
+    yield from door.measure()
+    with serving() as site:
+        yield from ingest.measure(site.url, secret)
+        memory = site.peak_memory_bytes()
+    yield {
+        "name": "web_peak_memory",
+        "value": round(memory / 2**20, 1),
+        "unit": "MiB",
+        "detail": "largest web process, after the ingestion rounds",
+    }
+    yield from spend.measure(secret)
+
+
+def _servers(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import ingest
+    from bench.site import GRANIAN, GUNICORN, serving
+
+    for name, command in (("granian", GRANIAN), ("gunicorn", GUNICORN)):
+        for workers, threads in ((2, 4), (2, 16)):
+            with serving(command, workers=workers, threads=threads) as site:
+                for line in ingest.measure(site.url, secret):
+                    if line["name"] != "ingest_ceiling":
+                        yield {**line, "name": f"{name}_{workers}x{threads}_{line['name']}"}
+                yield {
+                    "name": f"{name}_{workers}x{threads}_memory",
+                    "value": round(site.peak_memory_bytes() / 2**20, 1),
+                    "unit": "MiB",
+                    "detail": "largest web process",
+                }
+
+
+if __name__ == "__main__":
+    main()
