@@ -14,7 +14,7 @@ from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, org_id_of
 from apps.usage import sql
-from apps.usage.models import Event, EventKey, Posting, RollupState
+from apps.usage.models import Event, EventKey, Posting
 
 EVENTS_PAGE_MAX = 1_000
 FIND_TIMEOUT_MS = 5_000
@@ -73,12 +73,6 @@ class EventPage:
 
 def sealed_before(org: HasPk) -> datetime:
     return sql.sealed_before(org_id_of(org))
-
-
-def rolled_at(org: HasPk) -> datetime | None:
-    """When pending deltas were last moved."""
-    state = RollupState.objects.for_org(org).first()
-    return state.rolled_at if state else None
 
 
 def last_event_at(org: HasPk) -> datetime | None:
