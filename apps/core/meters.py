@@ -20,6 +20,12 @@ METERS: tuple[str, ...] = (
     "audio_milliseconds",
     "characters",
     "searches",
+    "audio_cache_read_tokens",
+    "image_cache_read_tokens",
+    "video_milliseconds",
+    "file_searches",
+    "code_sessions",
+    "pages",
 )
 
 METER_INDEX: dict[str, int] = {name: index for index, name in enumerate(METERS)}
@@ -32,6 +38,8 @@ PROMPT_METERS: tuple[str, ...] = (
     "cache_write_1h_tokens",
     "audio_input_tokens",
     "image_input_tokens",
+    "audio_cache_read_tokens",
+    "image_cache_read_tokens",
 )
 
 QUANTITY_MAX = 10**12

@@ -5,7 +5,7 @@ A rate is micro-USD per million units (a price rounded once to 6 decimals); a co
 At the seams money is a `Decimal` in USD with 12 decimals, as the columns are NUMERIC(38,12).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 
 USD_PLACES = 12
@@ -45,3 +45,19 @@ def sum_usd(amounts: Iterable[Decimal]) -> Decimal:
 def usd_text(usd: Decimal | None) -> str | None:
     """The JSON form of an amount: a plain decimal string, 12 decimals; None stays None."""
     return None if usd is None else format(usd.quantize(Decimal(1).scaleb(-USD_PLACES), context=EXACT), "f")
+
+
+def split(total: int, weights: Sequence[int]) -> list[int]:
+    """Parts of a total in proportion to weights from 0 on, which add up to it exactly: the largest remainders, and of
+    equals the first, get what flooring left over. Raises `ValueError` where all weights are 0 and the total is not.
+    """
+    whole = sum(weights)
+    if not whole:
+        if total:
+            raise ValueError("nothing to split by")
+        return [0] * len(weights)
+    parts = [total * weight // whole for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(total * weights[i] % whole), i))
+    for index in by_remainder[: total - sum(parts)]:
+        parts[index] += 1
+    return parts
