@@ -14,11 +14,15 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser):
-    """A person who signs in; what they may do is decided by their memberships."""
+    """A person who signs in; what they may do in an organization is decided by their memberships.
+
+    An operator looks after the installation itself: its price catalog is the same for every organization.
+    """
 
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=150, blank=True)
     is_active = models.BooleanField(default=True)
+    is_operator = models.BooleanField(default=False)
     date_joined = models.DateTimeField(auto_now_add=True)
 
     USERNAME_FIELD = "email"

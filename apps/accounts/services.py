@@ -24,3 +24,8 @@ def password_link(user: User) -> str:
     uid, _, token = key.partition("-")
     path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
     return f"{settings.BASE_URL}{path}"
+
+
+def set_operator(*, email: str, is_operator: bool) -> bool:
+    """Whether a person with this address was found and now looks after the installation, or no longer does."""
+    return bool(User.objects.filter(email=email.strip().lower()).update(is_operator=is_operator))

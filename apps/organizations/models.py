@@ -24,6 +24,8 @@ class Organization(models.Model):
     facts_version = models.BigIntegerField(default=1)
     # The facts by which events with unknown names were last attributed.
     names_posted_version = models.BigIntegerField(default=1)
+    # A re-rating is under way: workers look for work here.
+    is_rerating = models.BooleanField(default=False)
 
     class Meta:
         constraints = [

@@ -13,6 +13,7 @@ class Permission(StrEnum):
     VIEW_STATEMENTS = "view_statements"
     MANAGE_NAMES = "manage_names"
     MANAGE_KEYS = "manage_keys"
+    MANAGE_PRICES = "manage_prices"
 
 
 _READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIEW_STATEMENTS})
@@ -20,7 +21,7 @@ _READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIE
 ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
     Role.ADMIN: frozenset(Permission),
-    Role.FINANCE: _READ | {Permission.MANAGE_NAMES},
+    Role.FINANCE: _READ | {Permission.MANAGE_NAMES, Permission.MANAGE_PRICES},
     Role.ENGINEER: _READ | {Permission.MANAGE_NAMES},
     Role.VIEWER: _READ,
 }

@@ -111,5 +111,10 @@ def organizations_with_new_names() -> list[Organization]:
     return list(Organization.objects.filter(facts_version__gt=F("names_posted_version")).order_by("pk"))
 
 
+def organizations_rerating() -> list[Organization]:
+    """Organizations with a re-rating under way."""
+    return list(Organization.objects.filter(is_rerating=True).order_by("pk"))
+
+
 def list_keys(org: Organization) -> list[ApiKey]:
     return list(ApiKey.objects.for_org(org).order_by("-created_at"))
