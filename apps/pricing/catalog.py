@@ -1,9 +1,7 @@
-"""Which price applied: a provider's name, a model's name, a service tier and an instant to one price.
+"""Which price applied: a provider's name, a model's name, a service tier, a region and an instant to one price.
 
-Names are matched in a fixed order. The provider is reduced to its canonical id. The model is tried in
-lower case as sent, then with a compact date (-20250101) written out (-2025-01-01), then without a prefix
-that names the provider itself ("openai/gpt-4o"). Each form is looked up among the provider's own models,
-then among those of the providers whose models it resells; in each, an exact name beats a pattern, and
+The model's name is tried in every spelling of `apps.pricing.names`. Each is looked up among the provider's own
+models, then among those of the providers whose models it resells; in each, an exact name beats a pattern, and
 patterns are tried in the order of model ids.
 """
 
@@ -11,17 +9,32 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from operator import eq, methodcaller
-from typing import Any
+from typing import Any, NamedTuple
 
 from apps.pricing.cost import DAY_MINUTES, Price
+from apps.pricing.names import RESOLD_PROVIDERS, canonical_provider, spellings
+from apps.pricing.rules import RULES, SAME_TIER, RuleSet
 
-__all__ = ["EPOCH", "SERVICE_TIERS", "Catalog", "MatchClause", "Price", "PublishedModel", "PublishedPrice"]
+__all__ = [
+    "EPOCH",
+    "SERVICE_TIERS",
+    "Catalog",
+    "MatchClause",
+    "Price",
+    "PublishedModel",
+    "PublishedPrice",
+    "canonical_provider",
+]
 
 STANDARD = "standard"
-SERVICE_TIERS: tuple[str, ...] = (STANDARD, "batch", "flex", "priority")
+SERVICE_TIERS: tuple[str, ...] = (STANDARD, "batch", "flex", "priority", "fast")
+
+# A price for every region but the worldwide endpoint; other regions are named as the provider names them.
+REGIONAL = "regional"
+_WORLDWIDE = ("", "global")
 
 # A price that has always applied starts here: before any call to any model.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,63 +45,13 @@ ANSWERS_MAX = 10_000
 # One of equals, starts_with, ends_with, contains, regex (a string), or, and (a list of clauses).
 MatchClause = Mapping[str, Any]
 
-# Keys are lower case with "." and "_" and " " written as "-".
-PROVIDER_ALIASES: Mapping[str, str] = {
-    "amazon-bedrock": "aws",
-    "aws-bedrock": "aws",
-    "bedrock": "aws",
-    "bedrock-converse": "aws",
-    "azure-ai": "azure",
-    "azure-ai-inference": "azure",
-    "azure-ai-openai": "azure",
-    "azure-openai": "azure",
-    "azure-text": "azure",
-    "codestral": "mistral",
-    "mistral-ai": "mistral",
-    "mistralai": "mistral",
-    "text-completion-codestral": "mistral",
-    "cohere-chat": "cohere",
-    "anthropic-text": "anthropic",
-    "fireworks-ai": "fireworks",
-    "gcp-gemini": "google",
-    "gcp-gen-ai": "google",
-    "gcp-vertex-ai": "google",
-    "gemini": "google",
-    "google-genai": "google",
-    "google-vertex": "google",
-    "palm": "google",
-    "vertex-ai": "google",
-    "vertex-ai-beta": "google",
-    "copilot": "github-copilot",
-    "github-copilot": "github-copilot",
-    "meta-llama": "meta",
-    "moonshot": "moonshotai",
-    "moonshot-ai": "moonshotai",
-    "text-completion-openai": "openai",
-    "perplexity-ai": "perplexity",
-    "together-ai": "together",
-    "voyage": "voyageai",
-    "voyage-ai": "voyageai",
-    "x-ai": "x-ai",
-    "xai": "x-ai",
-    "z-ai": "zai",
-}
-
-# Whose models a provider resells under its own name, at the maker's standard prices.
-RESOLD_PROVIDERS: Mapping[str, tuple[str, ...]] = {
-    "azure": ("openai", "anthropic", "deepseek", "x-ai", "moonshotai"),
-    "google": ("anthropic",),
-}
-
-_PUNCTUATION = str.maketrans("._ ", "---")
-_COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedPrice:
     """A price as a source publishes it; rates and tiers are micro-USD per million units by meter.
 
-    `tiers` maps the number of prompt tokens to exceed to the rates of the whole call beyond it.
+    `tiers` maps the number of prompt tokens to exceed to the rates of the whole call beyond it. `region` is ""
+    for any, "regional" for any that is named and not "global", else the one region it holds in, in lower case.
     `published` keeps the source's own values under its own unit names.
     """
 
@@ -99,6 +62,7 @@ class PublishedPrice:
     published: Mapping[str, Any] = field(default_factory=dict)
     daily_from_minute: int = 0
     daily_until_minute: int = DAY_MINUTES
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,54 +102,108 @@ class _ModelNames:
 class Catalog:
     """The prices of one catalog version, in memory; immutable, and safe to share between threads."""
 
-    def __init__(self, version: int, models: Iterable[tuple[str, str, MatchClause]], prices: Iterable[Price]) -> None:
-        """`models` are (provider, model, match clause). Raises what `matcher` raises."""
+    def __init__(
+        self,
+        version: int,
+        models: Iterable[tuple[str, str, MatchClause]],
+        prices: Iterable[Price],
+        *,
+        second: Iterable[tuple[str, str, MatchClause]] = (),
+        rules: RuleSet = RULES,
+    ) -> None:
+        """`models` are (provider, model, match clause); those of `second` are asked where none of them is recognised.
+
+        Raises what `matcher` raises.
+        """
         self.version = version
-        by_provider: dict[str, list[tuple[str, MatchClause]]] = defaultdict(list)
-        for provider, model, clause in models:
-            by_provider[provider].append((model, clause))
-        self._names = {provider: _ModelNames.of(names) for provider, names in by_provider.items()}
+        self.rules = rules
+        self._layers = tuple(_names_by_provider(layer) for layer in (models, second))
         timelines: dict[tuple[str, str, str], list[Price]] = defaultdict(list)
         for price in sorted(prices, key=lambda price: price.effective_from, reverse=True):
             timelines[price.provider, price.model, price.service_tier].append(price)
         self._timelines = {key: tuple(timeline) for key, timeline in timelines.items()}
         self._answer = lru_cache(ANSWERS_MAX)(self._resolve)
 
-    def find(self, provider: str, model: str, service_tier: str, at: datetime) -> Price | None:
+    def find(self, provider: str, model: str, service_tier: str, at: datetime, region: str = "") -> Price | None:
         """The price that applied at an aware instant, None where none is known.
 
-        An empty service tier is the standard one. A tier without a price of its own at that instant is
-        answered with the standard price, marked `tier_assumed`.
+        An empty service tier is the standard one. A tier without a price of its own at that instant is answered
+        with what the rules make of the standard price, marked `tier_assumed`. A price of the call's region goes
+        before one of any region.
         """
-        for price in self._answer(provider, model, service_tier):
+        for price in self._answer(provider, model, service_tier, region.lower()):
             if price.effective_from <= at and _in_window(price, at):
                 return price
         return None
 
-    def _resolve(self, provider: str, model: str, service_tier: str) -> tuple[Price, ...]:
+    def recognise(self, provider: str, model: str) -> "Recognised | None":
+        """The provider and model whose prices a name stands for, and the spelling by which it was found."""
+        return self._recognise(canonical_provider(provider), model)
+
+    def knows_provider(self, provider: str) -> bool:
+        return any(canonical_provider(provider) in layer for layer in self._layers)
+
+    def models_of(self, provider: str) -> Iterable[str]:
+        """The ids of a provider's models, those that it resells among them."""
+        canonical = canonical_provider(provider)
+        for layer in self._layers:
+            for seller in (canonical, *RESOLD_PROVIDERS.get(canonical, ())):
+                if names := layer.get(seller):
+                    yield from names.exact.values()
+
+    def _resolve(self, provider: str, model: str, service_tier: str, region: str) -> tuple[Price, ...]:
         """The candidates in the order in which `find` takes the first that applies."""
         canonical = canonical_provider(provider)
-        seller, known = self._recognise(canonical, model)
-        if known is None:
+        found = self._recognise(canonical, model)
+        if found is None:
             return ()
-        standard = self._timelines.get((seller, known, STANDARD), ())
+        seller, known = found.provider, found.model
+        standard = self._in_region(seller, known, STANDARD, region)
         if service_tier in ("", STANDARD):
             return standard
-        own = self._timelines.get((seller, known, service_tier), ()) if seller == canonical else ()
-        return own + tuple(replace(price, tier_assumed=True) for price in standard)
+        own: tuple[Price, ...] = ()
+        if seller == canonical:
+            own = self._in_region(seller, known, service_tier, region)
+            own += tuple(map(_assumed, self._in_region(seller, known, SAME_TIER.get(service_tier, ""), region)))
+        step = self.rules.tier_step(canonical, service_tier)
+        return own + tuple(_assumed(price.stepped(step) if step else price) for price in standard)
 
-    def _recognise(self, provider: str, model: str) -> tuple[str, str | None]:
-        for name in _spellings(provider, model):
-            for seller in (provider, *RESOLD_PROVIDERS.get(provider, ())):
-                if (names := self._names.get(seller)) and (known := names.find(name)):
-                    return seller, known
-        return provider, None
+    def _in_region(self, provider: str, model: str, service_tier: str, region: str) -> tuple[Price, ...]:
+        timeline = self._timelines.get((provider, model, service_tier), ())
+        own = [price for price in timeline if price.region and _is_in(price.region, region)]
+        return (*own, *(price for price in timeline if not price.region))
+
+    def _recognise(self, provider: str, model: str) -> "Recognised | None":
+        tried = list(spellings(provider, model))
+        for names_by_provider in self._layers:
+            for spelling in tried:
+                for seller in (provider, *RESOLD_PROVIDERS.get(provider, ())):
+                    if (names := names_by_provider.get(seller)) and (known := names.find(spelling.name)):
+                        return Recognised(seller, known, spelling.rule)
+        return None
 
 
-def canonical_provider(name: str) -> str:
-    """The catalog's id of a provider; an unknown name is kept, in lower case."""
-    lowered = name.strip().lower()
-    return PROVIDER_ALIASES.get(lowered.translate(_PUNCTUATION), lowered)
+class Recognised(NamedTuple):
+    """Whose price a name stands for; `rule` is the rule of spelling by which it was found."""
+
+    provider: str
+    model: str
+    rule: str
+
+
+def _names_by_provider(models: Iterable[tuple[str, str, MatchClause]]) -> dict[str, _ModelNames]:
+    by_provider: dict[str, list[tuple[str, MatchClause]]] = defaultdict(list)
+    for provider, model, clause in models:
+        by_provider[provider].append((model, clause))
+    return {provider: _ModelNames.of(names) for provider, names in by_provider.items()}
+
+
+def _assumed(price: Price) -> Price:
+    return replace(price, tier_assumed=True)
+
+
+def _is_in(priced: str, region: str) -> bool:
+    return priced == region or (priced == REGIONAL and region not in _WORLDWIDE)
 
 
 def matcher(clause: MatchClause) -> Callable[[str], object]:
@@ -230,29 +248,6 @@ def _has_pattern(clause: MatchClause) -> bool:
     if "or" in clause:
         return any(_has_pattern(option) for option in clause["or"])
     return "equals" not in clause
-
-
-def _spellings(provider: str, model: str) -> Iterable[str]:
-    name = model.strip().lower()
-    yield from _dated(name)
-    prefix, slash, rest = name.partition("/")
-    if slash and canonical_provider(prefix) == provider:
-        yield from _dated(rest)
-
-
-def _dated(name: str) -> Iterable[str]:
-    yield name
-    dashed = _COMPACT_DATE.sub(_with_dashes, name)
-    if dashed != name:
-        yield dashed
-
-
-def _with_dashes(found: re.Match[str]) -> str:
-    year, month, day = (int(part) for part in found.groups())
-    try:
-        return f"-{date(year, month, day).isoformat()}"
-    except ValueError:
-        return found.group()
 
 
 def _in_window(price: Price, at: datetime) -> bool:

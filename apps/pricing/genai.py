@@ -28,6 +28,7 @@ from genai_prices.types import (
 from apps.core.money import RATE_PLACES, rate_from_usd_per_million
 from apps.pricing.catalog import EPOCH, STANDARD, MatchClause, PublishedModel, PublishedPrice
 from apps.pricing.cost import DAY_MINUTES
+from apps.pricing.sources import Snapshot
 
 SOURCE = "genai-prices"
 
@@ -50,6 +51,10 @@ UNITS: Mapping[str, tuple[str, int]] = {
     "input_audio_hours": ("audio_milliseconds", 3_600_000),
     "input_mchars": ("characters", 10**6),
     "web_searches_kcount": ("searches", 1000),
+    "storage_searches_kcount": ("file_searches", 1000),
+    "input_document_kpages": ("pages", 1000),
+    "cache_audio_read_mtok": ("audio_cache_read_tokens", 10**6),
+    "cache_image_read_mtok": ("image_cache_read_tokens", 10**6),
 }
 
 # How the package names our service tiers in a request's context.
@@ -58,6 +63,8 @@ CONTEXTS: Mapping[str, Mapping[str, str]] = {
     "batch": {"processing": "batch"},
     "flex": {"service_tier": "flex"},
     "priority": {"service_tier": "priority"},
+    # OpenAI's and Anthropic's ways to ask for it.
+    "fast": {"service_tier": "fast", "speed": "fast"},
 }
 
 # From and until, in minutes of the UTC day.
@@ -66,25 +73,10 @@ _Window = tuple[int, int]
 _WIDE = Context(prec=60)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the package publishes, and what of it found no place here.
-
-    `left_out` counts, by price key, the prices that carry a rate for which there is no meter; `rounded`
-    counts the rates that lost decimals beyond the sixth; `unpriced` lists models without any usable rate.
-    """
-
-    source_version: str
-    models: tuple[PublishedModel, ...]
-    left_out: Mapping[str, int]
-    rounded: int
-    unpriced: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class _Tally:
     left_out: Counter[str] = field(default_factory=Counter)
-    rounded: int = 0
+    rounded: list[str] = field(default_factory=list)
 
 
 def read_snapshot() -> Snapshot:
@@ -98,11 +90,13 @@ def read_snapshot() -> Snapshot:
     unpriced = tuple(
         f"{model.provider}/{model.model}" for model in models if not any(price.rates for price in model.prices)
     )
-    return Snapshot(version(SOURCE), models, dict(tally.left_out), tally.rounded, unpriced)
+    return Snapshot(
+        SOURCE, version(SOURCE), models, dict(tally.left_out), tuple(dict.fromkeys(tally.rounded)), unpriced
+    )
 
 
 def _published_model(provider: str, model: ModelInfo, tally: _Tally) -> PublishedModel:
-    prices = tuple(price for tier in CONTEXTS for price in _prices(model, tier, tally))
+    prices = tuple(price for tier in CONTEXTS for price in _prices(provider, model, tier, tally))
     return PublishedModel(provider, model.id, _clause(model.match), prices, model.context_window)
 
 
@@ -114,14 +108,14 @@ def _clause(logic: MatchLogic) -> MatchClause:
     return {key.rstrip("_"): [_clause(part) for part in operand]}
 
 
-def _prices(model: ModelInfo, service_tier: str, tally: _Tally) -> Iterator[PublishedPrice]:
+def _prices(provider: str, model: ModelInfo, service_tier: str, tally: _Tally) -> Iterator[PublishedPrice]:
     """The prices of one tier: a row per start and window of the day at which the answer changes."""
     before: Mapping[_Window, ModelPrice] = {}
     for start in _starts(model):
         if service_tier == STANDARD or _has_variant(model, service_tier, start):
             day = _day(model, service_tier, start)
             if day != before:
-                yield from (_row(model, service_tier, start, at, price, tally) for at, price in day.items())
+                yield from (_row(provider, model, service_tier, start, at, price, tally) for at, price in day.items())
             before = day
 
 
@@ -165,26 +159,33 @@ def _has_variant(model: ModelInfo, service_tier: str, at: datetime) -> bool:
 
 
 def _row(
-    model: ModelInfo, service_tier: str, start: datetime, window: _Window, price: ModelPrice, tally: _Tally
+    provider: str,
+    model: ModelInfo,
+    service_tier: str,
+    start: datetime,
+    window: _Window,
+    price: ModelPrice,
+    tally: _Tally,
 ) -> PublishedPrice:
     values = {key: value for key, value in vars(price).items() if value is not None}
     tally.left_out.update(key for key in values if key not in UNITS)
     thresholds = {tier.start for value in values.values() for tier in _tiers(value)}
+    name = f"{provider}/{model.id}"
     # A rate left empty says "no price"; a model that is named free says what the price is.
     free = {"input_tokens": 0, "output_tokens": 0} if model.id.endswith(":free") and not values else None
     return PublishedPrice(
         service_tier=service_tier,
         effective_from=start,
-        rates=free or _rates(values, 0, tally),
-        tiers={over: _rates(values, over, tally) for over in sorted(thresholds)},
+        rates=free or _rates(values, 0, tally, name),
+        tiers={over: _rates(values, over, tally, name) for over in sorted(thresholds)},
         published={key: _as_published(value) for key, value in values.items()},
         daily_from_minute=window[0],
         daily_until_minute=window[1],
     )
 
 
-def _rates(values: Mapping[str, Decimal | TieredPrices], over: int, tally: _Tally) -> dict[str, int]:
-    """The rates of a prompt just longer than `over` tokens."""
+def _rates(values: Mapping[str, Decimal | TieredPrices], over: int, tally: _Tally, name: str) -> dict[str, int]:
+    """The rates of a prompt just longer than `over` tokens. The package writes a threshold of `>=` as a token less."""
     rates: dict[str, int] = {}
     for key, (meter, units) in UNITS.items():
         if key not in values or meter in rates:
@@ -194,7 +195,8 @@ def _rates(values: Mapping[str, Decimal | TieredPrices], over: int, tally: _Tall
         price = next((tier.price for tier in reversed(_tiers(value)) if tier.start <= over), base)
         per_million = _WIDE.divide(_WIDE.scaleb(price, 6), units)
         rates[meter] = rate_from_usd_per_million(per_million)
-        tally.rounded += Decimal(rates[meter]).scaleb(-RATE_PLACES) != per_million
+        if Decimal(rates[meter]).scaleb(-RATE_PLACES) != per_million:
+            tally.rounded.append(f"{name} {meter}: {per_million.normalize():f} per million")
     return rates
 
 

@@ -1,20 +1,31 @@
 """What is known about prices, read from the catalog's rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from threading import Lock
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from apps.core.money import rate_from_usd_per_million
+from apps.core.tenancy import HasPk
 from apps.pricing import cost
 from apps.pricing.catalog import Catalog, canonical_provider
-from apps.pricing.models import CatalogVersion, Price, PricedModel
+from apps.pricing.contracts import Term
+from apps.pricing.models import CatalogVersion, Contract, ModelAlias, Price, PricedModel
+from apps.pricing.rating import ModelAliases
+from apps.pricing.rules import RULES, RuleSet
+
+# Asked for a model only where the default source knows nothing of it.
+SECOND_SOURCES = ("litellm",)
+# The source of rows that a person decided.
+REVIEW = "review"
 
 # The columns of which the newest catalog version stands.
-PRICE_KEY = ("provider", "model", "service_tier", "effective_from", "daily_from_minute", "daily_until_minute")
+PRICE_KEY = (
+    "provider", "model", "service_tier", "region", "effective_from", "daily_from_minute", "daily_until_minute",
+)  # fmt: skip
 MODEL_KEY = ("provider", "model")
 
 
@@ -42,7 +53,7 @@ def load_catalog() -> Catalog:
         with _loading:
             loaded = _loaded
             if loaded is None or (loaded.version, loaded.loaded_at) != newest:
-                _loaded = loaded = _Loaded(*newest, _build_catalog(newest[0]))
+                _loaded = loaded = _Loaded(*newest, build_catalog(newest[0]))
     return loaded.catalog
 
 
@@ -69,33 +80,85 @@ def list_prices(provider: str, model: str) -> QuerySet[Price]:
     return rows.order_by("-effective_from", "service_tier", "daily_from_minute", "-catalog_version")
 
 
-def prices_by_id(price_ids: Iterable[int]) -> dict[int, cost.Price]:
+def prices_by_id(price_ids: Iterable[int], rules: RuleSet = RULES) -> dict[int, cost.Price]:
     """The prices that events were given, superseded ones included."""
-    return {row.id: price_of(row) for row in Price.objects.filter(id__in=set(price_ids))}
+    return {row.id: price_of(row, rules) for row in Price.objects.filter(id__in=set(price_ids))}
 
 
-def price_of(row: Price) -> cost.Price:
+def price_of(row: Price, rules: RuleSet = RULES) -> cost.Price:
     """A row as the arithmetic wants it."""
+    missing = rules.missing_rates(row.model)
     return cost.Price(
         id=row.id,
         provider=row.provider,
         model=row.model,
         service_tier=row.service_tier,
+        region=row.region,
         effective_from=row.effective_from,
-        base=cost.RateCard.of(_rates(row.rates)),
-        tiers=tuple(cost.RateCard.of(_rates(t["rates"]), t["over_prompt_tokens"]) for t in row.tiers),
+        base=cost.RateCard.of(rates_of(row.rates), 0, missing),
+        tiers=tuple(cost.RateCard.of(rates, over, missing) for over, rates in tiers_of(row.tiers).items()),
         source=row.source,
         source_version=row.source_version,
         daily_from_minute=row.daily_from_minute,
         daily_until_minute=row.daily_until_minute,
+        missing=missing,
     )
 
 
-def _build_catalog(version: int) -> Catalog:
-    models = current_models(version).values_list("provider", "model", "match")
-    prices: Iterator[cost.Price] = (price_of(row) for row in current_prices(version) if not row.withdrawn)
-    return Catalog(version, models, prices)
+def build_catalog(version: int, rules: RuleSet = RULES) -> Catalog:
+    """The catalog as it stood at a version; `load_catalog` is the way to the newest one."""
+    names: dict[bool, list[tuple[str, str, dict[str, object]]]] = {False: [], True: []}
+    known = current_models(version).annotate(source=F("catalog_version__source"))
+    for provider, model, match, source in known.values_list("provider", "model", "match", "source"):
+        names[source in SECOND_SOURCES].append((provider, model, match))
+    prices: Iterator[cost.Price] = (price_of(row, rules) for row in current_prices(version) if not row.withdrawn)
+    return Catalog(version, names[False], prices, second=names[True], rules=rules)
 
 
-def _rates(stored: dict[str, str]) -> dict[str, int]:
+def rates_of(stored: dict[str, str]) -> dict[str, int]:
+    """Stored rates (USD per million units, as text) as micro-USD per million units."""
     return {meter: rate_from_usd_per_million(Decimal(text)) for meter, text in stored.items()}
+
+
+def tiers_of(stored: Sequence[dict[str, object]]) -> dict[int, dict[str, int]]:
+    """Stored tiers by the number of prompt tokens to exceed, in rising order."""
+    found = {int(str(tier["over_prompt_tokens"])): rates_of(dict(tier["rates"])) for tier in stored}  # type: ignore[call-overload]
+    return dict(sorted(found.items()))
+
+
+# --- one organization's own ----------------------------------------------------------------------------
+
+
+def list_contracts(org: HasPk) -> QuerySet[Contract]:
+    """Every term the organization has had, latest start first."""
+    return Contract.objects.for_org(org).select_related("team").order_by("-starts_at", "-id")
+
+
+def load_terms(org: HasPk) -> list[Term]:
+    """The organization's terms, as pure rules read them."""
+    return [term_of(contract) for contract in list_contracts(org)]
+
+
+def term_of(row: Contract) -> Term:
+    return Term(
+        id=row.id,
+        kind=row.kind,
+        name=row.name,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        provider=row.provider,
+        model=row.model,
+        service_tier=row.service_tier,
+        rates=rates_of(row.rates),
+        tiers=tiers_of(row.tiers),
+        percent=row.percent,
+        amount_usd=row.amount_usd,
+        quantity=row.quantity,
+        monthly=row.monthly,
+        team=row.team.slug if row.team else None,
+    )
+
+
+def load_model_aliases(org: HasPk) -> ModelAliases:
+    rows = ModelAlias.objects.for_org(org).values_list("provider", "name", "to_provider", "to_model")
+    return {(provider, name): (to_provider, to_model) for provider, name, to_provider, to_model in rows}

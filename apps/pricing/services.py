@@ -1,8 +1,9 @@
-"""Publishing prices: what changed becomes rows of a new catalog version, in one transaction."""
+"""Publishing prices: what would change is planned and listed first, then becomes rows of a new catalog version."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
@@ -12,9 +13,10 @@ from apps.core.meters import METER_INDEX, METERS
 from apps.pricing import selectors
 from apps.pricing.catalog import SERVICE_TIERS, PublishedModel, PublishedPrice, matcher
 from apps.pricing.cost import DAY_MINUTES, RATE_MAX, usd_per_million
-from apps.pricing.genai import SOURCE, Snapshot, read_snapshot
-from apps.pricing.models import NAME_CHARACTERS_MAX, CatalogVersion, PricedModel
+from apps.pricing.models import NAME_CHARACTERS_MAX, CatalogVersion, PriceDecision, PricedModel, PriceFlag
 from apps.pricing.models import Price as PriceRow
+from apps.pricing.selectors import REVIEW, SECOND_SOURCES
+from apps.pricing.sources import Snapshot
 
 ROWS_PER_INSERT = 1000
 
@@ -36,16 +38,31 @@ class Publication:
     prices_unchanged: int
 
 
-@dataclass(slots=True)
-class _Changes:
-    """Rows to insert, by what they do to the current catalog."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row to insert, and the one that stands for its key now; None: there is none."""
 
+    row: PriceRow
+    standing: PriceRow | None
+
+    def is_in_force(self, at: datetime) -> bool:
+        """Whether calls are priced by the standing row at `at`, so that the change rewrites what was valid."""
+        return self.standing is not None and not self.standing.withdrawn and self.row.effective_from <= at
+
+
+@dataclass(slots=True)
+class Plan:
+    """What publishing a snapshot would do to the catalog of a version. `held` waits for a person."""
+
+    snapshot: Snapshot
+    version: int
     models_new: list[PricedModel] = field(default_factory=list)
     models_changed: list[PricedModel] = field(default_factory=list)
-    prices_new: list[PriceRow] = field(default_factory=list)
-    prices_superseding: list[PriceRow] = field(default_factory=list)
-    prices_withdrawing: list[PriceRow] = field(default_factory=list)
-    prices_unchanged: int = 0
+    new: list[Change] = field(default_factory=list)
+    superseding: list[Change] = field(default_factory=list)
+    withdrawing: list[Change] = field(default_factory=list)
+    held: list[Change] = field(default_factory=list)
+    unchanged: int = 0
 
     @property
     def models(self) -> list[PricedModel]:
@@ -53,104 +70,175 @@ class _Changes:
 
     @property
     def prices(self) -> list[PriceRow]:
-        return self.prices_new + self.prices_superseding + self.prices_withdrawing
+        return [change.row for change in (*self.new, *self.superseding, *self.withdrawing)]
 
-
-def publish_installed_catalog() -> tuple[Snapshot, Publication]:
-    """Publish the prices of the installed genai-prices package; what is already known is left alone."""
-    snapshot = read_snapshot()
-    return snapshot, publish_catalog(models=snapshot.models, source=SOURCE, source_version=snapshot.source_version)
+    def hold_what_is_in_force(self, at: datetime) -> None:
+        """Leave changes of prices that are in force at `at` to a person."""
+        for changes in (self.superseding, self.withdrawing):
+            self.held += [change for change in changes if change.is_in_force(at)]
+            changes[:] = [change for change in changes if not change.is_in_force(at)]
 
 
 def publish_catalog(*, models: Sequence[PublishedModel], source: str, source_version: str) -> Publication:
-    """Add what differs from the current catalog; publishing the same prices again adds nothing.
+    """Plan and publish in one go what a source says of some models."""
+    return publish(plan(Snapshot(source, source_version, tuple(models))))
 
-    A price that the source no longer publishes for a model it still lists is withdrawn; a model that it no
-    longer lists keeps its prices, since its calls may still arrive. Raises `DomainError`: `price_invalid`
-    for a price that cannot be right, `catalog_busy` where another publication got in first.
+
+def plan(snapshot: Snapshot, *, known: Collection[tuple[str, str]] = ()) -> Plan:
+    """What publishing a source would change; publishing the same prices again changes nothing.
+
+    Models that are `known` by (provider, model) are another source's: this one adds prices to them.
+
+    A price that the source no longer publishes for a model it still lists is withdrawn; a model that it no longer lists
+    keeps its prices, since its calls may still arrive. What a person decided stands until the source says something
+    new, which is held. Raises `DomainError` (`price_invalid`) for a price that cannot be right.
     """
-    for model in models:
+    for model in snapshot.models:
         for complaint in _complaints(model):
             raise DomainError("price_invalid", f"{model.provider}/{model.model}: {complaint}")
-    with transaction.atomic():
-        version = selectors.newest_version()
-        changes = _changes(version, models, source)
-        if changes.models or changes.prices:
-            version += 1
-            _insert(changes, version, source, source_version)
+    found = Plan(snapshot, selectors.newest_version())
+    offered = _unique((_key(row, selectors.MODEL_KEY), row) for row in map(_model_row, snapshot.models))
+    _compare_models(found, {key: row for key, row in offered.items() if key not in known})
+    _compare_prices(found, offered)
+    return found
+
+
+def publish(planned: Plan) -> Publication:
+    """Insert what was planned. Raises `DomainError` (`catalog_busy`) where another publication got in first."""
+    version = planned.version
+    if planned.models or planned.prices:
+        version += 1
+        with transaction.atomic():
+            _insert(planned, version)
     return Publication(
         version=version,
-        models_new=len(changes.models_new),
-        models_changed=len(changes.models_changed),
-        prices_new=len(changes.prices_new),
-        prices_superseded=len(changes.prices_superseding),
-        prices_withdrawn=len(changes.prices_withdrawing),
-        prices_unchanged=changes.prices_unchanged,
+        models_new=len(planned.models_new),
+        models_changed=len(planned.models_changed),
+        prices_new=len(planned.new),
+        prices_superseded=len(planned.superseding),
+        prices_withdrawn=len(planned.withdrawing),
+        prices_unchanged=planned.unchanged,
     )
 
 
-def _insert(changes: _Changes, version: int, source: str, source_version: str) -> None:
+def _insert(planned: Plan, version: int) -> None:
+    source, source_version = planned.snapshot.source, planned.snapshot.source_version
+    for price in planned.prices:
+        price.source, price.source_version = source, source_version
+    insert_version(version, source, source_version, planned.models, planned.prices)
+
+
+def insert_version(
+    version: int, source: str, source_version: str, models: Sequence[PricedModel], prices: Sequence[PriceRow]
+) -> None:
+    """Append a catalog version and its rows, inside a transaction. Raises `DomainError` (`catalog_busy`)."""
     try:
         with transaction.atomic():
             CatalogVersion.objects.create(
                 id=version,
                 source=source,
                 source_version=source_version,
-                models_added=len(changes.models),
-                prices_added=len(changes.prices),
+                models_added=len(models),
+                prices_added=len(prices),
             )
     except IntegrityError as error:
         raise DomainError(
             "catalog_busy",
             f"Catalog version {version} has just been published by another process; try again.",
         ) from error
-    for model in changes.models:
+    for model in models:
         model.catalog_version_id = version
-    for price in changes.prices:
+    for price in prices:
         price.catalog_version_id = version
-        price.source, price.source_version = source, source_version
-    PricedModel.objects.bulk_create(changes.models, batch_size=ROWS_PER_INSERT)
-    PriceRow.objects.bulk_create(changes.prices, batch_size=ROWS_PER_INSERT)
+    PricedModel.objects.bulk_create(models, batch_size=ROWS_PER_INSERT)
+    PriceRow.objects.bulk_create(prices, batch_size=ROWS_PER_INSERT)
 
 
-def _changes(version: int, models: Sequence[PublishedModel], source: str) -> _Changes:
-    changes = _Changes()
-    offered = _unique((_key(row, selectors.MODEL_KEY), row) for row in map(_model_row, models))
-    _compare_models(changes, offered, version)
-    known = {_key(row, selectors.PRICE_KEY): row for row in selectors.current_prices(version)}
-    _compare_prices(changes, models, known)
-    changes.prices_withdrawing = [
-        _withdrawal(row)
-        for row in known.values()
-        if not row.withdrawn and row.source == source and _key(row, selectors.MODEL_KEY) in offered
-    ]
-    return changes
-
-
-def _compare_models(changes: _Changes, offered: Mapping[_Key, PricedModel], version: int) -> None:
-    known = {_key(row, selectors.MODEL_KEY): row for row in selectors.current_models(version)}
+def _compare_models(found: Plan, offered: Mapping[_Key, PricedModel]) -> None:
+    known = {_key(row, selectors.MODEL_KEY): row for row in selectors.current_models(found.version)}
     for key, row in offered.items():
         if key not in known:
-            changes.models_new.append(row)
+            found.models_new.append(row)
         elif (known[key].match, known[key].context_tokens_max) != (row.match, row.context_tokens_max):
-            changes.models_changed.append(row)
+            found.models_changed.append(row)
 
 
-def _compare_prices(changes: _Changes, models: Sequence[PublishedModel], known: dict[_Key, PriceRow]) -> None:
-    """Sort the offered prices into new, superseding and unchanged, and take their keys out of `known`."""
-    offered = _unique(
-        (_key(row, selectors.PRICE_KEY), row)
-        for model in models
-        for row in (_price_row(model, price) for price in model.prices)
-    )
-    for key, row in offered.items():
+def _compare_prices(found: Plan, models: Mapping[_Key, PricedModel]) -> None:
+    snapshot = found.snapshot
+    known = {_key(row, selectors.PRICE_KEY): row for row in selectors.current_prices(found.version)}
+    reviewed = _said_before_reviews(snapshot.source, known.values())
+    published = [_price_row(model, price) for model in snapshot.models for price in model.prices]
+    rows = _unique((_key(row, selectors.PRICE_KEY), row) for row in _dated(snapshot, known, published))
+    for key, row in rows.items():
         standing = known.pop(key, None)
+        change = Change(row, standing)
         if standing is None or standing.withdrawn:
-            changes.prices_new.append(row)
-        elif (standing.rates, standing.tiers) != (row.rates, row.tiers):
-            changes.prices_superseding.append(row)
+            found.new.append(change)
+        elif _says(standing) == _says(row) or reviewed.get(key) == _says(row):
+            found.unchanged += 1
+        elif standing.source == REVIEW:
+            found.held.append(change)
         else:
-            changes.prices_unchanged += 1
+            found.superseding.append(change)
+    found.withdrawing = [
+        Change(_withdrawal(row), row)
+        for row in known.values()
+        if not row.withdrawn and _key(row, selectors.MODEL_KEY) in models and _is_withdrawn(row, snapshot)
+    ]
+
+
+def _is_withdrawn(row: PriceRow, snapshot: Snapshot) -> bool:
+    """Whether a row that a snapshot does not publish, of a model that it does, has lost its reason to stand."""
+    if row.source == snapshot.source:
+        # A source without history moves the starts of its prices on, but not of those made from another's prices.
+        return snapshot.published_on is None or bool(row.region)
+    # The default source has come to know a model that only a second one knew: all its prices are the default's.
+    return row.source in SECOND_SOURCES and snapshot.source not in SECOND_SOURCES and not row.region
+
+
+def _dated(snapshot: Snapshot, known: Mapping[_Key, PriceRow], rows: Iterable[PriceRow]) -> Iterator[PriceRow]:
+    """Rows with the start from which they hold: what a source without history changes, holds from its date on."""
+    if snapshot.published_on is None:
+        yield from rows
+        return
+    since = datetime.combine(snapshot.published_on, time(), UTC)
+    latest: dict[_Key, PriceRow] = {}
+    for row in known.values():
+        place = _place(row)
+        if not row.withdrawn and (place not in latest or latest[place].effective_from < row.effective_from):
+            latest[place] = row
+    for row in rows:
+        standing = latest.get(_place(row))
+        # What is made from the default source's prices has their dates.
+        if standing is not None and not row.region:
+            same = _says(standing) == _says(row) or standing.effective_from > since
+            row.effective_from = standing.effective_from if same else max(since, standing.effective_from)
+        yield row
+
+
+def _place(row: PriceRow) -> _Key:
+    return tuple(getattr(row, column) for column in selectors.PRICE_KEY if column != "effective_from")
+
+
+def _said_before_reviews(source: str, standing: Iterable[PriceRow]) -> dict[_Key, Any]:
+    """What a source said last of the prices that a person has overridden since, be it held and never published."""
+    keys = [_key(row, selectors.PRICE_KEY) for row in standing if row.source == REVIEW]
+    said = {}
+    for key in keys:
+        named = dict(zip(selectors.PRICE_KEY, key, strict=True))
+        last = PriceRow.objects.filter(source=source, **named).order_by("-catalog_version").first()
+        held = PriceFlag.objects.filter(
+            kind=PriceFlag.Kind.CHANGED, other_source=source, decisions__verdict=PriceDecision.Verdict.OVERRIDE, **named
+        )
+        if newest := held.order_by("-id").first():
+            said[key] = newest.theirs["rates"], newest.theirs["tiers"]
+        elif last is not None:
+            said[key] = _says(last)
+    return said
+
+
+def _says(row: PriceRow) -> tuple[Any, Any]:
+    return row.rates, row.tiers
 
 
 def _key(row: PricedModel | PriceRow, columns: tuple[str, ...]) -> _Key:
@@ -179,11 +267,12 @@ def _price_row(model: PublishedModel, price: PublishedPrice) -> PriceRow:
         provider=model.provider,
         model=model.model,
         service_tier=price.service_tier,
+        region=price.region,
         effective_from=price.effective_from,
         daily_from_minute=price.daily_from_minute,
         daily_until_minute=price.daily_until_minute,
-        rates=_rates(price.rates),
-        tiers=[{"over_prompt_tokens": over, "rates": _rates(rates)} for over, rates in sorted(price.tiers.items())],
+        rates=stored_rates(price.rates),
+        tiers=stored_tiers(price.tiers),
         published=dict(price.published),
     )
 
@@ -193,8 +282,13 @@ def _withdrawal(row: PriceRow) -> PriceRow:
     return PriceRow(**key, rates={}, tiers=[], published={}, withdrawn=True)
 
 
-def _rates(rates: Mapping[str, int]) -> dict[str, str]:
+def stored_rates(rates: Mapping[str, int]) -> dict[str, str]:
+    """Micro-USD per million units as they are stored: USD per million units, as text with 6 decimals."""
     return {meter: format(usd_per_million(rates[meter]), "f") for meter in METERS if meter in rates}
+
+
+def stored_tiers(tiers: Mapping[int, Mapping[str, int]]) -> list[dict[str, Any]]:
+    return [{"over_prompt_tokens": over, "rates": stored_rates(rates)} for over, rates in sorted(tiers.items())]
 
 
 def _complaints(model: PublishedModel) -> Iterator[str]:

@@ -3,32 +3,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from apps.pricing import sources
 from apps.pricing.catalog import Catalog, PublishedModel
-from apps.pricing.cost import Price, RateCard
 from apps.pricing.genai import read_snapshot
+from apps.pricing.sources import Snapshot
 
 
 def catalog_of(models: Iterable[PublishedModel]) -> Catalog:
     """A catalog straight from what a source publishes, without a database."""
-    models = list(models)
-    published = [(model, price) for model in models for price in model.prices]
-    prices = [
-        Price(
-            id=number,
-            provider=model.provider,
-            model=model.model,
-            service_tier=price.service_tier,
-            effective_from=price.effective_from,
-            base=RateCard.of(price.rates),
-            tiers=tuple(RateCard.of(rates, over) for over, rates in sorted(price.tiers.items())),
-            source="test",
-            source_version="1",
-            daily_from_minute=price.daily_from_minute,
-            daily_until_minute=price.daily_until_minute,
-        )
-        for number, (model, price) in enumerate(published, start=1)
-    ]
-    return Catalog(1, [(model.provider, model.model, model.match) for model in models], prices)
+    return sources.catalog_of(Snapshot("test", "1", tuple(models)))
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,13 @@ from genai_prices.types import ClauseEquals, ClauseRegex
 from apps.pricing.catalog import (
     ANSWERS_MAX,
     EPOCH,
-    PROVIDER_ALIASES,
-    RESOLD_PROVIDERS,
     Catalog,
     PublishedModel,
     PublishedPrice,
     canonical_provider,
     matcher,
 )
+from apps.pricing.names import PROVIDER_ALIASES, RESOLD_PROVIDERS
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 FLAT = {"input_tokens": 1_000_000, "output_tokens": 2_000_000}

@@ -1,0 +1,107 @@
+"""What a contract adds to a month beside the cost of calls: fees, and what grants and credits take off. Pure.
+
+Amounts are pico-USD. In the order in which they are applied:
+
+    throughput  amount x units for every hour in force, a part of an hour by its seconds
+    seats       amount x seats a month, split over the month's days: those in force are due
+    grant       taken off usage, day by day in the order of booking, until it is used up
+    credit      the same with what no grant has taken
+
+Fees are never paid by grants or credits. Of several grants, or credits, the one that ends first is used first, then
+the one that started first. One that is monthly renews with each booked month; what is unused lapses. Within a day the
+teams share what is taken off in proportion to their usage.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+from apps.core.money import pico_from_usd, split
+from apps.core.periods import Calendar, next_month
+from apps.pricing.contracts import CREDIT, GRANT, SEATS, THROUGHPUT, Term
+
+FEES = (THROUGHPUT, SEATS)
+ALLOWANCES = (GRANT, CREDIT)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_HOUR = 3600
+
+
+class UsageDay(NamedTuple):
+    """What one team spent on one model on one day, pico-USD, in the month that it is booked in."""
+
+    booked_month: date
+    day_start: datetime
+    team: str | None
+    provider: str
+    model: str
+    cost_pico: int
+
+
+class Drawn(NamedTuple):
+    """What a grant or a credit took off a team's usage in a booked month."""
+
+    term: Term
+    booked_month: date
+    team: str | None
+    cost_pico: int
+
+
+def fee(term: Term, month: date, clock: Calendar) -> int:
+    """What a term of `FEES` costs in a local month."""
+    start, end = clock.month_start(month), clock.month_start(next_month(month))
+    unit = _amount(term) * term.quantity
+    if term.kind == SEATS:
+        days = list(clock.starts("day", start, end))
+        due = split(unit, [1] * len(days))
+        return sum(part for day, part in zip(days, due, strict=True) if term.is_in_force(day))
+    since, until = max(start, term.starts_at), min(end, term.ends_at or _NEVER)
+    seconds = max(timedelta(0), until - since) // timedelta(seconds=1)
+    # Half of a pico-dollar is all that this one rounding can move.
+    return unit * (seconds // _HOUR) + (2 * unit * (seconds % _HOUR) + _HOUR) // (2 * _HOUR)
+
+
+def draw(terms: Iterable[Term], usage: Iterable[UsageDay]) -> list[Drawn]:
+    """What grants and credits take off some usage, in the order of booking."""
+    allowances = sorted((term for term in terms if term.kind in ALLOWANCES), key=_order)
+    left: dict[tuple[int, date | None], int] = {}
+    drawn: dict[tuple[int, date, str | None], int] = defaultdict(int)
+    for (month, day), rows in _by_day(usage):
+        open_pico = [max(row.cost_pico, 0) for row in rows]
+        for term in allowances:
+            if not _holds_on(term, day):
+                continue
+            key = (term.id, month if term.monthly else None)
+            left.setdefault(key, _amount(term))
+            covered = [pico if _covers(term, row) else 0 for row, pico in zip(rows, open_pico, strict=True)]
+            taken = min(left[key], sum(covered))
+            left[key] -= taken
+            for index, part in enumerate(split(taken, covered)):
+                open_pico[index] -= part
+                drawn[term.id, month, rows[index].team] += part
+    by_id = {term.id: term for term in allowances}
+    return [Drawn(by_id[id], month, team, pico) for (id, month, team), pico in drawn.items() if pico]
+
+
+def _amount(term: Term) -> int:
+    return 0 if term.amount_usd is None else pico_from_usd(term.amount_usd)
+
+
+def _covers(term: Term, row: UsageDay) -> bool:
+    return term.covers(row.provider, (row.model.lower(),))
+
+
+def _order(term: Term) -> tuple[int, datetime, datetime, int]:
+    return ALLOWANCES.index(term.kind), term.ends_at or _NEVER, term.starts_at, term.id
+
+
+def _holds_on(term: Term, day_start: datetime) -> bool:
+    """A day counts where the term is in force in any part of it."""
+    return term.starts_at < day_start + timedelta(days=1) and (term.ends_at is None or day_start < term.ends_at)
+
+
+def _by_day(usage: Iterable[UsageDay]) -> list[tuple[tuple[date, datetime], Sequence[UsageDay]]]:
+    days: dict[tuple[date, datetime], list[UsageDay]] = defaultdict(list)
+    for row in usage:
+        days[row.booked_month, row.day_start].append(row)
+    return [(key, sorted(days[key], key=lambda row: (row.team or "", row.provider, row.model))) for key in sorted(days)]
