@@ -57,7 +57,7 @@ compile = $(BIN)/uv pip compile --quiet --generate-hashes --universal --no-emit-
 
 define prepare
 echo "Migrating the database"; python manage.py migrate --verbosity 0; \
-echo "Loading the price catalog"; python manage.py load_catalog; \
+echo "Loading the price catalog"; FINOPS_PROCESS=worker python manage.py load_catalog; \
 echo "Building static files"; python manage.py build_charts_js; python manage.py collectstatic --no-input --verbosity 0; \
 echo "Starting the site, the worker and the clock; Ctrl-C stops everything"
 endef

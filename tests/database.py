@@ -60,7 +60,7 @@ def owner_url(name: str = DATABASE) -> str:
 def _migrate_template() -> None:
     with _connected("owner", TEMPLATE):
         call_command("migrate", verbosity=0)
-    with _connected("default", TEMPLATE):
+    with _connected("default", TEMPLATE), as_worker():
         call_command("load_catalog", stdout=io.StringIO())
 
 

@@ -26,6 +26,8 @@ GLOBAL = {
     "pricing_catalogversion": "published prices are the same for everybody",
     "pricing_pricedmodel": "published prices are the same for everybody",
     "pricing_price": "published prices are the same for everybody",
+    "pricing_priceflag": "what a person should look at in published prices",
+    "pricing_pricedecision": "what a person decided on them",
     "account_emailaddress": "allauth: addresses of people",
     "account_emailconfirmation": "allauth: addresses of people",
     "auth_group": "Django: unused, comes with permissions",
@@ -41,6 +43,8 @@ APPEND_ONLY = {
     "pricing_catalogversion": [],
     "pricing_price": [],
     "pricing_pricedmodel": [],
+    "pricing_priceflag": [],
+    "pricing_pricedecision": [],
     "usage_event": ["finops_worker"],
     "usage_eventkey": ["finops_worker"],
     "usage_posting": [],
@@ -62,7 +66,10 @@ SUMS = {
     "usage_userdayrollup": "sums of deltas",
     "usage_run": "sums of deltas",
     "usage_seal": "sums of a month of bounded events",
+    "usage_reratingline": "sums of bounded events",
 }
+# The only column of a row that may change.
+COLUMNS = {"pricing_contract.ends_at": "a term of a contract is never edited but for its end"}
 
 PARAMETERS: dict[str, Any] = {
     "roles": RUN_TIME_ROLES,
@@ -72,6 +79,7 @@ PARAMETERS: dict[str, Any] = {
     "deleted_from": [f"{table} {role}" for table, roles in APPEND_ONLY.items() for role in roles],
     "definers": list(DEFINER_FUNCTIONS),
     "sums": list(SUMS),
+    "columns": list(COLUMNS),
     "hot": "^(usage|audit)_",
     "wall": "(organization_id = (NULLIF(current_setting('app.org'::text, true), ''::text))::bigint)",
     "definer_path": "search_path=pg_catalog, public, pg_temp",
@@ -170,7 +178,8 @@ RULES: dict[str, Rule] = {
         """SELECT format('%%s on %%s to %%s', privilege, name, role) FROM granted
            WHERE role <> ALL (%(roles)s) OR is_grantable
              OR privilege NOT IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-           UNION ALL SELECT format('%%s.%%s', name, attribute) FROM columns WHERE attacl IS NOT NULL
+           UNION ALL SELECT format('%%s.%%s', name, attribute) FROM columns
+             WHERE attacl IS NOT NULL AND format('%%s.%%s', name, attribute) <> ALL (%(columns)s)
            UNION ALL SELECT format('default of %%s', defaclrole::regrole)
              FROM pg_default_acl d, aclexplode(d.defaclacl) g WHERE g.grantee <> d.defaclrole""",
     ),

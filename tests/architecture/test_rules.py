@@ -139,14 +139,14 @@ def test_sql_lives_in_sql_modules() -> None:
     files = {
         name: text
         for name, text in code("apps/").items()
-        if not name.startswith("apps/core/") and not name.endswith("/sql.py") and name not in SQL_HOMES
+        if not name.startswith("apps/core/") and not name.endswith("sql.py") and name not in SQL_HOMES
     }
     check(executed_sql, files, "Move the statement into the app's sql.py, or use for_org(org).")
     assert SQL_HOMES.keys() <= sources().keys(), "An exception names a file that is gone: take it off the list."
 
 
 def test_every_statement_names_the_organization() -> None:
-    files = {name: text for name, text in code("apps/").items() if name.endswith("/sql.py")}
+    files = {name: text for name, text in code("apps/").items() if name.endswith("sql.py")}
     assert files, "no sql.py found: this test looks in the wrong place"
     check(
         statements_without_organization,
