@@ -1,12 +1,14 @@
-"""`python -m bench` runs everything; `python -m bench servers` compares web servers."""
+"""`python -m bench` runs everything; `python -m bench servers` compares web servers, `rerating` only re-rates."""
 
 import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import django
@@ -19,7 +21,7 @@ def main() -> None:
     os.environ["API_REQUESTS_PER_MINUTE"] = "1000000"
     with servers("bench"):
         secret = _prepare()
-        chosen = _servers if sys.argv[1:] == ["servers"] else _everything
+        chosen = {"servers": _servers, "rerating": _rerating}.get("".join(sys.argv[1:]), _everything)
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
@@ -36,16 +38,19 @@ def _prepare() -> str:
 
     with contextlib.redirect_stdout(io.StringIO()):
         call_command("migrate", verbosity=0)
-        call_command("load_catalog")
+    worker = {**os.environ, "FINOPS_PROCESS": "worker"}
+    subprocess.run([sys.executable, "manage.py", "load_catalog"], env=worker, check=True, stdout=subprocess.DEVNULL)
     org = create_organization(name=f"bench {time.time_ns()}", owner_email="bench@example.com")
     create_on_first_sight(org=org, seen=names(), actor="bench")
     return issue_key(org=org, name="bench", scopes=["ingest", "read"]).secret
 
 
 def _everything(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import door, ingest, spend
+    from bench import cost_agreement, door, ingest, pricing, rerating, spend
     from bench.site import serving
 
+    yield from cost_agreement.measure()
+    yield from pricing.measure()
     yield from door.measure()
     with serving() as site:
         yield from ingest.measure(site.url, secret)
@@ -57,6 +62,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
         "detail": "largest web process, after the ingestion rounds",
     }
     yield from spend.measure(secret)
+    yield from rerating.measure(secret)
 
 
 def _servers(secret: str) -> Iterator[dict[str, Any]]:
@@ -75,6 +81,13 @@ def _servers(secret: str) -> Iterator[dict[str, Any]]:
                     "unit": "MiB",
                     "detail": "largest web process",
                 }
+
+
+def _rerating(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import rerating, spend
+
+    yield spend.load(secret, datetime.now(UTC))
+    yield from rerating.measure(secret)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ SCHEDULE = {
     "sweep-rollups": {"task": "usage.sweep", "schedule": schedule(30.0), "options": {"expires": 30}},
     # Names that became known: the spend of events that came before moves by postings.
     "known-names": {"task": "usage.attribute_known_names", "schedule": schedule(60.0), "options": {"expires": 60}},
+    # Re-ratings under way: each goes on where its last batch ended.
+    "reratings": {"task": "usage.continue_reratings", "schedule": schedule(30.0), "options": {"expires": 30}},
     # events + postings = rollups + pending deltas, for every organization.
     "reconcile": {
         "task": "usage.reconcile_all",
@@ -15,6 +17,8 @@ SCHEDULE = {
     },
     # Partitions three months ahead, retention behind.
     "partitions": {"task": "usage.maintain_partitions", "schedule": crontab(minute=17, hour=3)},
-    # New prices of the installed catalog source.
+    # What people decided on prices under review.
+    "decisions": {"task": "pricing.publish_decisions", "schedule": schedule(60.0), "options": {"expires": 60}},
+    # New prices of the installed sources; what would change a price in force waits for a person.
     "catalog": {"task": "pricing.load_catalog", "schedule": crontab(minute=41, hour=4, day_of_week="mon")},
 }

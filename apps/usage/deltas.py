@@ -6,7 +6,7 @@ Measures are plain integers here (cost in pico-USD); they become Decimals where 
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from operator import add, attrgetter
@@ -72,6 +72,12 @@ class EventRow(msgspec.Struct, omit_defaults=True, gc=False):
     audio_milliseconds: int = 0
     characters: int = 0
     searches: int = 0
+    audio_cache_read_tokens: int = 0
+    image_cache_read_tokens: int = 0
+    video_milliseconds: int = 0
+    file_searches: int = 0
+    code_sessions: int = 0
+    pages: int = 0
     team: str | None = None
     team_id: int | None = None
     project: str | None = None
@@ -79,6 +85,7 @@ class EventRow(msgspec.Struct, omit_defaults=True, gc=False):
     workflow: str | None = None
     workflow_id: int | None = None
     sent: dict[str, str | None] | None = None
+    usage_sent: dict[str, Any] | None = None
     task_type: str | None = None
     service_tier: str | None = None
     environment: str | None = None
@@ -108,6 +115,8 @@ class EventRow(msgspec.Struct, omit_defaults=True, gc=False):
     declared_cost_usd: Decimal | None = None
     price_id: int | None = None
     tier_assumed: bool | None = None
+    contract_id: int | None = None
+    rule_set: int | None = None
     cost_usd: Decimal | None = None
     ln_input_micro: int | None = None
 
@@ -119,6 +128,8 @@ class NewEvent(NamedTuple):
     fingerprint: bytes
 
 
+# What an event, or the posting that priced it again, says of its price.
+PRICED_BY = ("price_id", "tier_assumed", "contract_id", "rule_set")
 EVENT_COLUMNS = EventRow.__struct_fields__
 _quantities = attrgetter(*METERS)
 _prompt = attrgetter(*PROMPT_METERS)
@@ -196,38 +207,49 @@ def _named(measures: list[int]) -> dict[str, Any]:
 
 
 class Posted(NamedTuple):
-    """One row of usage_posting as its columns, and its measures as integers."""
+    """One row of usage_posting as its columns, its measures as integers, and the event that it is about."""
 
     columns: dict[str, Any]
     measures: list[int]
+    event: Any
 
 
 def posted_row(event: Any, now: Any, changes: dict[str, Any], measures: list[int]) -> Posted:
     """A posting about `event` under the dimensions of `now` (the event, or its latest posting) and `changes`."""
     columns = {name: getattr(event, name) for name in ("event_id", "occurred_at", "hour_start", "day_start", "run_id")}
-    columns |= {name: getattr(now, name) for name in (*SPEND_DIMENSIONS, "price_id")}
+    columns |= {name: getattr(now, name) for name in (*SPEND_DIMENSIONS, *PRICED_BY)}
     columns |= {"user_name": now.user, **changes, **_named(measures)}
-    return Posted(columns, measures)
+    return Posted(columns, measures, event)
 
 
 def deltas_of_postings(postings: Sequence[Posted]) -> Deltas:
-    """What postings change in the sums. A run keeps its sums wherever its money goes."""
+    """What postings change in the sums. A run keeps its sums wherever its money goes; a price changes them."""
     measured = [(SimpleNamespace(**posting.columns), posting.measures) for posting in postings]
-    return Deltas(_summed(measured, SPEND_DIMENSIONS), _summed(measured, USER_DIMENSIONS), [])
+    runs = _by_run([(posting.event, posting.measures) for posting in postings])
+    changed = [
+        _run_delta(run_id, events, lambda event: [0] * len(RUN_SUMS))
+        for run_id, events in runs.items()
+        if any(map(sum, zip(*(measures for _, measures in events), strict=True)))
+    ]
+    return Deltas(_summed(measured, SPEND_DIMENSIONS), _summed(measured, USER_DIMENSIONS), changed)
 
 
 RUN_SUMS = ("steps", "slope_n", "slope_step", "slope_step_sq", "slope_input", "slope_step_input")
 
 
 def _runs(measured: Measured) -> list[dict[str, Any]]:
-    runs: dict[str, list[tuple[EventRow, list[int]]]] = {}
+    return [_run_delta(run_id, events, _run_sums) for run_id, events in _by_run(measured).items()]
+
+
+def _by_run(measured: Measured) -> dict[str, list[tuple[Any, list[int]]]]:
+    runs: dict[str, list[tuple[Any, list[int]]]] = {}
     for row, measures in measured:
         if row.run_id is not None:
             runs.setdefault(row.run_id, []).append((row, measures))
-    return [_run_delta(run_id, events) for run_id, events in runs.items()]
+    return runs
 
 
-def _run_delta(run_id: str, measured: Measured) -> dict[str, Any]:
+def _run_delta(run_id: str, measured: Measured, sums_of: Callable[[Any], list[int]]) -> dict[str, Any]:
     in_order = sorted((row for row, _ in measured), key=attrgetter("occurred_at", "event_id"))
     first, last = in_order[0], in_order[-1]
     outcome = next((row for row in reversed(in_order) if row.outcome is not None), None)
@@ -241,7 +263,7 @@ def _run_delta(run_id: str, measured: Measured) -> dict[str, Any]:
         "project_id": first.project_id,
         "workflow": first.workflow,
         "workflow_id": first.workflow_id,
-        "user_name": first.user_name,
+        "user_name": first.user_name if isinstance(first, EventRow) else first.user,
         "environment": first.environment,
         "first_at": first.occurred_at,
         "first_event_id": first.event_id,
@@ -250,7 +272,7 @@ def _run_delta(run_id: str, measured: Measured) -> dict[str, Any]:
         "outcome_at": outcome.occurred_at if outcome else None,
         "outcome_event_id": outcome.event_id if outcome else None,
     }
-    run_sums = map(sum, zip(*map(_run_sums, in_order), strict=True))
+    run_sums = map(sum, zip(*map(sums_of, in_order), strict=True))
     sums = list(map(sum, zip(*(measures for _, measures in measured), strict=True)))
     return {
         **{name: value for name, value in fields.items() if value is not None},

@@ -99,6 +99,12 @@ class Meters(models.Model):
     audio_milliseconds = models.BigIntegerField(default=0)
     characters = models.BigIntegerField(default=0)
     searches = models.BigIntegerField(default=0)
+    audio_cache_read_tokens = models.BigIntegerField(default=0)
+    image_cache_read_tokens = models.BigIntegerField(default=0)
+    video_milliseconds = models.BigIntegerField(default=0)
+    file_searches = models.BigIntegerField(default=0)
+    code_sessions = models.BigIntegerField(default=0)
+    pages = models.BigIntegerField(default=0)
 
     class Meta:
         abstract = True
@@ -127,6 +133,12 @@ class Measures(models.Model):
     audio_milliseconds = Count()
     characters = Count()
     searches = Count()
+    audio_cache_read_tokens = Count()
+    image_cache_read_tokens = Count()
+    video_milliseconds = Count()
+    file_searches = Count()
+    code_sessions = Count()
+    pages = Count()
     cost_usd = Usd(default=0)
     unpriced_events = Count()
     errors = Count()
@@ -163,11 +175,13 @@ class Hour(Day):
 class OpenMonth(Tenant):
     """The organization's month row: months are closed in order, and this is the first still open.
 
-    Ingestion reads it FOR SHARE, closing takes it FOR UPDATE.
+    Ingestion reads it FOR SHARE, closing takes it FOR UPDATE. `previewed_at` is when a re-rating last looked: events
+    stored later are received later, so that what it looked at can be found again.
     """
 
     organization_id = models.BigIntegerField(primary_key=True)
     first_open_month = models.DateField()
+    previewed_at = models.DateTimeField(null=True)
 
 
 class RollupState(Tenant):
@@ -205,6 +219,8 @@ class Event(Tenant, Dimensions, Meters):
     received_at = models.DateTimeField()
     # Names as the event said them, where the labels differ: {"team": null} is a team that was derived.
     sent = models.JSONField(null=True)
+    # {"format", "usage"}: the provider's own usage object, its figures only; null where meters were sent.
+    usage_sent = models.JSONField(null=True)
     user = models.TextField(null=True, db_column="user_name")
     workflow_version = models.TextField(null=True)
     operation = models.TextField(null=True)
@@ -233,6 +249,9 @@ class Event(Tenant, Dimensions, Meters):
     # The price the event was given; no price or a meter without a rate leaves cost_usd null: unpriced.
     price_id = models.BigIntegerField(null=True)
     tier_assumed = models.BooleanField(null=True)
+    # The contract that changed the price, and the rules that filled in missing rates (null: the first set).
+    contract_id = models.BigIntegerField(null=True)
+    rule_set = models.SmallIntegerField(null=True)
     cost_usd = Usd(null=True)
     # round(10^6 ln(prompt tokens)); null without a prompt.
     ln_input_micro = models.IntegerField(null=True)
@@ -260,7 +279,11 @@ class Posting(Tenant, Dimensions, Measures):
     booked_month = models.DateField()
     user = models.TextField(null=True, db_column="user_name")
     run_id = models.TextField(null=True)
+    # What the event is priced by from here on.
     price_id = models.BigIntegerField(null=True)
+    tier_assumed = models.BooleanField(null=True)
+    contract_id = models.BigIntegerField(null=True)
+    rule_set = models.SmallIntegerField(null=True)
 
     class Meta:
         indexes = [
@@ -369,3 +392,72 @@ class Seal(Tenant, Measures):
     month = models.DateField()
     sealed_at = models.DateTimeField()
     digest = models.BinaryField(max_length=32)
+
+
+class Rerating(Tenant):
+    """Events priced again: first as a preview, then, where somebody says so, posted. Each phase can stop and resume.
+
+    Events of [start, end) that match `filters` and were received by `previewed_at` are priced by `catalog_version`,
+    today's contracts and `rule_set`; `book_digest` tells whether contracts or aliases changed since. The position of
+    the phase under way is (`at_hour`, `at_instant`, `at_event`).
+    """
+
+    class State(models.TextChoices):
+        PREVIEWING = "previewing"
+        PREVIEWED = "previewed"
+        POSTING = "posting"
+        STOPPED = "stopped"
+        POSTED = "posted"
+        STALE = "stale"
+
+    pk = models.CompositePrimaryKey("organization_id", "rerating_id")
+    rerating_id = models.UUIDField()
+    state = models.TextField(choices=State)
+    # The phase that a stopped one resumes with: previewing or posting.
+    phase = models.TextField()
+    reason = models.TextField()
+    actor = models.TextField()
+    created_at = models.DateTimeField()
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+    filters = models.JSONField()
+    catalog_version = models.IntegerField()
+    rule_set = models.SmallIntegerField()
+    book_digest = models.TextField(null=True)
+    previewed_at = models.DateTimeField(null=True)
+    posted_by = models.TextField(null=True)
+    posted_at = models.DateTimeField(null=True)
+    # Events in scope, as rollups count them when the phase begins, and events looked at so far.
+    expected = models.BigIntegerField(default=0)
+    scanned = models.BigIntegerField(default=0)
+    at_hour = models.DateTimeField(null=True)
+    at_instant = models.DateTimeField(null=True)
+    at_event = models.TextField(null=True)
+    worked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["organization_id", "-created_at"], name="usage_rerating_newest")]
+
+
+class ReratingLine(Tenant):
+    """What a re-rating changes in one team, month and model: as previewed, and as posted so far.
+
+    `before_usd` and `after_usd` sum the priced events; `newly_priced` and `newly_unpriced` count those that change
+    sides. `month` is the month in which the calls happened, `booked_month` the one that the difference is booked in.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "rerating_id", "grain")
+    rerating_id = models.UUIDField()
+    grain = models.UUIDField()
+    team = models.TextField(null=True)
+    month = models.DateField()
+    booked_month = models.DateField()
+    provider = models.TextField()
+    model = models.TextField()
+    events = models.BigIntegerField(default=0)
+    newly_priced = models.BigIntegerField(default=0)
+    newly_unpriced = models.BigIntegerField(default=0)
+    before_usd = Usd(default=0)
+    after_usd = Usd(default=0)
+    posted_events = models.BigIntegerField(default=0)
+    posted_usd = Usd(default=0)

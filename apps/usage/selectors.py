@@ -142,14 +142,20 @@ def attributed_to(event: Event, kind: str) -> str | None:
 
 
 def _where_now(org: HasPk) -> QuerySet[Event]:
-    """Events with where their money is: as stored, or where postings moved it. Index: usage_posting_event."""
+    """Events with where their money is, and whether they are priced, as stored or by postings.
+
+    Index: usage_posting_event.
+    """
     events = Event.objects.for_org(org)
     columns = [name for kind in ATTRIBUTED for name in (kind, f"{kind}_id")]
     if not Posting.objects.for_org(org).exists():
-        return events.annotate(**{f"now_{name}": F(name) for name in columns})
+        return events.annotate(now_priced=F("priced"), **{f"now_{name}": F(name) for name in columns})
     latest = Posting.objects.for_org(org).filter(event_id=OuterRef("event_id"), side=1).order_by("-posted_at")
     # A move only ever makes an unknown name known, so what it leaves empty is as the event says.
-    return events.annotate(**{f"now_{name}": Coalesce(Subquery(latest.values(name)[:1]), F(name)) for name in columns})
+    return events.annotate(
+        now_priced=Coalesce(Subquery(latest.values("priced")[:1]), F("priced")),
+        **{f"now_{name}": Coalesce(Subquery(latest.values(name)[:1]), F(name)) for name in columns},
+    )
 
 
 def _condition(name: str, value: str) -> Q:
@@ -157,7 +163,7 @@ def _condition(name: str, value: str) -> Q:
         is_nobodys = Q(**{f"now_{name}_id__isnull": True})
         return is_nobodys if value == "" else Q(**{f"now_{name}": value}) & ~is_nobodys
     if name == "priced":
-        return Q(cost_usd__isnull=value == "false")
+        return Q(now_priced=value == "true")
     if name.startswith("tags."):
         key = name.removeprefix("tags.")
         return Q(tags__isnull=True) | ~Q(tags__has_key=key) if value == "" else Q(tags__contains={key: value})

@@ -51,13 +51,16 @@ def store_events(*, org: Organization, events: Sequence[NewEvent]) -> Stored:
     org_id = org.pk
     if not events:
         return Stored(frozenset(), {})
-    first_open = sql.open_month(org_id)
+    month = sql.open_month(org_id)
     if facts_version(org_id) != org.facts_version:
         raise FactsChanged
     new_ids = sql.insert_keys(org_id, events)
     new = [event.row for event in events if event.row.event_id in new_ids]
     for row in new:
-        row.booked_month = max(row.booked_month, first_open)
+        row.booked_month = max(row.booked_month, month.first_open_month)
+        if month.previewed_at is not None and row.received_at <= month.previewed_at:
+            # A re-rating posts on the events that it previewed, and finds them again by when they were received.
+            row.received_at = month.previewed_at + timedelta(microseconds=1)
     if new:
         sql.insert_events(org_id, new)
         sql.insert_deltas(org_id, deltas_of(new))

@@ -7,7 +7,7 @@ that Citus accepts: inserts ON CONFLICT, counts from RETURNING.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db import connection
@@ -16,6 +16,7 @@ from apps.core.meters import METERS, PROMPT_METERS
 from apps.usage.deltas import (
     EVENT_COLUMNS,
     MEASURES,
+    PRICED_BY,
     RUN_SUMS,
     SPEND_DIMENSIONS,
     USER_DIMENSIONS,
@@ -29,8 +30,13 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 EPOCH_MONTH = date(1970, 1, 1)
 
 
-def open_month(org_id: int, *, closing: bool = False) -> date:
-    """The first open month, held FOR SHARE so that it cannot be closed before this transaction ends.
+class OpenMonth(NamedTuple):
+    first_open_month: date
+    previewed_at: datetime | None
+
+
+def open_month(org_id: int, *, closing: bool = False) -> OpenMonth:
+    """The month row, held FOR SHARE so that no month can be closed before this transaction ends.
 
     With `closing` it is held FOR UPDATE: no batch is stored meanwhile.
     """
@@ -38,11 +44,11 @@ def open_month(org_id: int, *, closing: bool = False) -> date:
     with connection.cursor() as cursor:
         for _ in range(2):
             cursor.execute(
-                f"SELECT first_open_month FROM usage_openmonth WHERE organization_id = %s FOR {lock}", [org_id]
+                f"SELECT first_open_month, previewed_at FROM usage_openmonth WHERE organization_id = %s FOR {lock}",
+                [org_id],
             )
             if row := cursor.fetchone():
-                month: date = row[0]
-                return month
+                return OpenMonth(*row)
             cursor.execute(
                 "INSERT INTO usage_openmonth (organization_id, first_open_month) VALUES (%s, %s)"
                 " ON CONFLICT (organization_id) DO NOTHING",
@@ -63,7 +69,7 @@ def insert_keys(org_id: int, events: Iterable[NewEvent]) -> set[str]:
         for row, fingerprint in sorted(events, key=lambda event: event.row.event_id)
     ]
     columns = ("organization_id", "event_id", "fingerprint", "occurred_at", "hour_start")
-    return {event_id for (event_id,) in _insert("usage_eventkey", columns, (), org_id, keys, returning="event_id")}
+    return {event_id for (event_id,) in insert_rows("usage_eventkey", columns, (), org_id, keys, returning="event_id")}
 
 
 def fingerprints(org_id: int, event_ids: Sequence[str]) -> dict[str, bytes]:
@@ -80,7 +86,7 @@ def fingerprints(org_id: int, event_ids: Sequence[str]) -> dict[str, bytes]:
 
 def insert_events(org_id: int, rows: Sequence[EventRow]) -> None:
     """Store rows that the caller knows to be new."""
-    stored = _insert("usage_event", EVENT_COLUMNS, METERS, org_id, rows)
+    stored = insert_rows("usage_event", EVENT_COLUMNS, METERS, org_id, rows)
     assert len(stored) == len(rows), "a new key had an old event"
 
 
@@ -94,27 +100,28 @@ _RUN_SUMS = (*RUN_SUMS, *MEASURES)
 _RUN_FIRST = ("first_at", "first_event_id")
 _RUN_OUTCOME = ("outcome", "outcome_at", "outcome_event_id")
 _POSTING = (
-    "cause", "event_id", "side", "reason", "actor", "posted_at", "occurred_at", "user_name", "run_id", "price_id",
+    "cause", "event_id", "side", "reason", "actor", "posted_at", "occurred_at", "user_name", "run_id", *PRICED_BY,
     *_BUCKETS, *SPEND_DIMENSIONS, *MEASURES,
 )  # fmt: skip
 _RUN = ("organization_id", "run_id", *_RUN_WHERE, *_RUN_FIRST, "last_at", *_RUN_OUTCOME, *_RUN_SUMS)
 
 
 def insert_deltas(org_id: int, deltas: Deltas) -> None:
-    _insert("usage_delta", _DELTA, MEASURES, org_id, deltas.spend)
-    _insert("usage_userdelta", _USER_DELTA, MEASURES, org_id, deltas.users)
-    _insert("usage_rundelta", ("delta_id", *_RUN), _RUN_SUMS, org_id, deltas.runs)
+    insert_rows("usage_delta", _DELTA, MEASURES, org_id, deltas.spend)
+    insert_rows("usage_userdelta", _USER_DELTA, MEASURES, org_id, deltas.users)
+    insert_rows("usage_rundelta", ("delta_id", *_RUN), _RUN_SUMS, org_id, deltas.runs)
 
 
-def _insert(
+def insert_rows(
     table: str,
     columns: Sequence[str],
     zeros: Sequence[str],
     org_id: int,
     rows: Sequence[Mapping[str, Any] | EventRow],
     returning: str = "1",
+    on_conflict: str = "DO NOTHING",
 ) -> list[tuple[Any, ...]]:
-    """Insert rows of the organization where their key is new; what was inserted comes back.
+    """Insert rows of the organization, by default where their key is new; what was inserted comes back.
 
     A column that a row leaves out is 0 where `zeros` names it, else NULL.
     """
@@ -124,8 +131,8 @@ def _insert(
     base = _encode({"organization_id": org_id, **dict.fromkeys(zeros, 0)}).decode()
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset("
-            f"json_populate_record(NULL::{table}, %s::json), %s::json) ON CONFLICT DO NOTHING RETURNING {returning}",
+            f"INSERT INTO {table} AS r ({names}) SELECT {names} FROM json_populate_recordset("
+            f"json_populate_record(NULL::{table}, %s::json), %s::json) ON CONFLICT {on_conflict} RETURNING {returning}",
             [base, _encode(rows).decode()],
         )
         found: list[tuple[Any, ...]] = cursor.fetchall()
@@ -134,7 +141,7 @@ def _insert(
 
 def insert_postings(org_id: int, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, int]]:
     """The (event id, side) pairs that this cause had not posted yet. Index: the primary key."""
-    return set(_insert("usage_posting", _POSTING, MEASURES, org_id, rows, returning="event_id, side"))
+    return set(insert_rows("usage_posting", _POSTING, MEASURES, org_id, rows, returning="event_id, side"))
 
 
 def limit_time(milliseconds: int) -> None:

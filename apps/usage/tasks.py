@@ -3,8 +3,9 @@ from celery import shared_task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from apps.organizations.selectors import organizations_with_new_names
-from apps.usage import postings, services
+from apps.organizations.models import Organization
+from apps.organizations.selectors import organizations_rerating, organizations_with_new_names
+from apps.usage import postings, repricing, services
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,29 @@ def attribute_known_names() -> None:
             postings.attribute_known_names(organization)
         except Exception:
             log.exception("known names not posted", organization_id=organization.pk)
+
+
+@shared_task(name="usage.rerate", time_limit=900, soft_time_limit=840)
+def rerate(organization_id: int) -> None:
+    """Work on one organization's re-rating; what is left after a few minutes goes to the end of the queue."""
+    organization = Organization.objects.get(pk=organization_id)
+    if repricing.work(organization):
+        hint_rerate(organization_id)
+
+
+@shared_task(name="usage.continue_reratings")
+def continue_reratings() -> None:
+    """Finds the re-ratings of which a hint was lost, or a worker died."""
+    for organization in organizations_rerating():
+        hint_rerate(organization.pk)
+
+
+def hint_rerate(organization_id: int) -> None:
+    """Ask a worker to go on with a re-rating. Without a broker the next tick does."""
+    try:
+        rerate.apply_async((organization_id,), expires=60, retry=False)
+    except OperationalError:
+        log.warning("no broker for the re-rating hint", organization_id=organization_id)
 
 
 def hint_roll_up(organization_id: int) -> None:
