@@ -1,7 +1,7 @@
 """What the road needs to know of an organization, kept per process until it changes."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 
@@ -9,6 +9,10 @@ from apps.core.periods import Calendar
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
+from apps.pricing.catalog import Catalog
+from apps.pricing.contracts import Term
+from apps.pricing.rating import ModelAliases, RateBook
+from apps.pricing.selectors import load_model_aliases, load_terms
 from apps.teams.attribution import Names
 from apps.teams.selectors import load_names
 from apps.usage.selectors import sealed_before
@@ -23,6 +27,17 @@ class Facts:
     names: Names
     calendar: Calendar
     sealed_before: datetime
+    terms: list[Term]
+    model_aliases: ModelAliases
+    _books: dict[int, RateBook] = field(default_factory=dict)
+
+    def book(self, catalog: Catalog) -> RateBook:
+        """The organization's prices at a catalog; made once for each catalog, and only the latest is kept."""
+        book = self._books.get(id(catalog))
+        if book is None:
+            self._books.clear()
+            book = self._books[id(catalog)] = RateBook(catalog, self.terms, self.model_aliases)
+        return book
 
 
 _kept: "OrderedDict[tuple[int, int], Facts]" = OrderedDict()
@@ -38,7 +53,7 @@ def load_facts(org: Organization) -> Facts:
             _kept.move_to_end(key)
             return facts
     with tenant(org):
-        facts = Facts(load_names(org), calendar(org), sealed_before(org))
+        facts = Facts(load_names(org), calendar(org), sealed_before(org), load_terms(org), load_model_aliases(org))
     with _lock:
         _kept[key] = facts
         while len(_kept) > ORGANIZATIONS_KEPT:

@@ -43,6 +43,7 @@ from apps.core.meters import METER_INDEX, METERS, QUANTITY_MAX
 from apps.core.money import COST_MAX_USD, EXACT, USD_PLACES
 from apps.ingest.body import RawEvent, Unreadable, split_events
 from apps.pricing.catalog import canonical_provider
+from apps.pricing.kept_usage import conditions_of, kept_usage
 from apps.pricing.normalize import UsageError, normalize_usage, usage_format_for
 
 EVENT_ID_LENGTH_MAX = 128
@@ -64,7 +65,7 @@ Count = Annotated[int, Meta(ge=0, le=QUANTITY_MAX)]
 Ordinal = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
 Instant = Annotated[datetime, Meta(tz=True)]
 Tags = Annotated[dict[Text, Text], Meta(max_length=TAGS_MAX)]
-ServiceTier = Literal["standard", "batch", "flex", "priority"]
+ServiceTier = Literal["standard", "batch", "flex", "priority", "fast"]
 Status = Literal["ok", "error", "cancelled"]
 Outcome = Literal["success", "failure", "unknown"]
 UsageFormat = Literal[
@@ -119,7 +120,8 @@ class _Call(msgspec.Struct, omit_defaults=True, gc=False):
 class UsageRecord(_Call, frozen=True, kw_only=True, gc=False):  # type: ignore[misc]  # unlike a dataclass, a Struct may freeze here
     """A usage event as the rest of the house knows it.
 
-    `occurred_at` is UTC; `quantities` follow `METERS`; `cost_usd` is the client's own figure.
+    `occurred_at` is UTC; `quantities` follow `METERS`; `usage_sent` is what is kept of the provider's own object;
+    `cost_usd` is the client's own figure.
     `fingerprint` (16 bytes) is equal for two events that say the same, however they spell it.
     """
 
@@ -127,6 +129,7 @@ class UsageRecord(_Call, frozen=True, kw_only=True, gc=False):  # type: ignore[m
     attempt: int
     tags: dict[str, str]
     quantities: tuple[int, ...]
+    usage_sent: dict[str, Any] | None
     cost_usd: Decimal | None
     fingerprint: bytes
 
@@ -201,21 +204,30 @@ def read_event(raw: RawEvent, index: int, window: Window) -> UsageRecord | Rejec
 def _record(raw: RawEvent, window: Window) -> UsageRecord:
     event = _event(raw)
     _require_in_window(event.occurred_at, window)
-    quantities = _quantities(event)
+    quantities, usage_format = _read_usage(event)
     cost_usd = _declared_cost(event.cost_usd)
     event.occurred_at = event.occurred_at.astimezone(UTC)
     event.status = event.status or "ok"
     event.attempt = event.attempt or 1
     event.tags = event.tags or None
     event.cost_usd = None if cost_usd is None else format(cost_usd.normalize(EXACT), "f")
+    fingerprint = _fingerprint(event)
+    usage_sent = None
+    if event.provider_usage is not None and usage_format is not None:
+        usage_sent = kept_usage(event.provider_usage, usage_format)
+        tier, region = conditions_of(event.provider_usage, usage_format)
+        # What the event says itself goes before what its usage object says.
+        event.service_tier = event.service_tier or tier  # type: ignore[assignment]
+        event.region = event.region or region
     return UsageRecord(
         *astuple(event)[:_FIELDS_AS_SENT],
         status=event.status,
         attempt=event.attempt,
         tags=event.tags or {},
         quantities=quantities,
+        usage_sent=usage_sent,
         cost_usd=cost_usd,
-        fingerprint=_fingerprint(event),
+        fingerprint=fingerprint,
     )
 
 
@@ -246,8 +258,11 @@ def _require_in_window(occurred_at: datetime, window: Window) -> None:
     raise DomainError(code, f"occurred_at {occurred_at.isoformat()} is out of time: {way_out}.", param="occurred_at")
 
 
-def _quantities(event: _Event) -> tuple[int, ...]:
-    """In the order of `METERS`. Leaves only the meters above zero in `event.usage`."""
+def _read_usage(event: _Event) -> tuple[tuple[int, ...], str | None]:
+    """Quantities in the order of `METERS`, and the shape of the provider's object, None where meters were sent.
+
+    Leaves only the meters above zero in `event.usage`.
+    """
     if event.usage is not None:
         if event.provider_usage is not None:
             raise DomainError(
@@ -259,14 +274,14 @@ def _quantities(event: _Event) -> tuple[int, ...]:
                 raise _unknown_meter(name)
             quantities[METER_INDEX[name]] = quantity or 0
         event.usage = {name: quantity for name, quantity in event.usage.items() if quantity}
-        return tuple(quantities)
+        return tuple(quantities), None
     if event.provider_usage is None:
         raise DomainError(
             "usage_missing", "Neither usage nor provider_usage is given; send one of them.", param="usage"
         )
     provider = canonical_provider(event.provider)
     usage_format = event.usage_format or usage_format_for(provider, event.provider_usage)
-    return normalize_usage(event.provider_usage, usage_format, provider=provider)
+    return normalize_usage(event.provider_usage, usage_format, provider=provider), usage_format
 
 
 def _unknown_meter(name: str) -> DomainError:

@@ -20,8 +20,9 @@ from apps.ingest.facts import Facts, load_facts
 from apps.ingest.record import Rejection, UsageRecord, Window
 from apps.organizations.permissions import Scope
 from apps.organizations.selectors import Principal
-from apps.pricing.catalog import Catalog, canonical_provider
-from apps.pricing.cost import Price, cost_pico
+from apps.pricing.catalog import canonical_provider
+from apps.pricing.rating import RateBook, Rated
+from apps.pricing.rules import RULES
 from apps.pricing.selectors import load_catalog
 from apps.teams.attribution import Attribution, Names, attribute
 from apps.teams.services import create_on_first_sight
@@ -29,7 +30,6 @@ from apps.usage import services as usage
 from apps.usage.deltas import EventRow, NewEvent, ln_micro
 
 PINS = ("team", "project", "environment")
-_REQUESTS = METER_INDEX["requests"]
 _PROMPT = tuple(METER_INDEX[meter] for meter in PROMPT_METERS)
 
 
@@ -90,10 +90,11 @@ def _accept(principal: Principal, items: Sequence[UsageRecord | Rejection], rece
     ]
     if org.create_names_on_first_sight:
         facts = _known_after_first_sight(principal, claims, facts)
+    book = facts.book(catalog)
     events: dict[str, NewEvent] = {}
     for claim in claims:
         if isinstance(claim, UsageRecord) and claim.event_id not in events:
-            row = _row(claim, principal, facts, catalog, received_at)
+            row = _row(claim, principal, facts, book, received_at)
             events[claim.event_id] = NewEvent(row, claim.fingerprint)
 
     def store() -> usage.Stored:
@@ -136,27 +137,21 @@ class Placed(NamedTuple):
 
     where: Attribution
     provider: str
-    price: Price | None
-    quantities: tuple[int, ...]
+    rated: Rated
     cost_usd: Decimal | None
     slot: Slot
     sent: dict[str, str | None]
 
 
-def _row(record: UsageRecord, principal: Principal, facts: Facts, catalog: Catalog, received_at: datetime) -> EventRow:
+def _row(record: UsageRecord, principal: Principal, facts: Facts, book: RateBook, received_at: datetime) -> EventRow:
     """The stored form of a record: attributed at its instant and priced once, by the price in force then."""
     at = record.occurred_at
     where = attribute(
         principal.team or record.team, principal.project or record.project, record.workflow, facts.names, at
     )
     provider = canonical_provider(record.provider)
-    price = catalog.find(provider, record.model, record.service_tier or "", at)
-    quantities = record.quantities
-    if price is not None and price.rates[_REQUESTS] and not quantities[_REQUESTS]:
-        # A usage event is one call: a fee per request is due once where the sender counted none.
-        quantities = (*quantities[:_REQUESTS], 1, *quantities[_REQUESTS + 1 :])
-    pico = None if price is None else cost_pico(price, quantities)
-    cost_usd = None if pico is None else usd_from_pico(pico)
+    rated = book.rate(provider, record.model, record.service_tier or "", record.region or "", at, record.quantities)
+    cost_usd = None if rated.cost_pico is None else usd_from_pico(rated.cost_pico)
     sent = {
         name: getattr(record, name)
         for name in ("team", "project", "workflow")
@@ -164,13 +159,13 @@ def _row(record: UsageRecord, principal: Principal, facts: Facts, catalog: Catal
     }
     if provider != record.provider:
         sent["provider"] = record.provider
-    placed = Placed(where, provider, price, quantities, cost_usd, facts.calendar.slot(at), sent)
+    placed = Placed(where, provider, rated, cost_usd, facts.calendar.slot(at), sent)
     return _as_row(record, principal, received_at, placed)
 
 
 def _as_row(record: UsageRecord, principal: Principal, received_at: datetime, placed: Placed) -> EventRow:
     """Column by column: this is the hot line of the road, and a dict on the way costs a tenth of it."""
-    where, price, quantities = placed.where, placed.price, placed.quantities
+    where, (price, quantities, _) = placed.where, placed.rated
     return EventRow(
         organization_id=principal.organization.pk,
         event_id=record.event_id,
@@ -218,9 +213,12 @@ def _as_row(record: UsageRecord, principal: Principal, received_at: datetime, pl
         retrieved_tokens=record.retrieved_tokens,
         tool_result_tokens=record.tool_result_tokens,
         request_id=record.request_id,
+        usage_sent=record.usage_sent,
         declared_cost_usd=record.cost_usd,
         price_id=None if price is None else price.id,
         tier_assumed=True if price is not None and price.tier_assumed else None,
+        contract_id=None if price is None else price.contract_id,
+        rule_set=None if price is None else RULES.number,
         cost_usd=placed.cost_usd,
         ln_input_micro=ln_micro(sum([quantities[index] for index in _PROMPT])),
         **dict(zip(METERS, quantities, strict=True)),

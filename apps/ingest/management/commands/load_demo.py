@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
+from apps.accounts.services import set_operator
 from apps.core.tenancy import tenant
 from apps.ingest.demo import places
 from apps.organizations.models import ApiKey, Organization
@@ -73,6 +74,7 @@ class Command(BaseCommand):
         org = Organization.objects.filter(slug=SLUG).first()
         if org is None:
             org = create_organization(name="Demo", owner_email=OWNER_EMAIL, password=OWNER_PASSWORD, actor=ACTOR)
+            set_operator(email=OWNER_EMAIL, is_operator=True)
         key = None if _has_sample(org) else self._load(org, url)
         self._say(Welcome(url, key).text())
 
