@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from apps.core.meters import METERS
 from apps.core.money import usd_text
-from apps.reports.selectors import Statement
+from apps.reports.statements import Statement
 
 COLUMNS = (
-    "month", "statement", "status", "kind", "team", "project", "workflow", "provider", "model", "events",
-    "unpriced_events", *METERS, "cost_usd",
+    "month", "statement", "status", "kind", "team", "project", "workflow", "provider", "model",
+    "contract", "events", "unpriced_events", *METERS, "cost_usd",
 )  # fmt: skip
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
@@ -23,7 +23,7 @@ def statements_csv(statements: Iterable[Statement]) -> str:
     for statement in statements:
         head = (f"{statement.month:%Y-%m}", cell(statement.id), statement.status)
         for line in statement.lines:
-            names = (line.team, line.project, line.workflow, line.provider, line.model)
+            names = (line.team, line.project, line.workflow, line.provider, line.model, line.name)
             meters = (line.sums.meters[meter] for meter in METERS)
             cost = None if line.kind == "unpriced" else usd_text(line.sums.cost_usd)
             writer.writerow(
@@ -43,6 +43,7 @@ def statements_csv(statements: Iterable[Statement]) -> str:
                 *head,
                 "total",
                 cell(statement.team),
+                "",
                 "",
                 "",
                 "",

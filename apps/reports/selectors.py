@@ -1,6 +1,5 @@
 """Spend, asked by any dimension and any time: what pages, the API and statements read."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -10,9 +9,8 @@ from typing import Any
 from django.db import DatabaseError
 from django.utils import timezone
 
-from apps.core.errors import DomainError, NotFound
+from apps.core.errors import DomainError
 from apps.core.meters import METERS
-from apps.core.money import sum_usd
 from apps.core.periods import GRANULARITIES, Calendar, next_month
 from apps.core.retry import is_timeout
 from apps.core.tenancy import tenant
@@ -22,7 +20,6 @@ from apps.reports import dimensions, sql
 from apps.usage.selectors import sealed_before
 
 ROWS_MAX = 10_000
-_MONTH = re.compile(r"(19[89]\d|20\d\d|21\d\d)-(0[1-9]|1[0-2])")
 GROUPS_MAX = 6
 BUCKETS_MAX = 10_000
 # 31 days: a month of them in which the clock is moved back lasts an hour longer.
@@ -286,110 +283,3 @@ def _sums(values: Sequence[Decimal]) -> Sums:
         escalations=int(named["escalations"]),
         meters={meter: int(named[meter]) for meter in METERS},
     )
-
-
-# --- statements --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StatementLine:
-    """`kind` is usage, unattributed or unpriced; `cost_usd` is None on unpriced lines."""
-
-    kind: str
-    team: str | None
-    project: str | None
-    workflow: str | None
-    provider: str
-    model: str
-    sums: Sums
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A team's month as a draft: exact, and changing until the month is closed. `team` None: unattributed."""
-
-    month: date
-    team: str | None
-    status: str
-    total_usd: Decimal
-    unpriced_events: int
-    events: int
-    lines: list[StatementLine]
-    as_of: datetime
-
-    @property
-    def id(self) -> str:
-        return f"{self.month:%Y-%m}:{self.team or ''}"
-
-
-def statements(org: Organization, month: date, *, team: str | None = None) -> list[Statement]:
-    """One draft for each team with usage booked in the month, and one for what is unattributed.
-
-    `team` restricts to one statement; "" is the unattributed one. Their totals add up to
-    `/spend?basis=booked` of the month, exactly. Raises `DomainError` (`too_many_lines`) above `ROWS_MAX` lines.
-    """
-    with tenant(org):
-        clock = calendar(org)
-    answer = spend(
-        org,
-        SpendQuestion(
-            start=clock.month_start(month),
-            end=clock.month_start(next_month(month)),
-            group_by=("team", "project", "workflow", "provider", "model", "priced"),
-            filters={} if team is None else {"team": team},
-            basis="booked",
-            limit=ROWS_MAX,
-        ),
-    )
-    if answer.following is not None:
-        raise DomainError(
-            "too_many_lines",
-            f"The month has more than {ROWS_MAX} lines: ask for one team with team=.",
-            param="month",
-        )
-    by_team: dict[str | None, list[StatementLine]] = {}
-    for row in answer.rows:
-        line = _line(row)
-        if any((line.sums.events, line.sums.cost_usd, *line.sums.meters.values())):
-            by_team.setdefault(line.team, []).append(line)
-    return [
-        Statement(
-            month=month,
-            team=name,
-            status="draft",
-            total_usd=sum_usd(line.sums.cost_usd or Decimal(0) for line in lines),
-            unpriced_events=sum(line.sums.unpriced_events for line in lines),
-            events=sum(line.sums.events for line in lines),
-            lines=lines,
-            as_of=answer.as_of,
-        )
-        for name, lines in sorted(by_team.items(), key=lambda pair: (pair[0] is None, pair[0] or ""))
-    ]
-
-
-def parse_month(text: str) -> date:
-    """The month that YYYY-MM says. Raises `DomainError` (`month_invalid`)."""
-    found = _MONTH.fullmatch(text)
-    if not found:
-        raise DomainError("month_invalid", f"month is '{text[:64]}': write it as YYYY-MM.", param="month")
-    return date(int(found[1]), int(found[2]), 1)
-
-
-def statement_by_id(org: Organization, statement_id: str) -> Statement:
-    """The statement that an id of ours names. Raises `NotFound`."""
-    month_text, colon, team = statement_id.partition(":")
-    try:
-        month = parse_month(month_text)
-    except DomainError:
-        raise NotFound("statement") from None
-    # Postgres knows no text with a NUL in it.
-    found = statements(org, month, team=team) if colon and "\0" not in team else []
-    if not found:
-        raise NotFound("statement")
-    return found[0]
-
-
-def _line(row: SpendRow) -> StatementLine:
-    team, project, workflow, provider, model, priced = row.groups
-    kind = "unpriced" if priced == "false" else "usage" if team is not None else "unattributed"
-    return StatementLine(kind, team, project, workflow, provider or "", model or "", row.sums)

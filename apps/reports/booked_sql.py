@@ -1,0 +1,26 @@
+"""What was booked, day by day. Needs `tenant(org)` around it."""
+
+from datetime import date
+from typing import Any
+
+from django.db import connection
+
+
+def usage_by_day(org_id: int, first: date, last: date) -> list[tuple[Any, Any, Any, Any, Any, Any]]:
+    """(booked month, day, team, provider, model, cost) of the months [first, last], pending deltas included.
+
+    The team is null where spend is unattributed. Index: usage_dayrollup_booked.
+    """
+    columns = "booked_month, day_start, CASE WHEN team_id IS NOT NULL THEN team END AS team, provider, model"
+    scope = "WHERE organization_id = %(org)s AND booked_month BETWEEN %(first)s AND %(last)s"
+    parts = " UNION ALL ".join(
+        f"SELECT {columns}, cost_usd FROM {table} {scope}" for table in ("usage_dayrollup", "usage_delta")
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT booked_month, day_start, team, provider, model, sum(cost_usd) FROM ({parts}) AS parts"
+            " GROUP BY booked_month, day_start, team, provider, model HAVING sum(cost_usd) <> 0",
+            {"org": org_id, "first": first, "last": last},
+        )
+        found: list[tuple[Any, Any, Any, Any, Any, Any]] = cursor.fetchall()
+        return found

@@ -1,0 +1,209 @@
+"""Statements: one team's month, from its usage and from what the organization's contracts add and take off."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+
+from apps.core.errors import DomainError, NotFound
+from apps.core.meters import METERS
+from apps.core.money import pico_from_usd, sum_usd, usd_from_pico
+from apps.core.periods import Calendar, next_month
+from apps.core.tenancy import tenant
+from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar
+from apps.pricing.commitments import ALLOWANCES, FEES, Drawn, UsageDay, draw, fee
+from apps.pricing.contracts import Term
+from apps.pricing.selectors import load_terms
+from apps.reports import booked_sql
+from apps.reports.selectors import ROWS_MAX, SpendQuestion, SpendRow, Sums, spend
+
+USAGE = ("usage", "unattributed", "unpriced")
+_MONTH = re.compile(r"(19[89]\d|20\d\d|21\d\d)-(0[1-9]|1[0-2])")
+_NOTHING = Sums(meters=dict.fromkeys(METERS, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """`kind` is one of `USAGE`, or throughput, seats, grant, credit: then `name` is the contract's.
+
+    What is taken off is negative; on unpriced lines `cost_usd` is None.
+    """
+
+    kind: str
+    team: str | None
+    project: str | None
+    workflow: str | None
+    provider: str
+    model: str
+    sums: Sums
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A team's month as a draft: exact, and changing until the month is closed. `team` None: unattributed."""
+
+    month: date
+    team: str | None
+    status: str
+    unpriced_events: int
+    events: int
+    lines: list[StatementLine]
+    as_of: datetime
+
+    @property
+    def id(self) -> str:
+        return f"{self.month:%Y-%m}:{self.team or ''}"
+
+    @property
+    def usage_usd(self) -> Decimal:
+        """What calls cost; over all statements of a month, `/spend?basis=booked` of it."""
+        return _sum(self.lines, USAGE)
+
+    @property
+    def fees_usd(self) -> Decimal:
+        return _sum(self.lines, FEES)
+
+    @property
+    def credits_usd(self) -> Decimal:
+        """What grants and credits take off, 0 or negative."""
+        return _sum(self.lines, ALLOWANCES)
+
+    @property
+    def total_usd(self) -> Decimal:
+        return sum_usd((self.usage_usd, self.fees_usd, self.credits_usd))
+
+
+def _sum(lines: Iterable[StatementLine], kinds: Sequence[str]) -> Decimal:
+    return sum_usd(line.sums.cost_usd or Decimal(0) for line in lines if line.kind in kinds)
+
+
+def statements(org: Organization, month: date, *, team: str | None = None) -> list[Statement]:
+    """One draft for each team with usage booked in the month or a line of a contract, and one for what is unattributed.
+
+    `team` restricts to one statement; "" is the unattributed one. Raises `DomainError` (`too_many_lines`) above
+    `ROWS_MAX` lines.
+    """
+    with tenant(org):
+        clock, terms = calendar(org), load_terms(org)
+    answer = spend(
+        org,
+        SpendQuestion(
+            start=clock.month_start(month),
+            end=clock.month_start(next_month(month)),
+            group_by=("team", "project", "workflow", "provider", "model", "priced"),
+            filters={} if team is None else {"team": team},
+            basis="booked",
+            limit=ROWS_MAX,
+        ),
+    )
+    if answer.following is not None:
+        raise DomainError(
+            "too_many_lines",
+            f"The month has more than {ROWS_MAX} lines: ask for one team with team=.",
+            param="month",
+        )
+    by_team: dict[str | None, list[StatementLine]] = {}
+    for row in answer.rows:
+        line = _line(row)
+        if any((line.sums.events, line.sums.cost_usd, *line.sums.meters.values())):
+            by_team.setdefault(line.team, []).append(line)
+    for line in _contract_lines(org, terms, month, clock):
+        if team is None or team == (line.team or ""):
+            by_team.setdefault(line.team, []).append(line)
+    return [
+        Statement(
+            month=month,
+            team=name,
+            status="draft",
+            unpriced_events=sum(line.sums.unpriced_events for line in lines),
+            events=sum(line.sums.events for line in lines),
+            lines=lines,
+            as_of=answer.as_of,
+        )
+        for name, lines in sorted(by_team.items(), key=lambda pair: (pair[0] is None, pair[0] or ""))
+    ]
+
+
+def parse_month(text: str) -> date:
+    """The month that YYYY-MM says. Raises `DomainError` (`month_invalid`)."""
+    found = _MONTH.fullmatch(text)
+    if not found:
+        raise DomainError("month_invalid", f"month is '{text[:64]}': write it as YYYY-MM.", param="month")
+    return date(int(found[1]), int(found[2]), 1)
+
+
+def statement_by_id(org: Organization, statement_id: str) -> Statement:
+    """The statement that an id of ours names. Raises `NotFound`."""
+    month_text, colon, team = statement_id.partition(":")
+    try:
+        month = parse_month(month_text)
+    except DomainError:
+        raise NotFound("statement") from None
+    # Postgres knows no text with a NUL in it.
+    found = statements(org, month, team=team) if colon and "\0" not in team else []
+    if not found:
+        raise NotFound("statement")
+    return found[0]
+
+
+def _line(row: SpendRow) -> StatementLine:
+    team, project, workflow, provider, model, priced = row.groups
+    kind = "unpriced" if priced == "false" else "usage" if team is not None else "unattributed"
+    return StatementLine(kind, team, project, workflow, provider or "", model or "", row.sums)
+
+
+# --- contracts -----------------------------------------------------------------------------------------
+
+
+def _contract_lines(org: Organization, terms: Sequence[Term], month: date, clock: Calendar) -> Iterator[StatementLine]:
+    for term in sorted((term for term in terms if term.kind in FEES), key=lambda term: (term.kind, term.id)):
+        if due := fee(term, month, clock):
+            yield _contract_line(term, term.team, due)
+    for drawn in drawn_until(org, terms, month, clock):
+        if drawn.booked_month == month:
+            yield _contract_line(drawn.term, drawn.team, -drawn.cost_pico)
+
+
+def _contract_line(term: Term, team: str | None, pico: int) -> StatementLine:
+    sums = replace(_NOTHING, cost_usd=usd_from_pico(pico))
+    return StatementLine(term.kind, team, None, None, term.provider, term.model, sums, term.name)
+
+
+def drawn_until(org: Organization, terms: Sequence[Term], month: date, clock: Calendar) -> list[Drawn]:
+    """What grants and credits took off the usage booked up to a month, it included."""
+    allowances = [term for term in terms if term.kind in ALLOWANCES]
+    if not allowances:
+        return []
+    first = min(clock.month_of(term.starts_at) for term in allowances)
+    if first > month:
+        return []
+    with tenant(org):
+        rows = booked_sql.usage_by_day(org.pk, first, month)
+    return draw(allowances, [UsageDay(*row[:5], pico_from_usd(row[5])) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much of a grant or a credit is used and left; of a monthly one, of this month."""
+
+    used_usd: Decimal
+    left_usd: Decimal
+
+
+def allowances(org: Organization, month: date) -> Mapping[int, Allowance]:
+    """Of every grant and credit, by the number of its contract, as of a month."""
+    with tenant(org):
+        clock, terms = calendar(org), load_terms(org)
+    used: dict[int, int] = defaultdict(int)
+    for drawn in drawn_until(org, terms, month, clock):
+        if not drawn.term.monthly or drawn.booked_month == month:
+            used[drawn.term.id] += drawn.cost_pico
+    return {
+        term.id: Allowance(usd_from_pico(used[term.id]), usd_from_pico(pico_from_usd(term.amount_usd) - used[term.id]))
+        for term in terms
+        if term.kind in ALLOWANCES and term.amount_usd is not None
+    }
