@@ -11,7 +11,7 @@ from apps.core.errors import DomainError
 from apps.ingest.facts import load_facts
 from apps.ingest.services import PINS
 from apps.organizations.selectors import Principal
-from apps.reports.selectors import parse_month
+from apps.reports.statements import parse_month
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 YEAR_MIN, YEAR_MAX = 1971, 2200

@@ -59,6 +59,7 @@ FOUND_BY = {
 WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
 RANGE = frozenset({"from", "to", "limit"})
 MONTH = frozenset({"month"})
+KNOWN_MODEL = {"to_provider": "anthropic", "to_model": "claude-sonnet-4-5"}
 
 API: dict[str, Recipe] = {
     "GET /api/v1/events": Recipe(
@@ -79,6 +80,21 @@ API: dict[str, Recipe] = {
         ),
         neutral=RANGE | WORDS | {"granularity", "basis"},
     ),
+    "GET /api/v1/events/{event_id}/explain": Recipe(path={"event_id": "{event_id}"}),
+    "GET /api/v1/unpriced": Recipe(asks=({"from": "{since}"},), neutral=frozenset({"from", "to"})),
+    "GET /api/v1/cost-differences": Recipe(
+        asks=({"from": "{since}"},), neutral=frozenset({"from", "to", "over_percent", "over_usd"})
+    ),
+    # The catalog is everybody's: nothing of an organization is found in it.
+    "GET /api/v1/prices": Recipe(neutral=frozenset({"search", "provider", "at", "limit", "cursor"})),
+    "GET /api/v1/prices/{provider}/{model}": Recipe(
+        path={"provider": "openai", "model": "o3"}, neutral=frozenset({"provider", "model"})
+    ),
+    "POST /api/v1/prices/quote": Recipe(
+        body={"provider": "{provider}", "model": "{model}", "region": "{region}"},
+        needs=lambda own: {"provider": "openai", "model": "gpt-5", "usage": {"input_tokens": 1}},
+        neutral=frozenset({"service_tier", "at"}),
+    ),
     "GET /api/v1/statements": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements.csv": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements/{statement_id}": Recipe(path={"statement_id": "{statement}"}),
@@ -88,6 +104,11 @@ API: dict[str, Recipe] = {
     "GET /api/v1/keys": Recipe(),
     "GET /api/v1/projects": Recipe(),
     "GET /api/v1/workflows": Recipe(),
+    "GET /api/v1/contracts": Recipe(),
+    "GET /api/v1/contracts/{contract_id}": Recipe(path={"contract_id": "{contract}"}),
+    "GET /api/v1/model-aliases": Recipe(),
+    "GET /api/v1/reratings": Recipe(),
+    "GET /api/v1/reratings/{rerating_id}": Recipe(path={"rerating_id": "{rerating}"}),
     # Writes, in an order in which none makes what a later one looks up.
     "POST /api/v1/projects/{slug}/move": Recipe(
         path={"slug": "{project}"},
@@ -115,6 +136,38 @@ API: dict[str, Recipe] = {
     # Not the key that calls: it would be gone.
     "POST /api/v1/keys/{key_id}/revoke": Recipe(path={"key_id": "{spare_key}"}),
     "POST /api/v1/teams": Recipe(body={"slug": "{team}", "name": "{team}"}, needs=lambda own: {"slug": unique("t")}),
+    "POST /api/v1/contracts/{contract_id}/end": Recipe(
+        path={"contract_id": "{contract}"}, neutral=frozenset({"ends_at"})
+    ),
+    "POST /api/v1/contracts": Recipe(
+        body={
+            "name": "{team}",
+            "provider": "{provider}",
+            "model": "{model}",
+            "team": "{team}",
+            "note": "{team}",
+        },
+        needs=lambda own: {
+            "kind": "throughput",
+            "name": "tests",
+            "provider": "tests",
+            "model": unique("m"),
+            "amount_usd": "1",
+        },
+        neutral=frozenset({"kind", "service_tier", "starts_at", "ends_at", "percent", "amount_usd"}),
+    ),
+    "POST /api/v1/model-aliases": Recipe(
+        body={"provider": "{provider}", "name": "{alias}", "to_provider": "{provider}", "to_model": "{model}"},
+        needs=lambda own: {"provider": "tests", "name": unique("m"), **KNOWN_MODEL},
+    ),
+    "DELETE /api/v1/model-aliases/{alias_id}": Recipe(path={"alias_id": "{model_alias}"}),
+    "POST /api/v1/reratings/{rerating_id}/resume": Recipe(path={"rerating_id": "{stopped_rerating}"}),
+    "POST /api/v1/reratings/{rerating_id}/stop": Recipe(path={"rerating_id": "{stopped_rerating}"}),
+    "POST /api/v1/reratings/{rerating_id}/post": Recipe(path={"rerating_id": "{rerating}"}),
+    "POST /api/v1/reratings": Recipe(
+        needs=lambda own: {"reason": "tests", "from": own.fill("{since}"), "to": own.fill("{now}")},
+        neutral=RANGE | {"reason"},
+    ),
     "POST /api/v1/events": Recipe(
         body={**{label: f"{{{label}}}" for label in LABELS}, "tags": {"{tag}": "{tag_value}"}},
         needs=lambda own: make_event(),
@@ -142,6 +195,38 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements/{statement_id}": Recipe(path={**_ORG, "statement_id": "{statement}"}),
     "GET /o/{slug}/unattributed": Recipe(path=_ORG, asks=({"range": "30d"},)),
     "GET /o/{slug}/unpriced": Recipe(path=_ORG, asks=({"range": "30d"},)),
+    "GET /o/{slug}/declared": Recipe(path=_ORG, asks=({"range": "30d"},)),
+    "GET /o/{slug}/prices": Recipe(path=_ORG),
+    "GET /o/{slug}/prices/{provider}/{model}": Recipe(path={**_ORG, "provider": "openai", "model": "o3"}),
+    "GET /o/{slug}/contracts": Recipe(path=_ORG),
+    "GET /o/{slug}/contracts/new": Recipe(path=_ORG),
+    "GET /o/{slug}/reratings": Recipe(path=_ORG),
+    "GET /o/{slug}/reratings/new": Recipe(path=_ORG),
+    "GET /o/{slug}/reratings/{rerating_id}": Recipe(path={**_ORG, "rerating_id": "{rerating}"}),
+    "POST /o/{slug}/contracts": Recipe(
+        path=_ORG, needs=lambda own: {"provider": "tests", "name": unique("m"), **KNOWN_MODEL}
+    ),
+    "POST /o/{slug}/contracts/new": Recipe(
+        path=_ORG,
+        body={"team": "{team}"},
+        needs=lambda own: {
+            "kind": "throughput",
+            "name": "tests",
+            "provider": "tests",
+            "model": unique("m"),
+            "amount_usd": "1",
+        },
+    ),
+    "POST /o/{slug}/contracts/end/{contract_id}": Recipe(
+        path={**_ORG, "contract_id": "{contract}"}, needs=lambda own: {"ends": "2198-01-01"}
+    ),
+    "POST /o/{slug}/contracts/aliases/{alias_id}": Recipe(path={**_ORG, "alias_id": "{model_alias}"}),
+    "POST /o/{slug}/reratings/new": Recipe(
+        path=_ORG, needs=lambda own: {"reason": "tests", "from": "2026-01-01", "to": "2026-01-02"}
+    ),
+    "POST /o/{slug}/reratings/{rerating_id}/{act}": Recipe(
+        path={**_ORG, "rerating_id": "{stopped_rerating}", "act": "stop"}
+    ),
 }
 
 # Addresses that belong to no organization, and why each may stay without a recipe.
@@ -149,6 +234,7 @@ PUBLIC = {
     "/healthz": "asked by a load balancer",
     "/readyz": "asked by a load balancer",
     "/api/v1/schema": "describes the API, holds no data",
+    "/operator/prices": "for operators: the catalog, which is nobody's",
     "/api/v1/docs": "describes the API, holds no data",
     "/accounts/": "allauth: signing in and out, before any organization is chosen",
 }

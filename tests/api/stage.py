@@ -1,5 +1,6 @@
 """Acme and Globex with the same shape of data; everything of Acme's carries a canary."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,13 @@ from apps.accounts.models import User
 from apps.accounts.services import get_or_create_user
 from apps.api.schema import USAGE_EVENT
 from apps.core.cursors import cursor_of
+from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import add_member, issue_key
+from apps.pricing.agreements import create_contract, set_model_alias
 from apps.teams.services import create_project, create_team, create_workflow, map_name
+from apps.usage import repricing, rerating
 from apps.usage.services import roll_up
 from tests import database
 from tests.database import as_worker
@@ -27,6 +31,9 @@ LABELS = [
     for name, shape in USAGE_EVENT["properties"].items()
     if shape.get("type") == "string" and "enum" not in shape and name not in ("occurred_at", "cost_usd")
 ]
+# What is named by an id, which says nothing of whose it is.
+NUMBERED = ("api_key", "spare_key", "contract", "model_alias")
+RERATINGS = ("rerating", "stopped_rerating")
 # Rolled up are one event of days ago and one of hours ago; one of hours ago and one of this minute still wait.
 ROLLED_UP = (timedelta(days=3), timedelta(hours=2))
 WAITING = (timedelta(hours=5), timedelta(0))
@@ -58,15 +65,16 @@ class Stage:
     def nobodys_names(self) -> Names:
         """Acme's names with another word in the place of the canary, and a key's id that was never given."""
         values = {kind: value.replace(CANARY, NOBODY) for kind, value in self.acme_names.values.items()}
-        ids = {kind: str(int(values[kind]) + 10**9) for kind in ("api_key", "spare_key")}
-        return Names(NOBODY, {**values, **ids, "cursor": _cursor(f"{NOBODY}-event_id")})
+        ids = {kind: str(int(values[kind]) + 10**9) for kind in NUMBERED}
+        others = {kind: str(uuid.UUID(int=uuid.UUID(values[kind]).int ^ 1)) for kind in RERATINGS}
+        return Names(NOBODY, {**values, **ids, **others, "cursor": _cursor(f"{NOBODY}-event_id")})
 
 
 def set_stage() -> Stage:
     """Both organizations, without data."""
     acme, globex = make_tenant(CANARY, "alice", zone="Asia/Tokyo"), make_tenant(GLOBEX, "charlie")
     bob = get_or_create_user(email=f"bob@{acme.org.slug}.example")
-    add_member(org=acme.org, user=bob, role=Role.VIEWER, actor=None)
+    add_member(org=acme.org, user=bob, role=Role.FINANCE, actor=None)
     return Stage(acme, globex, bob, _names(CANARY, acme), _names(GLOBEX, globex))
 
 
@@ -113,10 +121,41 @@ def _names(word: str, side: Tenant) -> Names:
             "org": side.org.slug,
             "api_key": str(principal_for(side.api.secret, at=now).key_id),
             "spare_key": str(issue_key(org=side.org, name=f"{word}-spare", scopes=["read"]).key.pk),
+            **_agreements(word, side.org, now),
+            **_reratings(word, side.org, now),
             "cursor": _cursor(f"{word}-event_id"),
             "since": (now - timedelta(days=10)).isoformat(),
+            "now": now.isoformat(),
         },
     )
+
+
+def _agreements(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """A contract that changes no call's price, and an alias that no call uses."""
+    seats = create_contract(
+        org=org, actor=None, kind="seats", name=f"{word}-contract", starts_at=at, amount_usd="1", note=f"{word}-note"
+    )
+    alias = set_model_alias(
+        org=org, actor=None, provider=f"{word}-p", name=f"{word}-m", to_provider="openai", to_model="gpt-5"
+    )
+    return {"contract": str(seats.pk), "model_alias": str(alias.pk)}
+
+
+def _reratings(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """One that is posted, of no event, and one that is stopped."""
+    begun = {
+        "org": org, "actor": None, "reason": f"{word}-reason", "start": at - timedelta(days=9), "end": at,
+        "filters": {"team": f"{word}-team"},
+    }  # fmt: skip
+    posted = rerating.start_preview(**begun)
+    with as_worker():
+        repricing.work(org)
+    rerating.post(org=org, rerating_id=posted.rerating_id, actor=None)
+    with as_worker():
+        repricing.work(org)
+    stopped = rerating.start_preview(**begun)
+    rerating.stop(org=org, rerating_id=stopped.rerating_id, actor=None)
+    return dict(zip(RERATINGS, (str(posted.rerating_id), str(stopped.rerating_id)), strict=True))
 
 
 def _cursor(event_id: str) -> str:

@@ -52,7 +52,8 @@ def test_it_says_what_was_asked_and_what_it_sums_to(api: Api) -> None:
             "escalations": 0, "input_tokens": 0, "cache_read_tokens": 0, "cache_write_5m_tokens": 0,
             "cache_write_1h_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0, "audio_input_tokens": 0,
             "audio_output_tokens": 0, "image_input_tokens": 0, "image_output_tokens": 0, "requests": 0, "images": 0,
-            "audio_milliseconds": 0, "characters": 0, "searches": 0,
+            "audio_milliseconds": 0, "characters": 0, "searches": 0, "audio_cache_read_tokens": 0,
+            "image_cache_read_tokens": 0, "video_milliseconds": 0, "file_searches": 0, "code_sessions": 0, "pages": 0,
         },
         "next": None,
     }  # fmt: skip

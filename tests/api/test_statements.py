@@ -17,7 +17,7 @@ from apps.core.periods import month_before, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
-from apps.reports import selectors
+from apps.reports import statements as reports
 from apps.teams.selectors import project_by_slug, team_by_slug
 from apps.teams.services import create_project, create_team, create_workflow, move_project
 from tests.api.tenants import make_api, make_org
@@ -111,6 +111,7 @@ def test_a_line_for_each_team_project_workflow_and_model(company: Organization, 
         "workflow": "rag",
         "provider": "anthropic",
         "model": "claude-sonnet-4-5",
+        "name": None,
         "events": 2,
         "unpriced_events": 0,
         "meters": {"input_tokens": 2000, "output_tokens": 200},
@@ -316,7 +317,7 @@ def test_an_id_that_names_nothing_is_not_found(api: Api, statement_id: str) -> N
 def test_a_month_of_too_many_lines_says_what_to_do(
     company: Organization, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selectors, "ROWS_MAX", 2)
+    monkeypatch.setattr(reports, "ROWS_MAX", 2)
     api.send(*(make_event(team="ads", model=f"m{n}", occurred_at=MIDDLE.isoformat()) for n in range(3)))
     for path in (f"statements?month={MONTH}", f"statements.csv?month={MONTH}", f"statements/{MONTH}:ads"):
         response = api.get(path)

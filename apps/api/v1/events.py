@@ -18,10 +18,15 @@ from apps.core.meters import METERS
 from apps.core.money import usd_text
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Scope
+from apps.pricing.contracts import Term
 from apps.pricing.cost import CostLine, Price, explain
-from apps.pricing.selectors import prices_by_id
+from apps.pricing.models import Price as PriceRow
+from apps.pricing.provenance import rebuilt
+from apps.pricing.rules import FIRST_RULES, RULE_SETS
+from apps.pricing.selectors import load_terms, price_of
 from apps.reports.selectors import this_month
 from apps.usage.models import Event
+from apps.usage.provenance import CurrentCost, current_costs
 from apps.usage.selectors import (
     ATTRIBUTED,
     EVENTS_PAGE_MAX,
@@ -101,8 +106,10 @@ class EventsView(ScopedView):
                 limit=parameters.integer(query, "limit", 100, minimum=1, maximum=EVENTS_PAGE_MAX),
                 after=parse_position(cursor) if cursor else None,
             )
+            costs = current_costs(self.organization, page.events)
+            terms = load_terms(self.organization) if any(cost.contract_id for cost in costs.values()) else []
         following = cursor_of(page.following) if page.following else None
-        return Response({"data": list(event_json(page.events)), "next": following})
+        return Response({"data": list(event_json(page.events, costs, terms)), "next": following})
 
 
 def _check(filters: Mapping[str, str]) -> None:
@@ -118,15 +125,29 @@ def _invalid(name: str, value: str, wanted: str) -> DomainError:
     return DomainError("parameter_invalid", f"{name} is '{value[:64]}': write {wanted}.", param=name)
 
 
-def event_json(events: Iterable[Event]) -> Iterable[dict[str, Any]]:
-    """The JSON of events, their prices looked up once."""
-    events = list(events)
-    prices = prices_by_id(event.price_id for event in events if event.price_id is not None)
+def event_json(
+    events: Iterable[Event], costs: Mapping[str, CurrentCost], terms: Iterable[Term]
+) -> Iterable[dict[str, Any]]:
+    """The JSON of events at what they cost now, their prices looked up once."""
+    rows = PriceRow.objects.in_bulk({cost.price_id for cost in costs.values() if cost.price_id is not None})
+    by_id = {term.id: term for term in terms}
     for event in events:
-        yield _json(event, prices.get(event.price_id) if event.price_id else None)
+        cost = costs[event.event_id]
+        rules = RULE_SETS.get(cost.rule_set or 1, FIRST_RULES)
+        row = rows.get(cost.price_id) if cost.price_id else None
+        price = rebuilt(
+            price_of(row, rules) if row else None,
+            by_id.get(cost.contract_id) if cost.contract_id else None,
+            provider=event.provider,
+            model=event.model,
+            service_tier=event.service_tier,
+            tier_assumed=cost.tier_assumed,
+            rules=rules,
+        )
+        yield _json(event, cost, price)
 
 
-def _json(event: Event, price: Price | None) -> dict[str, Any]:
+def _json(event: Event, cost: CurrentCost, price: Price | None) -> dict[str, Any]:
     sent = event.sent or {}
     fields = {name: sent[name] if name in sent else getattr(event, name) for name in AS_SENT}
     return {
@@ -139,33 +160,37 @@ def _json(event: Event, price: Price | None) -> dict[str, Any]:
         "api_key": event.key_id,
         "attributed": {kind: attributed_to(event, kind) for kind in ATTRIBUTED},
         "booked_month": f"{event.booked_month:%Y-%m}",
-        "meters": {meter: quantity for meter in METERS if (quantity := getattr(event, meter))},
-        "cost_usd": usd_text(event.cost_usd),
+        "meters": {meter: quantity for meter, quantity in zip(METERS, cost.quantities, strict=True) if quantity},
+        "cost_usd": usd_text(cost.cost_usd),
         "declared_cost_usd": usd_text(event.declared_cost_usd),
-        "unpriced": event.cost_usd is None,
-        "price": _price_json(price, event) if price else None,
+        "unpriced": cost.cost_usd is None,
+        "price": _price_json(price, cost) if price else None,
     }
 
 
-def _price_json(price: Price, event: Event) -> dict[str, Any]:
+def _price_json(price: Price, cost: CurrentCost) -> dict[str, Any]:
     return {
         "id": price.id,
         "provider": price.provider,
         "model": price.model,
         "service_tier": price.service_tier,
-        "tier_assumed": bool(event.tier_assumed),
+        "region": price.region,
+        "tier_assumed": cost.tier_assumed,
+        "contract_id": price.contract_id,
+        "rule_set": cost.rule_set or FIRST_RULES.number,
         "effective_from": price.effective_from,
         "source": price.source,
         "source_version": price.source_version,
-        "lines": [_line_json(line) for line in explain(price, [getattr(event, meter) for meter in METERS])],
+        "lines": [line_json(line) for line in explain(price, cost.quantities)],
     }
 
 
-def _line_json(line: CostLine) -> dict[str, Any]:
+def line_json(line: CostLine) -> dict[str, Any]:
     return {
         "meter": line.meter,
         "quantity": line.quantity,
         "usd_per_million": usd_text(line.rate_usd_per_million),
         "rate_of": line.rate_from,
+        "rule": line.rule,
         "cost_usd": usd_text(line.cost_usd),
     }

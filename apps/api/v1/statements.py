@@ -21,7 +21,8 @@ from apps.core.money import usd_text
 from apps.organizations.permissions import Scope
 from apps.organizations.selectors import Principal
 from apps.reports.exports import statements_csv
-from apps.reports.selectors import Statement, StatementLine, current_month, statement_by_id, statements
+from apps.reports.selectors import current_month
+from apps.reports.statements import Statement, StatementLine, statement_by_id, statements
 
 MONTH = OpenApiParameter("month", str, description="YYYY-MM; default: this month.")
 TEAM = OpenApiParameter("team", str, description="Only this team's statement; empty: the unattributed one.")
@@ -117,6 +118,9 @@ def statement_json(statement: Statement) -> dict[str, Any]:
         "month": f"{statement.month:%Y-%m}",
         "team": statement.team,
         "status": statement.status,
+        "usage_usd": usd_text(statement.usage_usd),
+        "fees_usd": usd_text(statement.fees_usd),
+        "credits_usd": usd_text(statement.credits_usd),
         "total_usd": usd_text(statement.total_usd),
         "events": statement.events,
         "unpriced_events": statement.unpriced_events,
@@ -133,6 +137,7 @@ def _line_json(line: StatementLine) -> dict[str, Any]:
         "workflow": line.workflow,
         "provider": line.provider,
         "model": line.model,
+        "name": line.name or None,
         "events": line.sums.events,
         "unpriced_events": line.sums.unpriced_events,
         "meters": {meter: quantity for meter, quantity in line.sums.meters.items() if quantity},
