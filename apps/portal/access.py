@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import wraps
 from typing import Any
 from urllib.parse import quote
@@ -12,17 +12,19 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods
 
 from apps.accounts.models import User
 from apps.core.errors import DomainError, NotFound
-from apps.core.periods import Calendar
+from apps.core.periods import Calendar, local_start
 from apps.core.tenancy import tenant
 from apps.organizations.models import Membership, Organization
 from apps.organizations.permissions import Permission, Role, role_may
 from apps.organizations.selectors import calendar, members_with_role, membership_of, memberships_of
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
 from apps.portal.ranges import Span, query_string, range_control, read_span
+
+YEAR_MIN, YEAR_MAX = 1971, 2199
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,17 @@ class Visit:
     def url_below(self, name: str, identity: str) -> str:
         """The page of one thing, below the page that lists them. An id may hold slashes and is one segment still."""
         return f"{self.url(name)}/{quote(identity, safe='')}"
+
+    def may(self, permission: Permission) -> bool:
+        return role_may(self.membership.role, permission)
+
+    def day_start(self, text: str) -> datetime | None:
+        """The first instant of a day as a form sends it (YYYY-MM-DD), in the organization's zone."""
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            return None
+        return local_start(self.calendar.zone_at(self.at), day) if YEAR_MIN <= day.year <= YEAR_MAX else None
 
     def span(self) -> Span:
         return read_span(self.request.GET, self.calendar, self.at)
@@ -68,26 +81,33 @@ class Visit:
 View = Callable[..., HttpResponse]
 
 
-def organization_page(*, section: str, permission: Permission) -> Callable[[View], View]:
-    """A page of one organization. A stranger gets the 404 of an organization that does not exist."""
+def organization_page(
+    *, section: str, permission: Permission, writes: Permission | None = None, is_act: bool = False
+) -> Callable[[View], View]:
+    """A page of one organization; it takes forms from those who hold `writes`, and an act shows nothing itself.
+
+    A stranger gets the 404 of an organization that does not exist.
+    """
+    methods = ["POST"] if is_act else ["GET", "HEAD", "POST"] if writes else ["GET", "HEAD"]
 
     def decorate(view: View) -> View:
-        @require_safe
+        @require_http_methods(methods)
         @login_required
         @wraps(view)
-        def checked(request: HttpRequest, slug: str, *arguments: str, **named: str) -> HttpResponse:
+        def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponse:
             user = request.user
             assert isinstance(user, User)
             membership = membership_of(user, slug)
             # No column holds a NUL, so nothing is named by one.
-            if membership is None or any("\0" in name for name in named.values()):
+            if membership is None or any("\0" in str(name) for name in named.values()):
                 raise Http404
             org = membership.organization
             with tenant(org):
                 clock = calendar(org)
             visit = Visit(request, user, membership, org, clock, timezone.now(), section)
-            if not role_may(membership.role, permission):
-                return no_permission(visit, permission)
+            needed = writes if writes is not None and request.method == "POST" else permission
+            if not role_may(membership.role, needed):
+                return no_permission(visit, needed)
             try:
                 return view(visit, *arguments, **named)
             except NotFound:
@@ -114,6 +134,22 @@ def refused(visit: Visit, error: DomainError) -> HttpResponse:
     return render(
         visit.request, "portal/refused.html", {"frame": visit.frame(title), "refusal": error.detail}, status=400
     )
+
+
+def operator_page(view: View) -> View:
+    """A page of the installation; for anybody but an operator it does not exist."""
+
+    @require_http_methods(["GET", "HEAD", "POST"])
+    @login_required
+    @wraps(view)
+    def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
+        user = request.user
+        assert isinstance(user, User)
+        if not user.is_operator:
+            raise Http404
+        return view(request, user, *arguments, **named)
+
+    return checked
 
 
 def organization_links(user: User, active: Organization | None = None) -> tuple[OrgLink, ...]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from apps.accounts.models import User
 from apps.portal.charts import Chart
 from apps.portal.formats import Change
+from apps.portal.pages_prices import WaitingRow
 
 # --- frame -------------------------------------------------------------------------------------------
 
@@ -254,19 +255,23 @@ class EventsPage:
 
 @dataclass(frozen=True, slots=True)
 class MeterLine:
+    """One meter's part of a cost; `why` says whose rate it is and by which rule."""
+
     label: str
     quantity: int
     usd_per_million: Decimal | None
+    why: str
     cost_usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
-class PriceRef:
-    provider: str
-    model: str
-    source: str
-    version: str
-    effective_from: datetime | None
+class WorkingPage:
+    """How a cost came about: its lines, and the facts behind the rates as (label, text, url)."""
+
+    lines: tuple[MeterLine, ...]
+    cost_usd: Decimal | None
+    adds_up: bool
+    facts: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,16 +299,18 @@ class FieldLine:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """`cost_usd` is the current cost: the event's and its postings'."""
+    """`now` is the working of the current cost; `stored` the one at arrival where postings changed it since."""
 
     event_id: str
     provider: str
     model: str
-    cost_usd: Decimal | None
+    now: WorkingPage
+    stored: WorkingPage | None
+    unpriced: str
     declared_cost_usd: Decimal | None
-    meters: tuple[MeterLine, ...]
+    declared_difference_usd: Decimal | None
     postings: tuple[PostingLine, ...]
-    price: PriceRef | None
+    sent: str
     attribution: tuple[AttributionLine, ...]
     fields: tuple[FieldLine, ...]
 
@@ -349,11 +356,13 @@ class PaperLine:
     unpriced_events: int
     cost_usd: Decimal | None
     url: str
+    # What a line of a contract is called; "" for usage.
+    contract: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperSection:
-    """`kind` is usage (one section a project), unattributed or unpriced (subtotal None)."""
+    """`kind` is usage (one section a project), unattributed, contracts or unpriced (subtotal None)."""
 
     kind: str
     title: str
@@ -407,21 +416,11 @@ class UnattributedPage:
 
 
 @dataclass(frozen=True, slots=True)
-class UnpricedRow:
-    model: str
-    provider: str
-    first_seen: date | None
-    last_seen: date | None
-    input_tokens: int
-    output_tokens: int
-    events: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class UnpricedPage:
     events: int
     share: Decimal | None
-    rows: tuple[UnpricedRow, ...]
+    rows: tuple[WaitingRow, ...]
     row_count: int
     url: str
+    may_change: bool
+    alias_url: str

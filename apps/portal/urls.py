@@ -1,6 +1,17 @@
 from django.urls import path
 
-from apps.portal.views import attention, events, home, overview, spend, statements
+from apps.portal.views import (
+    attention,
+    contracts,
+    events,
+    home,
+    overview,
+    prices,
+    reratings,
+    reviews,
+    spend,
+    statements,
+)
 
 app_name = "portal"
 urlpatterns = [
@@ -15,4 +26,16 @@ urlpatterns = [
     path("o/<slug:slug>/statements/<path:statement_id>", statements.statement, name="statement"),
     path("o/<slug:slug>/unattributed", attention.unattributed, name="unattributed"),
     path("o/<slug:slug>/unpriced", attention.unpriced, name="unpriced"),
+    path("o/<slug:slug>/declared", attention.declared, name="declared"),
+    path("o/<slug:slug>/prices", prices.prices, name="prices"),
+    path("o/<slug:slug>/prices/<str:provider>/<path:model>", prices.price, name="price"),
+    path("o/<slug:slug>/contracts", contracts.contracts, name="contracts"),
+    path("o/<slug:slug>/contracts/new", contracts.contract_new, name="contract_new"),
+    path("o/<slug:slug>/contracts/end/<int:contract_id>", contracts.contract_end, name="contract_end"),
+    path("o/<slug:slug>/contracts/aliases/<int:alias_id>", contracts.alias_remove, name="alias_remove"),
+    path("o/<slug:slug>/reratings", reratings.reratings, name="reratings"),
+    path("o/<slug:slug>/reratings/new", reratings.rerating_new, name="rerating_new"),
+    path("o/<slug:slug>/reratings/<uuid:rerating_id>", reratings.rerating_page, name="rerating"),
+    path("o/<slug:slug>/reratings/<uuid:rerating_id>/<slug:act>", reratings.rerating_act, name="rerating_act"),
+    path("operator/prices", reviews.reviews, name="reviews"),
 ]

@@ -190,7 +190,7 @@ def test_an_event_explains_its_cost_meter_by_meter(shop: Shop) -> None:
     page = get(client, attribute(link, "href") or "")
     lines = [number_of(row[-1]) for row in page.rows()]
     assert number_of(cost) == Number(sum((line.value or Decimal(0) for line in lines if line), Decimal(0)), True)
-    for name in ("Price of", "Source", "Effective from", "Formula"):
+    for name in ("Recognised as", "Price", "Source", "Rules", "Formula"):
         assert name in page.text
 
 
@@ -199,7 +199,7 @@ def test_an_unpriced_event_says_why_and_names_its_model() -> None:
     event = make_event(provider="ollama", model="REDACTED", cost_usd="0.25")
     shop.api.send(event)
     page = get(client_of(shop.alice), shop.url(f"events/{event['event_id']}"))
-    assert "No price is known for ollama REDACTED at this time" in page.text
+    assert "No price source knows the provider 'ollama'" in page.text
     assert [text_of(row[-1]) for row in page.rows()] == ["unpriced", "unpriced"]
 
 
@@ -242,7 +242,8 @@ def test_a_line_of_a_statement_names_provider_and_model() -> None:
     paper = get(client, attribute(link, "href") or "")
     assert "REDACTED ollama" in paper.text
     assert "REDACTED openrouter" in paper.text
-    models = {text_of(row[0]) for row in get(client, shop.url("unpriced")).rows()}
+    waiting = get(client, shop.url("unpriced"))
+    models = {text_of(heading) for panel in waiting.find("section") for heading in find(panel, "h2")}
     assert models == {"ollama REDACTED", "openrouter REDACTED"}
 
 

@@ -21,10 +21,15 @@ from tests.portal.conftest import HOSTILE_NAME, Shop, client_of, fill, make_pers
 from tests.portal.reading import Page, attribute, elements, find, get
 from tests.world import make_event
 
-PAGES = ("", "spend", "events", "unattributed", "unpriced", "statements")
+PAGES = (
+    "", "spend", "events", "unattributed", "unpriced", "declared", "statements", "prices", "prices/openai/o3",
+    "contracts", "contracts/new", "reratings", "reratings/new",
+)  # fmt: skip
+# Pages with a form of their own.
+FORMS = ("contracts", "contracts/new", "reratings/new")
 DOWNLOADS = ("statements.csv",)
 # Pages of a person, not of an organization.
-PERSONAL = {"home", "switch"}
+PERSONAL = {"home", "switch", "reviews"}
 NOBODY = "/o/no-such-organization/"
 
 
@@ -78,6 +83,7 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("statements.csv", Permission.VIEW_STATEMENTS),
     ("statements/2026-11:search", Permission.VIEW_STATEMENTS),
     ("statements.csv?team=search", Permission.VIEW_STATEMENTS),
+    *((page, Permission.VIEW_SPEND) for page in ("declared", "prices", "contracts", "reratings")),
 ])  # fmt: skip
 def test_without_the_permission_a_page_says_who_can_give_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, page: str, permission: Permission
@@ -124,7 +130,8 @@ def test_nobody_is_sent_to_sign_in_and_back(shop: Shop) -> None:
 def test_a_page_is_only_read(shop: Shop) -> None:
     client = client_of(shop.alice)
     for url in every_url(shop, client):
-        assert client.post(url).status_code == 405, url
+        expected = 400 if url.removeprefix(shop.url()) in FORMS else 405
+        assert client.post(url).status_code == expected, url
 
 
 def test_the_start_page_goes_where_there_is_one_place_to_go(shop: Shop) -> None:
@@ -195,6 +202,10 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("unattributed", "Every event has an owner"),
     ("unpriced", "Every event has a price"),
     ("statements", "No statements for"),
+    ("declared", "No cost was declared"),
+    ("contracts", "No contracts yet"),
+    ("reratings", "Nothing was priced again"),
+    ("prices?q=no-such-model-anywhere", "No model of that name"),
 ])  # fmt: skip
 def test_an_empty_organization_is_told_what_will_be_here(page: str, words: str) -> None:
     new = make_shop()

@@ -1,11 +1,12 @@
+import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from urllib.parse import quote
 
 from django.http import HttpResponse
 
 from apps.core.cursors import cursor_of
-from apps.core.errors import DomainError, NotFound
-from apps.core.meters import METERS
-from apps.core.money import sum_usd
+from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal import formats
@@ -22,29 +23,21 @@ from apps.portal.pages import (
     MeterLine,
     Option,
     PostingLine,
-    PriceRef,
     Select,
     TextField,
+    WorkingPage,
 )
 from apps.portal.ranges import Span
 from apps.portal.views.spend import CACHED, OUTPUT, PROMPT
 from apps.pricing.catalog import EPOCH
-from apps.pricing.cost import Price, explain
-from apps.pricing.selectors import prices_by_id
+from apps.pricing.cost import CostLine
+from apps.pricing.rules import product
 from apps.reports import dimensions
 from apps.reports.selectors import SpendQuestion, spend
 from apps.teams.selectors import list_projects, list_teams, list_workflows
 from apps.usage.models import Event, Posting
-from apps.usage.selectors import (
-    ATTRIBUTED,
-    Position,
-    attributed_to,
-    event_by_id,
-    find_events,
-    known_filters,
-    parse_position,
-    postings_of,
-)
+from apps.usage.provenance import CurrentCost, Explanation, Working, current_costs, explain_event
+from apps.usage.selectors import ATTRIBUTED, Position, attributed_to, find_events, known_filters, parse_position
 
 PAGE_ROWS = 50
 FIELDS = ("team", "project", "workflow", "model", "user", "run_id", "event_id")
@@ -53,6 +46,9 @@ METER_LABELS = {
     "cache_write_5m_tokens": "Cache write, 5 min",
     "cache_write_1h_tokens": "Cache write, 1 h",
     "audio_milliseconds": "Audio, milliseconds",
+    "video_milliseconds": "Video, milliseconds",
+    "audio_cache_read_tokens": "Cache read, audio",
+    "image_cache_read_tokens": "Cache read, images",
 }
 
 
@@ -63,6 +59,7 @@ def events(visit: Visit) -> HttpResponse:
     after = _position(visit.request.GET.get("cursor"))
     with tenant(visit.org):
         listed = find_events(visit.org, start=span.start, end=span.end, filters=filters, limit=PAGE_ROWS, after=after)
+        costs = current_costs(visit.org, listed.events)
         suggestions = _suggestions(visit)
     here = {**filters, **span.parameters}
     following = {**here, "cursor": cursor_of(listed.following)} if listed.following else None
@@ -80,7 +77,7 @@ def events(visit: Visit) -> HttpResponse:
             filters, names_of_keys(visit.org, filters), lambda left: visit.url("events", {**left, **span.parameters})
         ),
         found=_found(visit, span, filters),
-        rows=tuple(_row(visit, event) for event in listed.events),
+        rows=tuple(_row(visit, event, costs[event.event_id]) for event in listed.events),
         first_url=visit.url("events", here) if after else None,
         next_url=visit.url("events", following) if following else None,
     )
@@ -116,7 +113,7 @@ def _status_select(chosen: str) -> Select:
     return Select("status", "Status", tuple(Option(value, value or "any", value == chosen) for value in STATUSES))
 
 
-def _row(visit: Visit, event: Event) -> EventRow:
+def _row(visit: Visit, event: Event, cost: CurrentCost) -> EventRow:
     return EventRow(
         occurred_at=event.occurred_at,
         team=attributed_to(event, "team"),
@@ -127,7 +124,7 @@ def _row(visit: Visit, event: Event) -> EventRow:
         input_tokens=sum(getattr(event, meter) for meter in PROMPT),
         cached_tokens=sum(getattr(event, meter) for meter in CACHED),
         output_tokens=sum(getattr(event, meter) for meter in OUTPUT),
-        cost_usd=event.cost_usd,
+        cost_usd=cost.cost_usd,
         status=event.status,
         url=visit.url_below("events", event.event_id),
     )
@@ -136,58 +133,91 @@ def _row(visit: Visit, event: Event) -> EventRow:
 @organization_page(section="events", permission=Permission.VIEW_EVENTS)
 def event(visit: Visit, event_id: str) -> HttpResponse:
     with tenant(visit.org):
-        found = event_by_id(visit.org, event_id)
-        if found is None:
-            raise NotFound("event")
-        postings = postings_of(visit.org, event_id)
-    price = prices_by_id([found.price_id]).get(found.price_id) if found.price_id is not None else None
+        found = explain_event(visit.org, event_id)
     crumbs = (Crumb("Events", visit.url("events")), Crumb("Event"))
-    return visit.render(
-        "portal/event.html",
-        frame=visit.frame(f"Event {event_id}", *crumbs),
-        event=_page(visit, found, price, postings),
-    )
+    return visit.render("portal/event.html", frame=visit.frame(f"Event {event_id}", *crumbs), event=_page(visit, found))
 
 
-def _page(visit: Visit, event: Event, price: Price | None, postings: list[Posting]) -> EventPage:
-    adjustments = sum_usd(posting.cost_usd for posting in postings)
+def _page(visit: Visit, found: Explanation) -> EventPage:
+    event = found.event
+    usage = (event.usage_sent or {}).get("usage")
     return EventPage(
         event_id=event.event_id,
         provider=event.provider,
         model=event.model,
-        cost_usd=None if event.cost_usd is None else sum_usd([event.cost_usd, adjustments]),
+        now=_working(visit, found, found.now),
+        stored=_working(visit, found, found.stored) if found.postings else None,
+        unpriced=found.unpriced.detail if found.unpriced else "",
         declared_cost_usd=event.declared_cost_usd,
-        meters=tuple(_meter_lines(event, price)),
-        postings=tuple(map(_posting_line, postings)),
-        price=_price_ref(event, price) if price is not None else None,
+        declared_difference_usd=found.declared_difference_usd,
+        postings=tuple(map(_posting_line, found.postings)),
+        sent=json.dumps(usage, indent=1) if usage else "",
         attribution=tuple(_attribution_lines(event)),
         fields=tuple(_field_lines(visit, event, names_of_keys(visit.org, ("api_key",)))),
     )
 
 
-def _price_ref(event: Event, price: Price) -> PriceRef:
-    assumed = f" (no price for {event.service_tier})" if event.tier_assumed else ""
-    return PriceRef(
-        provider=price.provider,
-        model=f"{price.model}, {price.service_tier}{assumed}",
-        source=price.source,
-        version=price.source_version,
-        effective_from=price.effective_from if price.effective_from > EPOCH else None,
+def _working(visit: Visit, found: Explanation, working: Working) -> WorkingPage:
+    return WorkingPage(
+        lines=tuple(_meter_line(line, working) for line in working.lines),
+        cost_usd=working.cost_usd,
+        adds_up=working.adds_up,
+        facts=tuple(_facts(visit, found, working)),
     )
 
 
-def _meter_lines(event: Event, price: Price | None) -> Iterable[MeterLine]:
-    quantities = [getattr(event, meter) for meter in METERS]
-    if price is None:
-        for meter, quantity in zip(METERS, quantities, strict=True):
-            if quantity:
-                yield MeterLine(meter_label(meter), quantity, None, None)
-        return
-    for line in explain(price, quantities):
-        label = meter_label(line.meter)
-        if line.rate_from and line.rate_from != line.meter:
-            label = f"{label} (at the rate of {meter_label(line.rate_from).lower()})"
-        yield MeterLine(label, line.quantity, line.rate_usd_per_million, line.cost_usd)
+def _meter_line(line: CostLine, working: Working) -> MeterLine:
+    source = f" {meter_label(line.rate_from).lower()}" if line.rate_from and line.rate_from != line.meter else ""
+    why = RULES.get(line.rule, line.rule) + (source if line.rule in RULES_WITH_SOURCE else "")
+    factor = product(working.price.steps, line.meter) if working.price and line.rule else 1
+    if factor != 1:
+        why += f", times {formats.per_cent(Decimal(factor.numerator) / factor.denominator)}"
+    return MeterLine(meter_label(line.meter), line.quantity, line.rate_usd_per_million, why, line.cost_usd)
+
+
+# What the rules of `apps.pricing.rules` say, in words.
+RULES = {
+    "published": "published",
+    "contract": "contract",
+    "no-fee": "no fee per request",
+    "as-input": "none published: as",
+    "as-output": "none published: as",
+    "as-short-write": "none published: as",
+    "as-cache-read": "none published: as",
+    "claude-cache-read": "Claude: 10 % of",
+    "claude-short-write": "Claude: 125 % of",
+    "claude-long-write": "Claude: 200 % of",
+    "": "no rate is known",
+}
+RULES_WITH_SOURCE = frozenset(RULES) - {"published", "contract", "no-fee", ""}
+STEPS = {"batch-half": "a batch is half of the standard price", "flex-half": "flex is half of the standard price"}
+
+
+def _facts(visit: Visit, found: Explanation, working: Working) -> Iterable[tuple[str, str, str]]:
+    row, price = working.row, working.price
+    if found.known_as is not None:
+        provider, model, rule = found.known_as
+        how = f"your alias for {found.event.model}" if found.alias else rule
+        url = visit.url_below("prices", provider) + f"/{quote(model, safe='')}"
+        yield "Recognised as", f"{provider} {model} ({how})", url
+    if row is not None:
+        where = f", {row.region}" if row.region else ""
+        since = "since ever" if row.effective_from <= EPOCH else f"from {row.effective_from:%-d %b %Y}"
+        version = f"{row.source} {row.source_version}, catalog version {row.catalog_version_id}, row {row.id}"
+        yield "Price", f"{row.service_tier}{where}, {since}", ""
+        yield "Source", version, ""
+    if working.tier_assumed:
+        said = [STEPS[step.name] for step in price.steps if step.name in STEPS] if price else []
+        detail = said[0] if said else "the standard price"
+        yield "Service tier", f"{found.event.service_tier} has no price of its own: {detail}", ""
+    if working.over_prompt_tokens:
+        detail = f"prompt over {formats.count(working.over_prompt_tokens)} tokens: the whole call at these rates"
+        yield "Threshold", detail, ""
+    if working.term is not None:
+        percent = f", {formats.digits(working.term.percent)} % off" if working.term.percent else ""
+        yield "Contract", f"{working.term.kind}: {working.term.name}{percent}", visit.url("contracts")
+    yield "Rules", f"set {working.rule_set}", ""
+    yield "Formula", "rate × quantity, each meter on its own, exact to 12 decimals", ""
 
 
 def meter_label(meter: str) -> str:
@@ -212,8 +242,10 @@ def _attribution_lines(event: Event) -> Iterable[AttributionLine]:
 def _posting_line(posting: Posting) -> PostingLine:
     names = [getattr(posting, name) for name in ATTRIBUTED if getattr(posting, f"{name}_id") is not None]
     place = ", ".join(names) or "unattributed"
+    # A change of cost alone moves nothing.
+    moved = f": {'from' if posting.side < 0 else 'to'} {place}" if posting.events else ""
     return PostingLine(
-        reason=f"{posting.reason}: {'from' if posting.side < 0 else 'to'} {place}",
+        reason=f"{posting.reason}{moved}",
         booked_at=posting.posted_at,
         actor=posting.actor,
         cost_usd=posting.cost_usd,

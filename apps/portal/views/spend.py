@@ -26,7 +26,10 @@ HOURLY_SPAN_MAX = timedelta(days=31)
 FILTERS = frozenset({*dimensions.SPEND, *dimensions.USER, *dimensions.EVENTS})
 ROWS_SHOWN = 100
 PROMPT = ("input_tokens", "audio_input_tokens", "image_input_tokens")
-CACHED = ("cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+CACHED = (
+    "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "audio_cache_read_tokens",
+    "image_cache_read_tokens",
+)  # fmt: skip
 OUTPUT = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
 
 

@@ -22,19 +22,25 @@ from apps.portal.pages import (
 )
 from apps.portal.views.events import meter_label
 from apps.portal.views.overview import ratio
-from apps.reports import selectors
+from apps.reports import statements as reports
 from apps.reports.exports import statements_csv
-from apps.reports.selectors import Statement, StatementLine, parse_month, statement_by_id
+from apps.reports.statements import USAGE, Statement, StatementLine, parse_month, statement_by_id
 
 MONTHS_SHOWN = 6
 FIRST_YEAR = 1980
+CONTRACT_LABELS = {
+    "throughput": "Provisioned throughput",
+    "seats": "Seats",
+    "grant": "Free grant",
+    "credit": "Committed-spend credit",
+}
 
 
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS)
 def statements(visit: Visit) -> HttpResponse:
     this_month = visit.calendar.month_of(visit.at)
     month = _month(visit, this_month)
-    found = selectors.statements(visit.org, month)
+    found = reports.statements(visit.org, month)
     total_usd = sum_usd(one.total_usd for one in found)
     events, unpriced = sum(one.events for one in found), sum(one.unpriced_events for one in found)
     page = StatementsPage(
@@ -48,7 +54,7 @@ def statements(visit: Visit) -> HttpResponse:
             events=events,
             unpriced_events=unpriced,
             share=None,
-            total_usd=_known(total_usd, events, unpriced),
+            total_usd=_known(found, total_usd),
             url=visit.url("spend", _days(month)),
         ),
         csv_url=visit.url("statements_csv", {"month": f"{month:%Y-%m}"}),
@@ -64,14 +70,15 @@ def _row(visit: Visit, one: Statement, total_usd: Decimal) -> StatementRow:
         events=one.events,
         unpriced_events=one.unpriced_events,
         share=ratio(one.total_usd, total_usd),
-        total_usd=_known(one.total_usd, one.events, one.unpriced_events),
+        total_usd=_known([one], one.total_usd),
         url=visit.url_below("statements", one.id),
     )
 
 
-def _known(total_usd: Decimal, events: int, unpriced_events: int) -> Decimal | None:
-    """Where no event has a price, nothing is known: that is not zero."""
-    return None if events and unpriced_events == events else total_usd
+def _known(found: Iterable[Statement], total_usd: Decimal) -> Decimal | None:
+    """Where no event has a price and no contract adds a line, nothing is known: that is not zero."""
+    lines = [line for one in found for line in one.lines]
+    return None if lines and all(line.kind == "unpriced" for line in lines) else total_usd
 
 
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS)
@@ -81,7 +88,7 @@ def statements_download(visit: Visit) -> HttpResponse:
     if team is not None and "\0" in team:
         raise NotFound("statement")
     response = HttpResponse(
-        statements_csv(selectors.statements(visit.org, month, team=team)), content_type="text/csv; charset=utf-8"
+        statements_csv(reports.statements(visit.org, month, team=team)), content_type="text/csv; charset=utf-8"
     )
     name = f"chargeback-{month:%Y-%m}" + ("" if team is None else f"-{slugify(team) or 'unattributed'}")
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
@@ -102,7 +109,7 @@ def statement(visit: Visit, statement_id: str) -> HttpResponse:
         last_day=next_month(found.month) - timedelta(days=1),
         as_of=found.as_of,
         sections=tuple(_sections(visit, found)),
-        total_usd=_known(found.total_usd, found.events, found.unpriced_events),
+        total_usd=_known([found], found.total_usd),
         total_url=visit.url("spend", {"group_by": "workflow", "team": found.team or "", **_days(found.month)}),
         csv_url=visit.url("statements_csv", {"month": f"{found.month:%Y-%m}", "team": found.team or ""}),
     )
@@ -135,13 +142,16 @@ def _days(month: date) -> dict[str, str]:
 
 def _sections(visit: Visit, found: Statement) -> Iterable[PaperSection]:
     """A section a project, then what has no project, then what has no price."""
-    priced = [line for line in found.lines if line.kind != "unpriced"]
+    priced = [line for line in found.lines if line.kind in USAGE and line.kind != "unpriced"]
     for project in sorted({line.project for line in priced if line.project is not None}):
         yield _section(visit, found, "usage", project, "", [line for line in priced if line.project == project])
     if loose := [line for line in priced if line.project is None]:
         title = "Without a project" if found.team is not None else "Unattributed"
         note = "Events that name no project this organization knows."
         yield _section(visit, found, "unattributed", title, note, loose)
+    if contracts := [line for line in found.lines if line.kind not in USAGE]:
+        note = "Fees that no call carries, and what grants and credits take off."
+        yield _section(visit, found, "contracts", "Contracts", note, contracts)
     if unpriced := [line for line in found.lines if line.kind == "unpriced"]:
         note = "No price is known for these models. Their cost is in no amount above."
         yield _section(visit, found, "unpriced", "Unpriced", note, unpriced)
@@ -184,4 +194,5 @@ def _line(visit: Visit, found: Statement, line: StatementLine) -> PaperLine:
         unpriced_events=line.sums.unpriced_events,
         cost_usd=None if line.kind == "unpriced" else line.sums.cost_usd,
         url=visit.url("events", filters),
+        contract=f"{CONTRACT_LABELS[line.kind]}: {line.name}" if line.name else "",
     )
