@@ -121,7 +121,7 @@ def decide(
             "price_flag_closed",
             f"Flag {flag.pk} was decided by {flag.decided_by} ({flag.verdict}): the next difference makes a new one.",
         )
-    if len(note) > NOTE_LENGTH_MAX or (verdict == Verdict.OVERRIDE and not note.strip()):
+    if len(note) > NOTE_LENGTH_MAX or "\0" in note or (verdict == Verdict.OVERRIDE and not note.strip()):
         raise DomainError("note_missing", f"Say why in 1 to {NOTE_LENGTH_MAX} characters.", param="note")
     own = read_rates(rates or {}) if verdict == Verdict.OVERRIDE else None
     return PriceDecision.objects.create(flag=flag, verdict=verdict, rates=own, note=note.strip(), decided_by=actor)

@@ -57,7 +57,7 @@ def start_preview(
     `filter_unknown`, `filter_invalid`, `catalog_version_unknown`, or `rerating_active` while another one is under way.
     """
     reason = reason.strip()
-    if not 0 < len(reason) <= REASON_LENGTH_MAX:
+    if not 0 < len(reason) <= REASON_LENGTH_MAX or "\0" in reason:
         raise DomainError(
             "reason_invalid",
             f"Say why in 1 to {REASON_LENGTH_MAX} characters: it goes to the audit log.",
@@ -217,6 +217,8 @@ def _require_known(filters: Mapping[str, str]) -> None:
             raise DomainError(
                 "filter_unknown", f"There is no filter '{name}': use {', '.join(FILTERS)}.", param=f"filters.{name}"
             )
+        if "\0" in value:
+            raise DomainError("filter_invalid", f"{name} holds a NUL character.", param=f"filters.{name}")
         if name == "priced" and value not in ("true", "false"):
             raise DomainError("filter_invalid", f"priced is '{value}': use true or false.", param="filters.priced")
         if name in ("price_id", "contract_id") and value and not value.isdecimal():
