@@ -5,12 +5,13 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
 from apps.core.meters import METER_INDEX, METERS
-from apps.core.money import COST_MAX_USD, USD_PLACES, rate_from_usd_per_million, usd_text
+from apps.core.money import USD_PLACES, rate_from_usd_per_million, usd_text
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.services import touch_facts
@@ -23,6 +24,8 @@ from apps.teams.selectors import team_by_slug
 
 NOTE_LENGTH_MAX = 500
 QUANTITY_MAX = 1_000_000
+# A month of the dearest fee, and the sum of a hundred thousand of them, still have fewer than 38 digits.
+AMOUNT_MAX_USD = Decimal(10) ** 12
 # A term beyond these is a slip of the pen, and days of its months could not be reckoned.
 YEARS = range(2000, 2200)
 RATE_MAX_USD = usd_per_million(RATE_MAX)
@@ -125,6 +128,21 @@ def end_contract(*, org: Organization, contract_id: int, ends_at: datetime, acto
     return row
 
 
+def find_contracts(org: Organization, *, at: datetime, kind: str = "", active: str = "") -> QuerySet[Contract]:
+    """Terms of a kind, in force at an instant ("true") or not ("false"), latest start first. Inside `tenant(org)`.
+
+    Raises `DomainError`: `contract_kind_unknown`, `active_invalid`.
+    """
+    found = selectors.list_contracts(org)
+    if kind:
+        _require_kind(kind)
+        found = found.filter(kind=kind)
+    if active not in ("", "true", "false"):
+        raise DomainError("active_invalid", f"active is '{active}': write true or false.", param="active")
+    in_force = Q(starts_at__lte=at) & (Q(ends_at__isnull=True) | Q(ends_at__gt=at))
+    return found.filter(in_force if active == "true" else ~in_force) if active else found
+
+
 def contract_by_id(org: Organization, contract_id: int) -> Contract:
     """Inside `tenant(org)`. Raises `NotFound`."""
     row = selectors.list_contracts(org).filter(pk=contract_id).first()
@@ -192,11 +210,15 @@ def _require_year(at: datetime | None, field: str) -> None:
         )
 
 
-def _require_fields(kind: str, given: Mapping[str, Any]) -> None:
+def _require_kind(kind: str) -> None:
     if kind not in KINDS:
         raise DomainError(
             "contract_kind_unknown", f"There is no kind of contract '{kind}': use {', '.join(KINDS)}.", param="kind"
         )
+
+
+def _require_fields(kind: str, given: Mapping[str, Any]) -> None:
+    _require_kind(kind)
     for field in _NEEDS[kind]:
         if field not in given:
             raise DomainError("contract_field_missing", f"A contract of kind {kind} needs {field}.", param=field)
@@ -218,6 +240,15 @@ def _name(text: str, field: str) -> str:
             param=field,
         )
     return text.strip()
+
+
+def _model(text: str) -> str:
+    name = _name(text, "model")
+    if "*" in name[:-1]:
+        raise DomainError(
+            "name_invalid", f"model is '{name}': a * stands for the rest of a name, at its end only.", param="model"
+        )
+    return name
 
 
 def _note(text: str) -> str:
@@ -278,10 +309,11 @@ def _percent(value: Any) -> Decimal:
 
 def _amount(value: Any) -> Decimal:
     amount = _decimal(value)
-    if amount is None or not 0 <= amount < COST_MAX_USD or _places(amount) > USD_PLACES:
+    if amount is None or not 0 <= amount <= AMOUNT_MAX_USD or _places(amount) > USD_PLACES:
         raise DomainError(
             "amount_invalid",
-            f"amount_usd is {value!r}: write USD as a decimal string with at most {USD_PLACES} decimals.",
+            f"amount_usd is {value!r}: write USD as a decimal string from 0 to {AMOUNT_MAX_USD:f} with at most"
+            f" {USD_PLACES} decimals.",
             param="amount_usd",
         )
     return amount
@@ -325,7 +357,7 @@ def _places(value: Decimal) -> int:
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "provider": lambda value: canonical_provider(_name(value, "provider")),
-    "model": lambda value: _name(value, "model"),
+    "model": _model,
     "service_tier": _service_tier,
     "rates": read_rates,
     "tiers": _tiers,

@@ -8,8 +8,10 @@ Amounts are pico-USD. In the order in which they are applied:
     credit      the same with what no grant has taken
 
 Fees are never paid by grants or credits. Of several grants, or credits, the one that ends first is used first, then
-the one that started first. One that is monthly renews with each booked month; what is unused lapses. Within a day the
-teams share what is taken off in proportion to their usage.
+the one that started first, then the one that was entered first. It holds on every local day of which any part lies
+in force. One that is monthly renews with each booked month; what is unused lapses. Within a day the teams share what is
+taken off in proportion to the usage that it covers, by largest remainder: of equal ones the unattributed goes first,
+then teams by name. Where corrections outweigh calls on a day, nothing is taken and nothing given back.
 """
 
 from collections import defaultdict
@@ -28,13 +30,16 @@ _HOUR = 3600
 
 
 class UsageDay(NamedTuple):
-    """What one team spent on one model on one day, pico-USD, in the month that it is booked in."""
+    """What one team spent on one model on one day, pico-USD, in the month that it is booked in.
+
+    `models` are the model's names in lower case: as meant by the call, and the catalog's id.
+    """
 
     booked_month: date
     day_start: datetime
     team: str | None
     provider: str
-    model: str
+    models: frozenset[str]
     cost_pico: int
 
 
@@ -61,47 +66,53 @@ def fee(term: Term, month: date, clock: Calendar) -> int:
     return unit * (seconds // _HOUR) + (2 * unit * (seconds % _HOUR) + _HOUR) // (2 * _HOUR)
 
 
-def draw(terms: Iterable[Term], usage: Iterable[UsageDay]) -> list[Drawn]:
+def draw(terms: Iterable[Term], usage: Iterable[UsageDay], clock: Calendar) -> list[Drawn]:
     """What grants and credits take off some usage, in the order of booking."""
     allowances = sorted((term for term in terms if term.kind in ALLOWANCES), key=_order)
+    first_day = {term.id: clock.day(term.starts_at) for term in allowances}
     left: dict[tuple[int, date | None], int] = {}
     drawn: dict[tuple[int, date, str | None], int] = defaultdict(int)
     for (month, day), rows in _by_day(usage):
         open_pico = [max(row.cost_pico, 0) for row in rows]
         for term in allowances:
-            if not _holds_on(term, day):
+            if day < first_day[term.id] or (term.ends_at is not None and term.ends_at <= day):
                 continue
             key = (term.id, month if term.monthly else None)
             left.setdefault(key, _amount(term))
-            covered = [pico if _covers(term, row) else 0 for row, pico in zip(rows, open_pico, strict=True)]
-            taken = min(left[key], sum(covered))
-            left[key] -= taken
-            for index, part in enumerate(split(taken, covered)):
-                open_pico[index] -= part
-                drawn[term.id, month, rows[index].team] += part
+            for team, taken in _take(term, left[key], rows, open_pico).items():
+                left[key] -= taken
+                drawn[term.id, month, team] += taken
     by_id = {term.id: term for term in allowances}
     return [Drawn(by_id[id], month, team, pico) for (id, month, team), pico in drawn.items() if pico]
+
+
+def _take(term: Term, left: int, rows: Sequence[UsageDay], open_pico: list[int]) -> dict[str | None, int]:
+    """What a term with an amount left takes off one day, by team; `open_pico`, what of each row is unpaid, shrinks."""
+    covered: dict[str | None, dict[int, int]] = defaultdict(dict)
+    for index, row in enumerate(rows):
+        if open_pico[index] and term.covers(row.provider, row.models):
+            covered[row.team][index] = open_pico[index]
+    due = [sum(by_row.values()) for by_row in covered.values()]
+    shares = dict(zip(covered, split(min(left, sum(due)), due), strict=True))
+    for team, by_row in covered.items():
+        for index, part in zip(by_row, split(shares[team], list(by_row.values())), strict=True):
+            open_pico[index] -= part
+    return shares
 
 
 def _amount(term: Term) -> int:
     return 0 if term.amount_usd is None else pico_from_usd(term.amount_usd)
 
 
-def _covers(term: Term, row: UsageDay) -> bool:
-    return term.covers(row.provider, (row.model.lower(),))
-
-
 def _order(term: Term) -> tuple[int, datetime, datetime, int]:
     return ALLOWANCES.index(term.kind), term.ends_at or _NEVER, term.starts_at, term.id
-
-
-def _holds_on(term: Term, day_start: datetime) -> bool:
-    """A day counts where the term is in force in any part of it."""
-    return term.starts_at < day_start + timedelta(days=1) and (term.ends_at is None or day_start < term.ends_at)
 
 
 def _by_day(usage: Iterable[UsageDay]) -> list[tuple[tuple[date, datetime], Sequence[UsageDay]]]:
     days: dict[tuple[date, datetime], list[UsageDay]] = defaultdict(list)
     for row in usage:
         days[row.booked_month, row.day_start].append(row)
-    return [(key, sorted(days[key], key=lambda row: (row.team or "", row.provider, row.model))) for key in sorted(days)]
+    return [
+        (key, sorted(days[key], key=lambda row: (row.team or "", row.provider, sorted(row.models))))
+        for key in sorted(days)
+    ]

@@ -61,13 +61,17 @@ class RateBook:
         quantities = with_request(price, quantities)
         return Rated(price, quantities, cost_pico(price, quantities))
 
-    def _mean(self, provider: str, model: str) -> tuple[str, str, tuple[Term, ...]]:
-        """The provider and model that are meant, and the terms that may change their price."""
+    def names(self, provider: str, model: str) -> tuple[str, str, frozenset[str]]:
+        """The provider and model that a call's names mean, and the model's names by which terms may cover it."""
         provider = canonical_provider(provider)
         provider, model = self._aliases.get((provider, model.strip().lower()), (provider, model))
         provider = canonical_provider(provider)
         known = self.catalog.recognise(provider, model)
-        names = {model.strip().lower(), *((known.model.lower(),) if known else ())}
+        return provider, model, frozenset((model.strip().lower(), *((known.model.lower(),) if known else ())))
+
+    def _mean(self, provider: str, model: str) -> tuple[str, str, tuple[Term, ...]]:
+        """The provider and model that are meant, and the terms that may change their price."""
+        provider, model, names = self.names(provider, model)
         return provider, model, tuple(term for term in self._priced_by if term.covers(provider, names))
 
     def _contracted(self, terms: tuple[Term, ...], call: "_Call", price: Price | None) -> Price | None:

@@ -6,12 +6,16 @@ from typing import Any
 from django.db import connection
 
 
-def usage_by_day(org_id: int, first: date, last: date) -> list[tuple[Any, Any, Any, Any, Any, Any]]:
+def usage_by_day(
+    org_id: int, first: date, last: date, *, by_model: bool, limit: int
+) -> list[tuple[Any, Any, Any, Any, Any, Any]]:
     """(booked month, day, team, provider, model, cost) of the months [first, last], pending deltas included.
 
-    The team is null where spend is unattributed. Index: usage_dayrollup_booked.
+    The team is null where spend is unattributed; provider and model are empty unless asked for. At most `limit` rows.
+    Index: usage_dayrollup_booked.
     """
-    columns = "booked_month, day_start, CASE WHEN team_id IS NOT NULL THEN team END AS team, provider, model"
+    names = "provider, model" if by_model else "'' AS provider, '' AS model"
+    columns = f"booked_month, day_start, CASE WHEN team_id IS NOT NULL THEN team END AS team, {names}"
     scope = "WHERE organization_id = %(org)s AND booked_month BETWEEN %(first)s AND %(last)s"
     parts = " UNION ALL ".join(
         f"SELECT {columns}, cost_usd FROM {table} {scope}" for table in ("usage_dayrollup", "usage_delta")
@@ -19,8 +23,9 @@ def usage_by_day(org_id: int, first: date, last: date) -> list[tuple[Any, Any, A
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT booked_month, day_start, team, provider, model, sum(cost_usd) FROM ({parts}) AS parts"
-            " GROUP BY booked_month, day_start, team, provider, model HAVING sum(cost_usd) <> 0",
-            {"org": org_id, "first": first, "last": last},
+            " GROUP BY booked_month, day_start, team, provider, model HAVING sum(cost_usd) <> 0"
+            " LIMIT %(limit)s",
+            {"org": org_id, "first": first, "last": last, "limit": limit},
         )
         found: list[tuple[Any, Any, Any, Any, Any, Any]] = cursor.fetchall()
         return found

@@ -2,10 +2,11 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 
 from apps.core.errors import DomainError, NotFound
 from apps.core.meters import METERS
@@ -16,10 +17,12 @@ from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.pricing.commitments import ALLOWANCES, FEES, Drawn, UsageDay, draw, fee
 from apps.pricing.contracts import Term
-from apps.pricing.selectors import load_terms
+from apps.pricing.rating import RateBook
+from apps.pricing.selectors import load_catalog, load_model_aliases, load_terms
 from apps.reports import booked_sql
 from apps.reports.selectors import ROWS_MAX, SpendQuestion, SpendRow, Sums, spend
 
+DAYS_MAX = 500_000
 USAGE = ("usage", "unattributed", "unpriced")
 _MONTH = re.compile(r"(19[89]\d|20\d\d|21\d\d)-(0[1-9]|1[0-2])")
 _NOTHING = Sums(meters=dict.fromkeys(METERS, 0))
@@ -85,21 +88,13 @@ def statements(org: Organization, month: date, *, team: str | None = None) -> li
     """One draft for each team with usage booked in the month or a line of a contract, and one for what is unattributed.
 
     `team` restricts to one statement; "" is the unattributed one. Raises `DomainError` (`too_many_lines`) above
-    `ROWS_MAX` lines.
+    `ROWS_MAX` lines, or `DAYS_MAX` days of usage that grants and credits were drawn by.
     """
-    with tenant(org):
+    # One snapshot: what is taken off is taken off the very usage that is shown.
+    with tenant(org, repeatable_read=True):
         clock, terms = calendar(org), load_terms(org)
-    answer = spend(
-        org,
-        SpendQuestion(
-            start=clock.month_start(month),
-            end=clock.month_start(next_month(month)),
-            group_by=("team", "project", "workflow", "provider", "model", "priced"),
-            filters={} if team is None else {"team": team},
-            basis="booked",
-            limit=ROWS_MAX,
-        ),
-    )
+        answer = spend(org, _booked(month, clock, team))
+        contract_lines = list(_contract_lines(org, terms, month, clock))
     if answer.following is not None:
         raise DomainError(
             "too_many_lines",
@@ -111,7 +106,7 @@ def statements(org: Organization, month: date, *, team: str | None = None) -> li
         line = _line(row)
         if any((line.sums.events, line.sums.cost_usd, *line.sums.meters.values())):
             by_team.setdefault(line.team, []).append(line)
-    for line in _contract_lines(org, terms, month, clock):
+    for line in contract_lines:
         if team is None or team == (line.team or ""):
             by_team.setdefault(line.team, []).append(line)
     return [
@@ -126,6 +121,17 @@ def statements(org: Organization, month: date, *, team: str | None = None) -> li
         )
         for name, lines in sorted(by_team.items(), key=lambda pair: (pair[0] is None, pair[0] or ""))
     ]
+
+
+def _booked(month: date, clock: Calendar, team: str | None) -> SpendQuestion:
+    return SpendQuestion(
+        start=clock.month_start(month),
+        end=clock.month_start(next_month(month)),
+        group_by=("team", "project", "workflow", "provider", "model", "priced"),
+        filters={} if team is None else {"team": team},
+        basis="booked",
+        limit=ROWS_MAX,
+    )
 
 
 def parse_month(text: str) -> date:
@@ -174,16 +180,47 @@ def _contract_line(term: Term, team: str | None, pico: int) -> StatementLine:
 
 
 def drawn_until(org: Organization, terms: Sequence[Term], month: date, clock: Calendar) -> list[Drawn]:
-    """What grants and credits took off the usage booked up to a month, it included."""
+    """What grants and credits took off the usage booked up to a month, it included. Inside `tenant(org)`.
+
+    Raises `DomainError` (`too_many_lines`) above `DAYS_MAX` days of usage by team, and by model where a term names one.
+    """
     allowances = [term for term in terms if term.kind in ALLOWANCES]
     if not allowances:
         return []
     first = min(clock.month_of(term.starts_at) for term in allowances)
     if first > month:
         return []
-    with tenant(org):
-        rows = booked_sql.usage_by_day(org.pk, first, month)
-    return draw(allowances, [UsageDay(*row[:5], pico_from_usd(row[5])) for row in rows])
+    by_model = any(term.provider or term.model for term in allowances)
+    rows = booked_sql.usage_by_day(org.pk, first, month, by_model=by_model, limit=DAYS_MAX + 1)
+    if len(rows) > DAYS_MAX:
+        raise DomainError(
+            "too_many_lines",
+            f"Grants and credits since {first:%Y-%m} meet more than {DAYS_MAX} days of usage by team and model:"
+            " ask for an earlier month.",
+            param="month",
+        )
+    meant = _meant(org, terms) if by_model else _as_sent
+    return draw(
+        allowances,
+        [UsageDay(*row[:3], *meant(*row[3:5]), pico_from_usd(row[5])) for row in rows],
+        clock,
+    )
+
+
+def _as_sent(provider: str, model: str) -> tuple[str, frozenset[str]]:
+    return provider, frozenset((model.lower(),))
+
+
+def _meant(org: Organization, terms: Sequence[Term]) -> Callable[[str, str], tuple[str, frozenset[str]]]:
+    """The provider and names by which a grant or credit covers usage: those by which a price would."""
+    book = RateBook(load_catalog(), terms, load_model_aliases(org))
+
+    @cache
+    def names(provider: str, model: str) -> tuple[str, frozenset[str]]:
+        provider, _, found = book.names(provider, model)
+        return provider, found
+
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +235,9 @@ def allowances(org: Organization, month: date) -> Mapping[int, Allowance]:
     """Of every grant and credit, by the number of its contract, as of a month."""
     with tenant(org):
         clock, terms = calendar(org), load_terms(org)
+        all_drawn = drawn_until(org, terms, month, clock)
     used: dict[int, int] = defaultdict(int)
-    for drawn in drawn_until(org, terms, month, clock):
+    for drawn in all_drawn:
         if not drawn.term.monthly or drawn.booked_month == month:
             used[drawn.term.id] += drawn.cost_pico
     return {

@@ -104,7 +104,7 @@ API: dict[str, Recipe] = {
     "GET /api/v1/keys": Recipe(),
     "GET /api/v1/projects": Recipe(),
     "GET /api/v1/workflows": Recipe(),
-    "GET /api/v1/contracts": Recipe(),
+    "GET /api/v1/contracts": Recipe(neutral=frozenset({"kind", "active"})),
     "GET /api/v1/contracts/{contract_id}": Recipe(path={"contract_id": "{contract}"}),
     "GET /api/v1/model-aliases": Recipe(),
     "GET /api/v1/reratings": Recipe(),

@@ -69,6 +69,8 @@ def cost(api, **fields):
         ({"kind": "discount", "percent": "100.1"}, "percent_invalid", "percent", "'100.1'"),
         ({"kind": "discount", "percent": "1e-9"}, "percent_invalid", "percent", "'1e-9'"),
         ({"kind": "credit", "amount_usd": "-5"}, "amount_invalid", "amount_usd", "'-5'"),
+        ({"kind": "credit", "amount_usd": "1000000000000.01"}, "amount_invalid", "amount_usd", "1000000000000"),
+        ({"kind": "grant", "amount_usd": "1", "model": "gpt-*-mini"}, "name_invalid", "model", "gpt-*-mini"),
         ({"kind": "credit", "amount_usd": "Infinity"}, "amount_invalid", "amount_usd", "'Infinity'"),
         ({"kind": "credit", "amount_usd": "0.0000000000001"}, "amount_invalid", "amount_usd", "0.0000000000001"),
         ({"kind": "seats", "amount_usd": "1", "quantity": 0}, "quantity_invalid", "quantity", "0"),
@@ -115,6 +117,26 @@ def test_a_term_is_listed_ended_once_and_never_revived(fresh):
     assert (again.status_code, again.json()["code"]) == (409, "contract_ended")
     shown = fresh.get(f"contracts/{one['id']}").json()
     assert datetime.fromisoformat(shown["ends_at"]) == END
+
+
+def test_contracts_are_found_by_kind_and_by_being_in_force(fresh):
+    made(fresh, kind="seats", amount_usd="1", name="over", ends_at=END.isoformat())
+    made(fresh, kind="seats", amount_usd="1", name="now")
+    made(fresh, kind="seats", amount_usd="1", name="to come", starts_at="2199-01-01T00:00:00Z")
+    made(fresh, kind="credit", amount_usd="1", name="credit")
+
+    def found(**asked):
+        return [row["name"] for row in fresh.get("contracts", **asked).json()["data"]]
+
+    assert found() == ["to come", "credit", "now", "over"]
+    assert found(kind="seats") == ["to come", "now", "over"]
+    assert found(active="true") == ["credit", "now"]
+    assert found(active="false", kind="seats") == ["to come", "over"]
+    for asked, code in [({"kind": "gift"}, "contract_kind_unknown"), ({"active": "yes"}, "active_invalid")]:
+        response = fresh.get("contracts", **asked)
+        assert (response.status_code, response.json()["code"]) == (400, code)
+        assert next(iter(asked.values())) in response.json()["detail"]
+    assert fresh.get("contracts", kinds="seats").json()["code"] == "parameter_unknown"
 
 
 def test_a_term_holds_from_its_start_up_to_its_end(fresh):

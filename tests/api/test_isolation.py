@@ -291,13 +291,14 @@ LOOKED_UP = {
     "POST /api/v1/reratings/{rerating_id}/stop": {("path", "rerating_id")},
     "POST /api/v1/reratings/{rerating_id}/post": {("path", "rerating_id")},
 }
-# Each wants a stage of its own: one re-rating is under way at a time, and what is removed is gone.
+# Each wants a stage of its own: one re-rating is under way at a time, and what is removed or ended is gone.
 ALONE = {
     "POST /api/v1/reratings",
     "POST /api/v1/reratings/{rerating_id}/resume",
     "POST /o/{slug}/reratings/new",
-    # The API's recipe removes the same one.
+    # The API's recipe removes or ends the same one.
     "POST /o/{slug}/contracts/aliases/{alias_id}",
+    "POST /o/{slug}/contracts/end/{contract_id}",
 }
 
 

@@ -1,5 +1,7 @@
 """Fees, grants and credits: exact by the hour and the day, and nothing is taken off twice."""
 
+from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -16,6 +18,7 @@ UTC_CLOCK = Calendar([(None, "UTC")])
 BERLIN = Calendar([(None, "Europe/Berlin")])
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 USD = 10**12
+MODEL = frozenset({"m"})
 
 
 def a_term(kind, amount, **fields):
@@ -91,10 +94,18 @@ allowances = st.lists(
 )
 
 
+def next_day(day):
+    return day + timedelta(days=1)
+
+
+def sorted_by_term(drawn):
+    return sorted((one.term.id, one.booked_month, one.team or "", one.cost_pico) for one in drawn)
+
+
 def usage_of(drawn):
     for day, team, provider, pico in drawn:
         at = JUNE + timedelta(days=day)
-        yield UsageDay(at.date().replace(day=1), at, team, provider, "m", pico)
+        yield UsageDay(at.date().replace(day=1), at, team, provider, MODEL, pico)
 
 
 class TestDraw:
@@ -104,21 +115,21 @@ class TestDraw:
             a_term("grant", "1", id=2),
             a_term("credit", "2", id=3, ends_at=JUNE + timedelta(days=60)),
         ]
-        found = draw(terms, [UsageDay(date(2026, 6, 1), JUNE, "red", "openai", "m", 4 * USD)])
+        found = draw(terms, [UsageDay(date(2026, 6, 1), JUNE, "red", "openai", MODEL, 4 * USD)], UTC_CLOCK)
         assert {drawn.term.id: drawn.cost_pico for drawn in found} == {2: USD, 3: 2 * USD, 1: USD}
 
     def test_a_monthly_grant_renews_and_what_is_unused_lapses(self):
         usage = [
-            UsageDay(month, datetime(month.year, month.month, 3, tzinfo=UTC), "red", "openai", "m", pico * USD)
+            UsageDay(month, datetime(month.year, month.month, 3, tzinfo=UTC), "red", "openai", MODEL, pico * USD)
             for month, pico in ((date(2026, 6, 1), 1), (date(2026, 7, 1), 9), (date(2026, 8, 1), 9))
         ]
-        found = draw([a_term("grant", "4", monthly=True)], usage)
+        found = draw([a_term("grant", "4", monthly=True)], usage, UTC_CLOCK)
         assert [(drawn.booked_month.month, drawn.cost_pico // USD) for drawn in found] == [(6, 1), (7, 4), (8, 4)]
 
     @given(allowances, rows)
     def test_never_more_than_there_is_on_either_side(self, terms, drawn):
         usage = list(usage_of(drawn))
-        found = draw(terms, usage)
+        found = draw(terms, usage, UTC_CLOCK)
         assert all(one.cost_pico > 0 for one in found)
         for term in terms:
             for month in {row.booked_month for row in usage}:
@@ -136,5 +147,42 @@ class TestDraw:
         usage = list(usage_of(drawn))
         cut = next_month(date(2026, 6, 1))
         early = [row for row in usage if row.booked_month < cut]
-        found = draw(terms, usage)
-        assert [o for o in found if o.booked_month < cut] == draw(terms, early)
+        found = draw(terms, usage, UTC_CLOCK)
+        assert [o for o in found if o.booked_month < cut] == draw(terms, early, UTC_CLOCK)
+
+    @given(allowances, rows)
+    def test_no_usage_is_left_unpaid_beside_what_could_pay_it(self, terms, drawn):
+        usage = [row for row in usage_of(drawn) if row.day_start < next_day(JUNE)]
+        able = [term for term in terms if not term.provider and term.starts_at < next_day(JUNE)]
+        free = sum(int(term.amount_usd.scaleb(12)) for term in able)
+        taken = draw(able, usage, UTC_CLOCK)
+        assert sum(one.cost_pico for one in taken) == min(free, sum(row.cost_pico for row in usage))
+
+    @given(allowances, rows)
+    def test_models_of_a_team_share_as_the_team_does(self, terms, drawn):
+        terms = [replace(term, provider="") for term in terms]
+        days = defaultdict(int)
+        for row in usage_of(drawn):
+            days[row.booked_month, row.day_start, row.team] += row.cost_pico
+        whole = [UsageDay(*key, "", MODEL, pico) for key, pico in days.items()]
+        assert sorted_by_term(draw(terms, usage_of(drawn), UTC_CLOCK)) == sorted_by_term(draw(terms, whole, UTC_CLOCK))
+
+    def test_teams_share_by_largest_remainder_the_unattributed_first(self):
+        usage = [
+            UsageDay(JUNE.date(), JUNE, team, "openai", MODEL, USD)
+            for team in ("red", None, "blue")
+            for _ in range(2)  # two models of each team
+        ]
+        found = draw([Term(1, "grant", JUNE, amount_usd=Decimal("0.000000000010"))], usage, UTC_CLOCK)
+        assert [(one.team, one.cost_pico) for one in found] == [(None, 4), ("blue", 3), ("red", 3)]
+
+    @pytest.mark.parametrize("noon", [datetime(2026, 3, 29, 12, tzinfo=UTC), datetime(2026, 10, 25, 12, tzinfo=UTC)])
+    def test_a_day_on_which_clocks_change_ends_where_the_next_begins(self, noon):
+        today, tomorrow = BERLIN.day(noon), BERLIN.day(noon + timedelta(days=1))
+        usage = [UsageDay(BERLIN.month_of(noon), today, "red", "openai", MODEL, USD)]
+        for start, taken in ((tomorrow, 0), (tomorrow - timedelta(seconds=1), USD)):
+            found = draw([a_term("grant", "5", starts_at=start)], usage, BERLIN)
+            assert sum(one.cost_pico for one in found) == taken
+        for end, taken in ((today, 0), (today + timedelta(seconds=1), USD)):
+            found = draw([a_term("grant", "5", starts_at=JUNE - timedelta(days=365), ends_at=end)], usage, BERLIN)
+            assert sum(one.cost_pico for one in found) == taken

@@ -1,10 +1,14 @@
 """Statements with contracts: fees, grants and credits beside usage, exact, and usage still what /spend says."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
+from apps.reports import booked_sql, statements
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
 from tests.world import make_event
@@ -92,6 +96,62 @@ def test_a_credit_for_one_provider_pays_no_other(api):
     contract(api, kind="credit", name="OpenAI", provider="openai", amount_usd="100")
     (statement,) = month_of(api).values()
     assert Decimal(statement["credits_usd"]) == -Decimal("0.0035")
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("anthropic", "claude-sonnet-4-5-20250929"), ("anthropic", "Claude-Sonnet-4-5"), ("home", "our-assistant")],
+)
+def test_a_credit_for_a_model_pays_whatever_name_means_it(api, provider, model):
+    alias = {"provider": "home", "name": "our-assistant", "to_provider": "anthropic", "to_model": "claude-sonnet-4-5"}
+    assert api.post("model-aliases", alias).status_code == 201
+    api.send(make_event(provider=provider, model=model), make_event(provider="anthropic", model="claude-haiku-4-5"))
+    contract(api, kind="credit", name="Sonnet", provider="anthropic", model="claude-sonnet-4-5", amount_usd="100")
+    (statement,) = month_of(api).values()
+    assert Decimal(statement["credits_usd"]) == -COST
+    assert Decimal(statement["usage_usd"]) > COST
+
+
+def test_the_dearest_fee_has_a_statement(api):
+    dearest = {"amount_usd": "1000000000000", "quantity": 10**6}
+    contract(api, kind="throughput", name="PTU", provider="azure", model="prod-*", **dearest)
+    contract(api, kind="seats", name="Seats", **dearest)
+    (statement,) = month_of(api).values()
+    hours = ((BEGIN + timedelta(days=32)).replace(day=1) - BEGIN) // timedelta(hours=1)
+    assert Decimal(statement["fees_usd"]) == 10**18 * (hours + 1)
+
+
+def test_usage_that_arrives_meanwhile_is_neither_shown_nor_paid_for(org, api, monkeypatch):
+    """A statement is one snapshot: here a call is stored between its two questions."""
+    api.send(make_event())
+    contract(api, kind="credit", name="Prepaid", amount_usd="100")
+    asked = booked_sql.usage_by_day
+
+    def ask_later(*args, **kwargs):
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(api.send, make_event()).result()["accepted"] == 1
+        return asked(*args, **kwargs)
+
+    monkeypatch.setattr(booked_sql, "usage_by_day", ask_later)
+    (statement,) = month_of(api).values()
+    assert (statement["usage_usd"], statement["total_usd"]) == ("0.004500000000", "0.000000000000")
+
+
+def test_too_many_days_of_usage_are_refused(api, monkeypatch):
+    monkeypatch.setattr(statements, "DAYS_MAX", 1)
+    contract(api, kind="credit", name="Prepaid", amount_usd="100")
+    api.send(make_event(), make_event(model="claude-haiku-4-5"))
+    assert month_of(api)  # one team's day
+    contract(api, kind="credit", name="Sonnet", provider="anthropic", model="claude-sonnet-4-5", amount_usd="100")
+    response = api.get("statements", month=f"{MONTH:%Y-%m}")
+    assert (response.status_code, response.json()["code"]) == (422, "too_many_lines")
+
+
+def test_an_organization_without_terms_pays_one_query(api):
+    api.send(make_event())
+    with CaptureQueriesContext(connection) as without:
+        month_of(api)
+    assert len([query for query in without if "pricing_" in query["sql"]]) == 1
 
 
 def test_a_term_that_has_ended_or_not_begun_adds_nothing(api):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,13 +14,15 @@ from apps.api.views import ScopedView, listing
 from apps.core.money import usd_text
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Scope
-from apps.pricing import agreements, selectors
+from apps.pricing import agreements
 from apps.pricing.contracts import KINDS, Term
 from apps.pricing.models import Contract, ModelAlias
 from apps.pricing.services import stored_rates, stored_tiers
 from apps.reports.selectors import current_month
 from apps.reports.statements import allowances
 
+KIND = OpenApiParameter("kind", str, enum=KINDS, description="Only contracts of this kind.")
+ACTIVE = OpenApiParameter("active", str, enum=["true", "false"], description="Only those in force now, or not.")
 TEXT: dict[str, Any] = {"max_length": 256, "required": False, "allow_blank": True, "default": ""}
 
 
@@ -94,11 +96,12 @@ class ModelAliasOutput(ModelAliasInput):
 class ContractsView(ScopedView):
     scopes = {"GET": Scope.READ, "POST": Scope.MANAGE}
 
-    @extend_schema(operation_id="contracts_list", responses=listing(ContractOutput))
+    @extend_schema(operation_id="contracts_list", parameters=[KIND, ACTIVE], responses=listing(ContractOutput))
     def get(self, request: Request) -> Response:
         parameters.require_unpinned(self.principal)
+        asked = parameters.filters(request.query_params, {"kind", "active"}, ())
         with tenant(self.organization):
-            contracts = list(selectors.list_contracts(self.organization))
+            contracts = list(agreements.find_contracts(self.organization, at=timezone.now(), **asked))
         return Response({"data": [contract_json(contract) for contract in contracts], "next": None})
 
     @extend_schema(
