@@ -5,6 +5,7 @@ A variable that is set to nothing counts as unset, as in an env file that lists 
 
 import os
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ def env_list(name: str, default: Sequence[str] = ()) -> list[str]:
     return items
 
 
+def env_networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks in CIDR notation, separated by commas; none where it is not set."""
+    texts = env_list(name)
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is {','.join(texts)!r}: {error}; write networks as 10.2.0.0/16.") from None
+
+
 def env_secret(name: str, default: str | None = None) -> str:
     """A secret from the variable, or from the file that the variable with _FILE at its end names."""
     value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
@@ -92,7 +102,7 @@ def database_from_url(url: str, *, variable: str = "DATABASE_URL", pool_max: int
     if not parts.get("dbname"):
         raise ImproperlyConfigured(f"{variable} names no database: {shape}.")
     entry = {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "apps.core.postgres",
         "NAME": parts.pop("dbname"),
         "USER": parts.pop("user", ""),
         "PASSWORD": parts.pop("password", ""),
@@ -101,8 +111,8 @@ def database_from_url(url: str, *, variable: str = "DATABASE_URL", pool_max: int
     }
     if pool_max is not None:
         parts["pool"] = {"min_size": 1, "max_size": pool_max, "timeout": 3}
-    # A connection that Postgres closed meanwhile is replaced, not handed out.
-    return entry | {"OPTIONS": parts, "CONN_HEALTH_CHECKS": True}
+    # A connection that Postgres closed meanwhile is replaced, not handed out; the pool looks after its own.
+    return entry | {"OPTIONS": parts, "CONN_HEALTH_CHECKS": pool_max is None}
 
 
 def _read_secret(variable: str, path: Path) -> str:

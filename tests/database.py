@@ -3,15 +3,19 @@
 import fcntl
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psycopg
 from django.core.management import call_command
 from django.db import connections
 
 from tests.servers import DATABASE, EMPTY, PREFIX, RUN, TEMPLATE
+
+T = TypeVar("T")
 
 
 def create() -> None:
@@ -80,6 +84,19 @@ def _connected(alias: str, name: str) -> Iterator[None]:
 
 def _owner() -> psycopg.Connection:
     return psycopg.connect(owner_url("postgres"), autocommit=True)
+
+
+def hanging_up(work: Callable[..., T]) -> Callable[..., T]:
+    """Work for a thread of a test: its connection goes back to the pool, as at the end of a request."""
+
+    @wraps(work)
+    def done(*arguments: Any, **named: Any) -> T:
+        try:
+            return work(*arguments, **named)
+        finally:
+            connections["default"].close()
+
+    return done
 
 
 @contextmanager

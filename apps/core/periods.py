@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 HOUR = timedelta(hours=1)
 GRANULARITIES = ("hour", "day", "week", "month")
+# How many months a longer period has.
+MONTHS_OF = {"month": 1, "quarter": 3, "year": 12}
 SLOTS_KEPT = 20_000
 _PROBE_HOURS = {"hour": 1, "day": 23, "week": 7 * 24 - 1, "month": 28 * 24}
 
@@ -120,6 +122,16 @@ class Calendar:
             return self.month_start(self.month_of(at))
         begin: datetime = getattr(self, granularity)(at)
         return begin
+
+    def period(self, name: str, at: datetime) -> tuple[datetime, datetime]:
+        """The day, week, month, quarter or year that holds `at`: [start, end). Quarters begin with January."""
+        if months := MONTHS_OF.get(name):
+            month = self.month_of(at)
+            first = month.replace(month=(month.month - 1) // months * months + 1)
+            return self.month_start(first), self.month_start(month_before(first, -months))
+        start = self.start(name, at)
+        # A week is the longest that is left, and no clock changes by a week.
+        return start, next(bucket for bucket in self.starts(name, start, start + timedelta(days=15)) if bucket > start)
 
     def starts(self, granularity: str, start: datetime, end: datetime) -> Iterator[datetime]:
         """Beginnings of every bucket that touches [start, end), in order."""

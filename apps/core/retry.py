@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, OperationalError, connection
 
 RETRIES = 3
 _RETRYABLE = ("40001", "40P01")
@@ -25,6 +25,8 @@ def with_retries(work: Callable[[], T]) -> T:
             return work()
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", None) not in _RETRYABLE:
+                # Whatever this thread asks next gets a sound connection.
+                connection.close_if_unusable_or_obsolete()
                 raise StoreUnavailable(type(error.__cause__).__name__) from error
     raise StoreUnavailable(f"{RETRIES + 1} deadlocks in a row")
 

@@ -6,12 +6,15 @@ row-level security compares `organization_id` with the setting `app.org`, and an
 not set. Nothing inside waits on the network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from django.db import connection, models, transaction
+from psycopg import ClientCursor
+
+from apps.core.deadline import patience, watchdog
 
 
 class TenancyError(RuntimeError):
@@ -62,6 +65,62 @@ def tenant(org: HasPk | int, *, repeatable_read: bool = False) -> Iterator[None]
             yield
         finally:
             _current.reset(token)
+
+
+STATEMENT_TIMEOUT_MS = 600
+
+
+CUT_AFTER_SECONDS = 0.8
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """In the block, a connection that is not had or a statement that has no answer after `CUT_AFTER_SECONDS` is an
+    `OperationalError`, whatever the server does.
+    """
+    token = patience.set(CUT_AFTER_SECONDS)
+    try:
+        with connection.execute_wrapper(_watched):
+            yield
+    except Exception:
+        connection.close_if_unusable_or_obsolete()
+        raise
+    finally:
+        patience.reset(token)
+
+
+def _watched(execute: Callable[..., Any], statement: str, parameters: Any, many: bool, context: dict[str, Any]) -> Any:
+    with watchdog.watching(connection.connection, CUT_AFTER_SECONDS):
+        return execute(statement, parameters, many, context)
+
+
+def ask(org: HasPk | int, statement: str, parameters: Sequence[Any] = ()) -> Any:
+    """The one value of one statement, in a `tenant()` transaction of its own that costs a single round trip.
+
+    For the answers that others wait for: after `STATEMENT_TIMEOUT_MS` Postgres cancels it, and after
+    `CUT_AFTER_SECONDS` it is given up (`OperationalError`).
+    """
+    org_id = org_id_of(org)
+    if _current.get() is not None:
+        raise TenancyError("ask() is a transaction of its own.")
+    connection.ensure_connection()
+    raw = connection.connection
+    with connection.wrap_database_errors, watchdog.watching(raw, CUT_AFTER_SECONDS), ClientCursor(raw) as cursor:
+        asked = cursor.mogrify(statement, parameters)
+        try:
+            cursor.execute(
+                f"BEGIN; SET LOCAL app.org = '{org_id:d}'; SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS};"
+                f" {asked}; COMMIT"
+            )
+            while cursor.description is None:
+                cursor.nextset()
+            row = cursor.fetchone()
+            assert row is not None
+            return row[0]
+        except Exception:
+            if not raw.closed:
+                raw.rollback()
+            raise
 
 
 M = TypeVar("M", bound=models.Model)

@@ -145,7 +145,7 @@ def test_it_reads_a_secret_from_a_file(
 )
 def test_it_turns_a_url_into_a_database(url: str, host: str, port: str, options: dict[str, str]) -> None:
     assert database_from_url(url) == {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "apps.core.postgres",
         "NAME": "acme",
         "USER": "alice",
         "PASSWORD": "pass@word",
