@@ -12,6 +12,11 @@ class Organization(models.Model):
         ACTIVE = "active"
         SUSPENDED = "suspended"
 
+    class UnpricedPolicy(models.TextChoices):
+        REFUSE = "refuse"
+        CEILING = "ceiling"
+        ALLOW = "allow"
+
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=100)
     state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
@@ -26,6 +31,10 @@ class Organization(models.Model):
     names_posted_version = models.BigIntegerField(default=1)
     # A re-rating is under way: workers look for work here.
     is_rerating = models.BooleanField(default=False)
+    # It has, or had, budgets or reservations: workers look for work here.
+    is_budgeted = models.BooleanField(default=False)
+    # What becomes of a call under a cap whose model has no price.
+    unpriced_policy = models.CharField(max_length=10, choices=UnpricedPolicy, default=UnpricedPolicy.REFUSE)
 
     class Meta:
         constraints = [

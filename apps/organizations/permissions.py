@@ -14,6 +14,10 @@ class Permission(StrEnum):
     MANAGE_NAMES = "manage_names"
     MANAGE_KEYS = "manage_keys"
     MANAGE_PRICES = "manage_prices"
+    MANAGE_BUDGETS = "manage_budgets"
+    APPROVE_RAISES = "approve_raises"
+    STOP = "stop"
+    MANAGE_ALERTS = "manage_alerts"
 
 
 _READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIEW_STATEMENTS})
@@ -21,8 +25,16 @@ _READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIE
 ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
     Role.ADMIN: frozenset(Permission),
-    Role.FINANCE: _READ | {Permission.MANAGE_NAMES, Permission.MANAGE_PRICES},
-    Role.ENGINEER: _READ | {Permission.MANAGE_NAMES},
+    Role.FINANCE: _READ
+    | {
+        Permission.MANAGE_NAMES,
+        Permission.MANAGE_PRICES,
+        Permission.MANAGE_BUDGETS,
+        Permission.APPROVE_RAISES,
+        Permission.STOP,
+        Permission.MANAGE_ALERTS,
+    },
+    Role.ENGINEER: _READ | {Permission.MANAGE_NAMES, Permission.STOP},
     Role.VIEWER: _READ,
 }
 

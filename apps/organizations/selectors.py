@@ -10,6 +10,9 @@ from apps.core.tenancy import tenant
 from apps.organizations import keys
 from apps.organizations.models import ApiKey, ApiKeyHash, Membership, Organization, Zone
 
+# What a key may be pinned to.
+PINS = ("team", "project", "environment")
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -47,6 +50,18 @@ def principal_for(secret: str, *, at: datetime) -> Principal:
         key = ApiKey.objects.for_org(org).filter(pk=found.api_key_id).first()
     if key is None:
         raise invalid
+    return _principal(org, key, at)
+
+
+def recheck(principal: Principal, *, at: datetime) -> None:
+    """Read the principal's organization again, in place. Raises like `principal_for` where it may no longer call."""
+    org = principal.organization
+    org.refresh_from_db()
+    with tenant(org):
+        _principal(org, ApiKey.objects.for_org(org).get(pk=principal.key_id), at)
+
+
+def _principal(org: Organization, key: ApiKey, at: datetime) -> Principal:
     if key.revoked_at is not None:
         raise DomainError("key_revoked", f"The API key {key.hint} was revoked. Ask an owner for a new one.")
     if key.expires_at is not None and key.expires_at <= at:
@@ -114,6 +129,11 @@ def organizations_with_new_names() -> list[Organization]:
 def organizations_rerating() -> list[Organization]:
     """Organizations with a re-rating under way."""
     return list(Organization.objects.filter(is_rerating=True).order_by("pk"))
+
+
+def organizations_budgeted() -> list[int]:
+    """Organizations that have budgets or reservations, by id."""
+    return list(Organization.objects.filter(is_budgeted=True).order_by("pk").values_list("pk", flat=True))
 
 
 def list_keys(org: Organization) -> list[ApiKey]:

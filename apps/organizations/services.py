@@ -172,12 +172,21 @@ def change_settings(
     actor: object,
     create_names_on_first_sight: bool | None = None,
     retention_months: int | None = None,
+    unpriced_policy: str | None = None,
 ) -> Organization:
     """Change what is given. A shorter retention deletes older events at the next nightly run.
 
-    Raises `DomainError` with code `retention_invalid`.
+    Raises `DomainError` with code `retention_invalid` or `unpriced_policy_unknown`.
     """
     changes: dict[str, object] = {}
+    if unpriced_policy is not None:
+        if unpriced_policy not in Organization.UnpricedPolicy.values:
+            raise DomainError(
+                "unpriced_policy_unknown",
+                f"unpriced_policy is '{unpriced_policy}': use {', '.join(Organization.UnpricedPolicy.values)}.",
+                param="unpriced_policy",
+            )
+        changes["unpriced_policy"] = unpriced_policy
     if create_names_on_first_sight is not None:
         changes["create_names_on_first_sight"] = create_names_on_first_sight
     if retention_months is not None:
@@ -199,6 +208,12 @@ def change_settings(
 def touch_facts(org: Organization) -> None:
     """Tell every process that names, owners, zones or settings changed, in the same transaction as the change."""
     Organization.objects.filter(pk=org.pk).update(facts_version=F("facts_version") + 1)
+
+
+def note_budgeted(org: Organization) -> None:
+    """From now on workers look for expired holds and counters of the organization."""
+    Organization.objects.filter(pk=org.pk).update(is_budgeted=True)
+    org.is_budgeted = True
 
 
 def note_names_posted(org: Organization) -> None:

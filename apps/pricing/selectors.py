@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from threading import Lock
+from time import monotonic_ns
 
 from django.db.models import F, QuerySet
 
@@ -40,6 +41,7 @@ class _Loaded:
 
 _loaded: _Loaded | None = None
 _loading = Lock()
+_recent: tuple[int, Catalog] | None = None
 
 
 def load_catalog() -> Catalog:
@@ -55,6 +57,15 @@ def load_catalog() -> Catalog:
             if loaded is None or (loaded.version, loaded.loaded_at) != newest:
                 _loaded = loaded = _Loaded(*newest, build_catalog(newest[0]))
     return loaded.catalog
+
+
+def recent_catalog(max_age_seconds: int = 5) -> Catalog:
+    """The catalog as it was at most so long ago: for estimates, which spare the query. Costs take `load_catalog`."""
+    global _recent
+    now = monotonic_ns()
+    if _recent is None or now - _recent[0] > max_age_seconds * 1_000_000_000:
+        _recent = (now, load_catalog())
+    return _recent[1]
 
 
 def current_prices(version: int) -> QuerySet[Price]:

@@ -119,6 +119,8 @@ class EventRow(msgspec.Struct, omit_defaults=True, gc=False):
     rule_set: int | None = None
     cost_usd: Decimal | None = None
     ln_input_micro: int | None = None
+    budget_at: datetime | None = None
+    assumed_cost_usd: Decimal | None = None
 
 
 class NewEvent(NamedTuple):

@@ -255,6 +255,10 @@ class Event(Tenant, Dimensions, Meters):
     cost_usd = Usd(null=True)
     # round(10^6 ln(prompt tokens)); null without a prompt.
     ln_input_micro = models.IntegerField(null=True)
+    # When budgets count it: the instant of its decision; null: `occurred_at`.
+    budget_at = models.DateTimeField(null=True)
+    # What budgets count for it while it has no price (the ceiling of the model's family).
+    assumed_cost_usd = Usd(null=True)
 
     class Meta:
         managed = False
@@ -296,6 +300,15 @@ class Posting(Tenant, Dimensions, Measures):
             models.CheckConstraint(condition=models.Q(side__in=[-1, 1]), name="usage_posting_side"),
             money_within("cost_usd", "usage_posting_cost_within", signed=True),
         ]
+
+
+class UncountedPosting(Tenant):
+    """A posting that budgets have not counted yet: written with it, deleted in the transaction that counts it."""
+
+    pk = models.CompositePrimaryKey("organization_id", "cause", "event_id", "side")
+    cause = models.TextField()
+    event_id = models.TextField()
+    side = models.SmallIntegerField()
 
 
 class Delta(Tenant, Hour, Dimensions, Measures):

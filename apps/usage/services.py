@@ -16,7 +16,7 @@ from apps.organizations.models import Organization
 from apps.organizations.selectors import facts_version, organization_ids
 from apps.organizations.services import touch_facts
 from apps.usage import partitions, sql
-from apps.usage.deltas import NewEvent, deltas_of
+from apps.usage.deltas import EventRow, NewEvent, deltas_of
 
 log = structlog.get_logger(__name__)
 
@@ -30,27 +30,27 @@ KEYS_OUTLIVE_EVENTS = timedelta(days=40)
 SWEEP_SLICE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What became of a batch: ids that are new, and the stored fingerprint of every id of the batch."""
-
-    new: frozenset[str]
-    fingerprints: dict[str, bytes]
-
-
 class FactsChanged(Exception):
     """Names, owners or zones changed since the events were attributed by them: read them and attribute again."""
 
 
-def store_events(*, org: Organization, events: Sequence[NewEvent]) -> Stored:
-    """Store the events whose id is new, and queue their sums, in the caller's `tenant(org)` transaction.
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The rows whose id is new, to be written in this transaction, and the fingerprint of every id of the batch."""
+
+    rows: list[EventRow]
+    fingerprints: dict[str, bytes]
+
+
+def claim_events(*, org: Organization, events: Sequence[NewEvent]) -> Claimed:
+    """Take the ids that are new, in the caller's `tenant(org)` transaction; `write_events` stores their rows.
 
     Ids are distinct. Locks: the month row, then event keys in order of id. Raises `FactsChanged` where
     `org.facts_version`, by which the events were attributed, is no longer the newest.
     """
     org_id = org.pk
     if not events:
-        return Stored(frozenset(), {})
+        return Claimed([], {})
     month = sql.open_month(org_id)
     if facts_version(org_id) != org.facts_version:
         raise FactsChanged
@@ -61,12 +61,31 @@ def store_events(*, org: Organization, events: Sequence[NewEvent]) -> Stored:
         if month.previewed_at is not None and row.received_at <= month.previewed_at:
             # A re-rating posts on the events that it previewed, and finds them again by when they were received.
             row.received_at = month.previewed_at + timedelta(microseconds=1)
-    if new:
-        sql.insert_events(org_id, new)
-        sql.insert_deltas(org_id, deltas_of(new))
     known = [event.row.event_id for event in events if event.row.event_id not in new_ids]
     fingerprints = {event.row.event_id: event.fingerprint for event in events if event.row.event_id in new_ids}
-    return Stored(frozenset(new_ids), fingerprints | sql.fingerprints(org_id, known))
+    return Claimed(new, fingerprints | sql.fingerprints(org_id, known))
+
+
+def closing_month(org: HasPk) -> None:
+    """From here to the end of the caller's transaction no usage is stored, and none is under way."""
+    sql.open_month(org.pk, closing=True)
+
+
+def opening_month(org: HasPk) -> None:
+    """Whoever begins to close the month, or changes what usage is counted by, waits for the caller's transaction."""
+    sql.open_month(org.pk)
+
+
+def sealed_since(org_id: int) -> datetime:
+    """Events of before this instant may be gone. Inside `tenant(org)`."""
+    return sql.sealed_before(org_id)
+
+
+def write_events(org: HasPk, rows: Sequence[EventRow]) -> None:
+    """Store claimed rows and queue their sums."""
+    if rows:
+        sql.insert_events(org.pk, rows)
+        sql.insert_deltas(org.pk, deltas_of(rows))
 
 
 def roll_up(org: HasPk | int, *, turns_max: int = ROLL_UP_TURNS_MAX) -> int:
@@ -96,8 +115,13 @@ def sweep() -> int:
 
 def for_each_organization(work: Callable[[int], T]) -> list[T]:
     """What `work` says of each organization; one in which it fails is logged and does not hold up the others."""
+    return for_each_of(every_organization(), work)
+
+
+def for_each_of(org_ids: Sequence[int], work: Callable[[int], T]) -> list[T]:
+    """`for_each_organization`, of these."""
     done: list[T] = []
-    for org_id in every_organization():
+    for org_id in org_ids:
         try:
             done.append(work(org_id))
         except SoftTimeLimitExceeded:

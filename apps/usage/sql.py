@@ -141,7 +141,11 @@ def insert_rows(
 
 def insert_postings(org_id: int, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, int]]:
     """The (event id, side) pairs that this cause had not posted yet. Index: the primary key."""
-    return set(insert_rows("usage_posting", _POSTING, MEASURES, org_id, rows, returning="event_id, side"))
+    stored = insert_rows("usage_posting", _POSTING, MEASURES, org_id, rows, returning="cause, event_id, side")
+    keys = ("cause", "event_id", "side")
+    uncounted = [dict(zip(keys, row, strict=True)) for row in stored]
+    insert_rows("usage_uncountedposting", ("organization_id", *keys), (), org_id, uncounted)
+    return {(event_id, side) for _, event_id, side in stored}
 
 
 def limit_time(milliseconds: int) -> None:

@@ -273,8 +273,18 @@ def test_a_stranger_and_no_such_slug_read_the_same(org: Organization) -> None:
 MAY: dict[str, set[Any]] = {
     Role.OWNER: set(Permission),
     Role.ADMIN: set(Permission),
-    Role.FINANCE: {"view_spend", "view_events", "view_statements", "manage_names", "manage_prices"},
-    Role.ENGINEER: {"view_spend", "view_events", "view_statements", "manage_names"},
+    Role.FINANCE: {
+        "view_spend",
+        "view_events",
+        "view_statements",
+        "manage_names",
+        "manage_prices",
+        "manage_alerts",
+        "manage_budgets",
+        "approve_raises",
+        "stop",
+    },
+    Role.ENGINEER: {"view_spend", "view_events", "view_statements", "manage_names", "stop"},
     Role.VIEWER: {"view_spend", "view_events", "view_statements"},
 }
 

@@ -169,6 +169,9 @@ class TestLaws:
                 break
             usd_per_million = EXACT.scaleb(Decimal(rate or 0), -6)
             expected = EXACT.add(expected, EXACT.scaleb(EXACT.multiply(usd_per_million, quantity), -6))
+        used = {meter for meter, quantity in zip(METERS, vector, strict=True) if quantity}
+        if used == {"requests"} and "requests" not in published and any(published.values()):
+            expected = None  # a call of which nothing was counted, at a price that is not per call
         pico = cost_pico(a_price(published), vector)
         assert (pico if pico is None else usd_from_pico(pico)) == expected
 
