@@ -9,12 +9,25 @@ SCHEDULE = {
     "known-names": {"task": "usage.attribute_known_names", "schedule": schedule(60.0), "options": {"expires": 60}},
     # Re-ratings under way: each goes on where its last batch ended.
     "reratings": {"task": "usage.continue_reratings", "schedule": schedule(30.0), "options": {"expires": 30}},
+    # Crossings that nobody was told of, and messages that are due.
+    "alerts": {"task": "alerts.tell_everybody", "schedule": schedule(30.0), "options": {"expires": 30}},
+    "old-deliveries": {"task": "alerts.forget_old", "schedule": crontab(minute=29, hour=3)},
     # events + postings = rollups + pending deltas, for every organization.
     "reconcile": {
         "task": "usage.reconcile_all",
         "schedule": crontab(minute="*/15"),
         "options": {"expires": 900},
     },
+    # Holds whose time is over, and postings that budgets have not counted.
+    "budgets": {"task": "budgets.tend", "schedule": schedule(10.0), "options": {"expires": 10}},
+    # Counters = events + postings, and what is held = reservations.
+    "reconcile-budgets": {"task": "budgets.reconcile", "schedule": crontab(minute="*/15"), "options": {"expires": 900}},
+    # Budgets whose run rate reaches a forecast threshold.
+    "forecasts": {"task": "budgets.cross_forecasts", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
+    # What steps usually cost, for decisions that do not say.
+    "step-costs": {"task": "budgets.reckon_step_costs", "schedule": crontab(minute=23), "options": {"expires": 3600}},
+    # Runs that nobody ended, reservations of long ago.
+    "forget-runs": {"task": "budgets.forget", "schedule": crontab(minute=37, hour=2)},
     # Partitions three months ahead, retention behind.
     "partitions": {"task": "usage.maintain_partitions", "schedule": crontab(minute=17, hour=3)},
     # What people decided on prices under review.

@@ -7,13 +7,14 @@ alias "owner" as finops_owner.
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 from csp.constants import NONCE, NONE, SELF
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from finops import logging as finops_logging
-from finops.env import database_from_url, env_bool, env_int, env_list, env_secret, env_str
+from finops.env import database_from_url, env_bool, env_int, env_list, env_networks, env_secret, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -50,7 +51,9 @@ INSTALLED_APPS = [
     "apps.teams",
     "apps.pricing",
     "apps.usage",
+    "apps.budgets",
     "apps.reports",
+    "apps.alerts",
     "apps.ingest",
     "apps.api",
     "apps.portal",
@@ -108,12 +111,15 @@ if _owner_url := env_str("DATABASE_OWNER_URL", default=""):
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env_str("REDIS_URL")
+# Rate limits are not worth waiting for.
+REDIS_OPTIONS: dict[str, Any] = {
+    "socket_connect_timeout": 0.5, "socket_timeout": 1, "retry": Retry(NoBackoff(), 0),
+}  # fmt: skip
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
-        # Rate limits are not worth waiting for.
-        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 1, "retry": Retry(NoBackoff(), 0)},
+        "OPTIONS": REDIS_OPTIONS,
     }
 }
 
@@ -177,6 +183,11 @@ EMAIL_USE_TLS = env_bool("EMAIL_USE_TLS", default=EMAIL_PORT == 587)
 EMAIL_TIMEOUT = 15
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
 DEFAULT_FROM_EMAIL = env_str("DEFAULT_FROM_EMAIL", default="FinOps for AI <finops@localhost>")
+
+# --- alerts ------------------------------------------------------------------------------------------
+
+# Private networks that webhooks and chat messages may go to, on any port and without TLS. None, unless named.
+ALERTS_ALLOWED_NETWORKS = env_networks("ALERTS_ALLOWED_NETWORKS")
 
 # --- the API -----------------------------------------------------------------------------------------
 

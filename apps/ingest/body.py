@@ -330,7 +330,7 @@ _encode = msgspec.json.Encoder().encode
 def _read_lines(lines: list[bytes]) -> Iterator[RawEvent | Unreadable]:
     for line in lines:
         try:
-            yield _read(line)
+            yield read_one(line)
         except BodyError as error:
             yield Unreadable(error.code, error.detail)
 
@@ -338,15 +338,16 @@ def _read_lines(lines: list[bytes]) -> Iterator[RawEvent | Unreadable]:
 def _read_elements(elements: list[bytes]) -> Iterator[RawEvent | Unreadable]:
     for index, element in enumerate(elements):
         try:
-            yield _read(element)
+            yield read_one(element)
         except BodyError as error:
             raise BodyError(error.status, error.code, f"Event {index}: {error.detail}") from None
 
 
-def _read(text: bytes) -> RawEvent | Unreadable:
-    """One event. Written again it has as many colons as before, or a duplicate key took one along.
+def read_one(text: bytes) -> RawEvent | Unreadable:
+    """One event, or another request of one object.
 
-    Only an escaped colon could make up for that one; such a text is read the exact way, which is slower.
+    Written again it has as many colons as before, or a duplicate key took one along. Only an escaped colon
+    could make up for that one; such a text is read the exact way, which is slower.
     """
     if len(text) > EVENT_BYTES_MAX:
         return Unreadable(

@@ -24,7 +24,6 @@ The codes of `Unreadable` (apps.ingest.body) and of `UsageError` (apps.pricing.n
 A null in an optional field is the same as its absence. Fields that are not named here are dropped unread.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,16 +31,25 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from itertools import islice
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
-from msgspec import Meta, inspect
+from msgspec import Meta
 from msgspec.structs import astuple
 
 from apps.core.errors import DomainError
 from apps.core.meters import METER_INDEX, METERS, QUANTITY_MAX
 from apps.core.money import COST_MAX_USD, EXACT, USD_PLACES
 from apps.ingest.body import RawEvent, Unreadable, split_events
+from apps.ingest.faults import (
+    CONTROL,
+    Instant,
+    invalid_character,
+    label,
+    reason,
+    require_plain_text,
+    shown,
+)
 from apps.pricing.catalog import canonical_provider
 from apps.pricing.kept_usage import conditions_of, kept_usage
 from apps.pricing.normalize import UsageError, normalize_usage, usage_format_for
@@ -56,14 +64,11 @@ PAST_MAX = timedelta(days=35)
 _FINGERPRINT_BYTES = 16
 _AMOUNT_DIGITS = COST_MAX_USD.adjusted()
 _AMOUNT = re.compile(rf"[0-9]{{1,{_AMOUNT_DIGITS}}}(\.[0-9]{{1,{USD_PLACES}}})?")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SHOWN_LENGTH_MAX = 64
 
 EventId = Annotated[str, Meta(min_length=1, max_length=EVENT_ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1, max_length=STRING_LENGTH_MAX)]
 Count = Annotated[int, Meta(ge=0, le=QUANTITY_MAX)]
 Ordinal = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
-Instant = Annotated[datetime, Meta(tz=True)]
 Tags = Annotated[dict[Text, Text], Meta(max_length=TAGS_MAX)]
 ServiceTier = Literal["standard", "batch", "flex", "priority", "fast"]
 Status = Literal["ok", "error", "cancelled"]
@@ -205,7 +210,7 @@ def _record(raw: RawEvent, window: Window) -> UsageRecord:
     event = _event(raw)
     _require_in_window(event.occurred_at, window)
     quantities, usage_format = _read_usage(event)
-    cost_usd = _declared_cost(event.cost_usd)
+    cost_usd = amount(event.cost_usd, "cost_usd")
     event.occurred_at = event.occurred_at.astimezone(UTC)
     event.status = event.status or "ok"
     event.attempt = event.attempt or 1
@@ -233,15 +238,15 @@ def _record(raw: RawEvent, window: Window) -> UsageRecord:
 
 def _event(raw: RawEvent) -> _Event:
     if not isinstance(raw.value, dict):
-        raise DomainError("not_an_object", f"An event must be an object, not {_shown(raw.value)}.")
+        raise DomainError("not_an_object", f"An event must be an object, not {shown(raw.value)}.")
     # A name or a value that is no Unicode text stops msgspec where it has to compare it.
     value = raw.value if raw.plain else {name: raw.value[name] for name in raw.value if name in _FIELDS}
     try:
         event = msgspec.convert(value, _Event)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise _reason(value, error) from None
+        raise reason(_Event, value, error) from None
     if not raw.plain:
-        _require_plain_text(event)
+        require_plain_text(event)
     return event
 
 
@@ -287,20 +292,21 @@ def _read_usage(event: _Event) -> tuple[tuple[int, ...], str | None]:
 def _unknown_meter(name: str) -> DomainError:
     return DomainError(
         "unknown_meter",
-        f"{_shown(name)} is not a meter; the meters are {', '.join(METERS)}.",
-        param=f"usage.{_label(name)}",
+        f"{shown(name)} is not a meter; the meters are {', '.join(METERS)}.",
+        param=f"usage.{label(name)}",
     )
 
 
-def _declared_cost(text: str | None) -> Decimal | None:
+def amount(text: str | None, field: str) -> Decimal | None:
+    """USD as a plain decimal string; None stays None. Raises `DomainError` (`<field>_invalid`)."""
     if text is None:
         return None
     if not _AMOUNT.fullmatch(text):
         raise DomainError(
-            "cost_usd_invalid",
-            f'cost_usd {_shown(text)} is not an amount; send a plain decimal string such as "0.0125", '
+            f"{field}_invalid",
+            f'{field} {shown(text)} is not an amount; send a plain decimal string such as "0.0125", '
             f"from 0 to below 10^{_AMOUNT_DIGITS} with at most {USD_PLACES} decimals.",
-            param="cost_usd",
+            param=field,
         )
     return Decimal(text)
 
@@ -310,156 +316,19 @@ def _fingerprint(event: _Event) -> bytes:
         text = _encode_sorted(event)
     except UnicodeEncodeError:
         # Every other string was checked; the provider's own object is kept out of the record, so not it.
-        raise _invalid_character("provider_usage") from None
+        raise invalid_character("provider_usage") from None
     return blake2b(text, digest_size=_FINGERPRINT_BYTES).digest()
-
-
-# --- Why an event was refused --------------------------------------------------------------------------
-
-
-def _reason(value: dict[str, Any], error: Exception) -> DomainError:
-    """The first fault, read off the same declarations that msgspec enforced."""
-    for field in _DECLARED:
-        sent = value.get(field.name)
-        if sent is None:
-            if field.required:
-                return DomainError("missing_field", f"{field.name} is required.", param=field.name)
-            continue
-        fault = _fault(field.type, sent, field.name)
-        if fault:
-            return fault
-    return DomainError("wrong_type", f"The event cannot be read: {error}.")
-
-
-def _fault(declared: inspect.Type, value: object, param: str) -> DomainError | None:
-    match declared:
-        case inspect.UnionType():
-            if value is None:
-                return None
-            return _fault(next(kind for kind in declared.types if kind != inspect.NoneType()), value, param)
-        case inspect.StrType():
-            return _string_fault(declared, value, param)
-        case inspect.IntType(ge=least, le=most) if least is not None and most is not None:
-            return _integer_fault(least, most, value, param)
-        case inspect.LiteralType():
-            return _choice_fault(declared, value, param)
-        case inspect.DateTimeType():
-            return _instant_fault(value, param)
-        case inspect.DictType():
-            return _object_fault(declared, value, param)
-    return None
-
-
-def _string_fault(declared: inspect.StrType, value: object, param: str) -> DomainError | None:
-    if not isinstance(value, str):
-        return _wrong_type("a string", value, param)
-    if not value and declared.min_length:
-        return DomainError("empty_string", f"{param} is empty; leave it out where nothing is known.", param=param)
-    if declared.max_length is not None and len(value) > declared.max_length:
-        return DomainError(
-            "string_too_long",
-            f"{param} has {len(value)} characters; the limit is {declared.max_length}.",
-            param=param,
-        )
-    return None
-
-
-def _integer_fault(least: int, most: int, value: object, param: str) -> DomainError | None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return _wrong_type("an integer", value, param)
-    if not least <= value <= most:
-        return _refusal("out_of_range", f"must be from {least} to {most}", value, param)
-    return None
-
-
-def _choice_fault(declared: inspect.LiteralType, value: object, param: str) -> DomainError | None:
-    if not isinstance(value, str):
-        return _wrong_type("a string", value, param)
-    if value not in declared.values:
-        return _refusal("invalid_choice", f"must be one of {', '.join(map(str, declared.values))}", value, param)
-    return None
-
-
-def _instant_fault(value: object, param: str) -> DomainError | None:
-    if not isinstance(value, str):
-        return _wrong_type("a string", value, param)
-    try:
-        msgspec.convert(value, Instant)
-    except (msgspec.ValidationError, UnicodeEncodeError):
-        return _refusal(
-            "occurred_at_invalid",
-            "must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z",
-            value,
-            param,
-        )
-    return None
-
-
-def _object_fault(declared: inspect.DictType, value: object, param: str) -> DomainError | None:
-    if not isinstance(value, dict):
-        return _wrong_type("an object", value, param)
-    if declared.max_length is not None and len(value) > declared.max_length:
-        return DomainError(
-            "too_many_tags",
-            f"{param} has {len(value)} entries; the limit is {declared.max_length}.",
-            param=param,
-        )
-    for key, member in value.items():
-        path = f"{param}.{_label(key)}"
-        fault = _fault(declared.key_type, key, path) or _fault(declared.value_type, member, path)
-        if fault:
-            return fault
-    return None
-
-
-def _wrong_type(expected: str, value: object, param: str) -> DomainError:
-    return _refusal("wrong_type", f"must be {expected}", value, param)
-
-
-def _refusal(code: str, rule: str, value: object, param: str) -> DomainError:
-    return DomainError(code, f"{param} {rule}, not {_shown(value)}.", param=param)
-
-
-def _require_plain_text(event: _Event) -> None:
-    for name, value in zip(event.__struct_fields__, astuple(event), strict=True):
-        if isinstance(value, str) and _CONTROL.search(value):
-            raise _invalid_character(name)
-    for key, value in (event.tags or {}).items():
-        if _CONTROL.search(key) or _CONTROL.search(value):
-            raise _invalid_character(f"tags.{_label(key)}")
-
-
-def _invalid_character(param: str) -> DomainError:
-    return DomainError(
-        "invalid_character",
-        f"{param} holds a control character or half a surrogate pair; remove it.",
-        param=param,
-    )
 
 
 def _readable_id(value: object) -> str | None:
     event_id = value.get("event_id") if isinstance(value, dict) else None
-    if isinstance(event_id, str) and 0 < len(event_id) <= EVENT_ID_LENGTH_MAX and not _CONTROL.search(event_id):
+    if isinstance(event_id, str) and 0 < len(event_id) <= EVENT_ID_LENGTH_MAX and not CONTROL.search(event_id):
         return event_id
     return None
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "an array"
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[:_SHOWN_LENGTH_MAX]}..."
-
-
-def _label(key: str) -> str:
-    """A client's key, made fit to stand in a path."""
-    if key.isprintable() and len(key) <= _SHOWN_LENGTH_MAX:
-        return key
-    return json.dumps(key)[1:-1][:_SHOWN_LENGTH_MAX]
-
-
 def _warnings(unknown: Iterable[str]) -> list[str]:
-    warnings = [f"The unknown field {_label(name)} was ignored." for name in islice(unknown, WARNINGS_MAX + 1)]
+    warnings = [f"The unknown field {label(name)} was ignored." for name in islice(unknown, WARNINGS_MAX + 1)]
     if len(warnings) > WARNINGS_MAX:
         warnings[WARNINGS_MAX] = "More unknown fields were ignored."
     return warnings
@@ -468,4 +337,3 @@ def _warnings(unknown: Iterable[str]) -> list[str]:
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _FIELDS = frozenset(_Event.__struct_fields__)
 _FIELDS_AS_SENT = len(_Call.__struct_fields__)
-_DECLARED = cast("inspect.StructType", inspect.type_info(_Event)).fields

@@ -1,8 +1,8 @@
 """The road of an event, on one page.
 
-`accept_batch`: decode and validate (record.py) -> attribute (teams) -> price (pricing) -> store once and
-queue the sums (usage), in one transaction -> answer per event. Every other shape that comes in becomes a
-`UsageRecord` first and takes this road.
+`accept_batch`: decode and validate (record.py) -> attribute (teams) -> price (pricing) -> in one transaction: claim the
+id (usage), settle reservations (budgets), store and queue the sums (usage), count in runs and budgets (budgets) ->
+answer per event. Every other shape that comes in becomes a `UsageRecord` first and takes this road.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from apps.budgets import booking as booking_of
+from apps.budgets.estimates import assumed_costs
+from apps.budgets.watch import load_watch
 from apps.core.meters import METER_INDEX, METERS, PROMPT_METERS
 from apps.core.money import usd_from_pico
 from apps.core.periods import Slot
 from apps.core.retry import RETRIES, StoreUnavailable, with_retries
 from apps.core.tenancy import tenant
-from apps.ingest.facts import Facts, load_facts
 from apps.ingest.record import Rejection, UsageRecord, Window
 from apps.organizations.permissions import Scope
-from apps.organizations.selectors import Principal
+from apps.organizations.selectors import PINS, Principal
 from apps.pricing.catalog import canonical_provider
 from apps.pricing.rating import RateBook, Rated
 from apps.pricing.rules import RULES
@@ -28,8 +30,8 @@ from apps.teams.attribution import Attribution, Names, attribute
 from apps.teams.services import create_on_first_sight
 from apps.usage import services as usage
 from apps.usage.deltas import EventRow, NewEvent, ln_micro
+from apps.usage.facts import Facts, load_facts
 
-PINS = ("team", "project", "environment")
 _PROMPT = tuple(METER_INDEX[meter] for meter in PROMPT_METERS)
 
 
@@ -97,12 +99,26 @@ def _accept(principal: Principal, items: Sequence[UsageRecord | Rejection], rece
             row = _row(claim, principal, facts, book, received_at)
             events[claim.event_id] = NewEvent(row, claim.fingerprint)
 
-    def store() -> usage.Stored:
-        with tenant(org):
-            return usage.store_events(org=org, events=list(events.values()))
+    watch = load_watch(org)
+    assume = assumed_costs(org, book)
 
-    stored = with_retries(store)
-    return _answer(claims, events, stored)
+    def store() -> Stored:
+        with tenant(org):
+            claimed = usage.claim_events(org=org, events=list(events.values()))
+            booking = booking_of.prepare(org=org, watch=watch, rows=claimed.rows, assume=assume)
+            usage.write_events(org, claimed.rows)
+            booking_of.book(org=org, watch=watch, booking=booking)
+        return Stored({row.event_id for row in claimed.rows}, claimed.fingerprints, booking.warnings)
+
+    return _answer(claims, events, with_retries(store))
+
+
+class Stored(NamedTuple):
+    """Ids that are new, the stored fingerprint of every id, and what is odd about an event that was accepted."""
+
+    new: set[str]
+    fingerprints: Mapping[str, bytes]
+    warnings: Mapping[str, tuple[str, str]]
 
 
 def _claim(
@@ -220,6 +236,9 @@ def _as_row(record: UsageRecord, principal: Principal, received_at: datetime, pl
         contract_id=None if price is None else price.contract_id,
         rule_set=None if price is None else RULES.number,
         cost_usd=placed.cost_usd,
+        # Set where budgets count it.
+        budget_at=None,
+        assumed_cost_usd=None,
         ln_input_micro=ln_micro(sum([quantities[index] for index in _PROMPT])),
         **dict(zip(METERS, quantities, strict=True)),
     )
@@ -252,9 +271,7 @@ def _known_after_first_sight(principal: Principal, claims: Sequence[UsageRecord 
     return load_facts(org)
 
 
-def _answer(
-    claims: Sequence[UsageRecord | Rejection], events: dict[str, NewEvent], stored: usage.Stored
-) -> BatchResult:
+def _answer(claims: Sequence[UsageRecord | Rejection], events: dict[str, NewEvent], stored: Stored) -> BatchResult:
     """One answer per event; an id that comes twice in a batch is answered as in two requests."""
     counts = {"accepted": 0, "duplicate": 0, "conflict": 0, "rejected": 0}
     unpriced = 0
@@ -267,7 +284,10 @@ def _answer(
             fresh.remove(claim.event_id)
             is_unpriced = events[claim.event_id].row.cost_usd is None
             unpriced += is_unpriced
-            result = EventResult(index, claim.event_id, "accepted", "unpriced" if is_unpriced else None)
+            if remark := stored.warnings.get(claim.event_id):
+                result = EventResult(index, claim.event_id, "accepted", remark[0], "reservation_id", remark[1])
+            else:
+                result = EventResult(index, claim.event_id, "accepted", "unpriced" if is_unpriced else None)
         elif stored.fingerprints.get(claim.event_id) == claim.fingerprint:
             result = EventResult(index, claim.event_id, "duplicate")
         else:

@@ -18,6 +18,7 @@ RUN_TIME_ROLES = ["finops_app", "finops_worker"]
 DIRECTORY = {
     "organizations_membership": "sign-in finds a person's organizations by the person",
     "organizations_apikeyhash": "a request's organization is found by the hash of its key",
+    "alerts_subscriber": "workers find the organizations that have a channel; it holds nothing else",
 }
 # Tables of no organization.
 GLOBAL = {
@@ -80,7 +81,7 @@ PARAMETERS: dict[str, Any] = {
     "definers": list(DEFINER_FUNCTIONS),
     "sums": list(SUMS),
     "columns": list(COLUMNS),
-    "hot": "^(usage|audit)_",
+    "hot": "^(usage|audit)_|^budgets_(counter|reservation|runtally|runcount|crossing)$|^alerts_delivery$",
     "wall": "(organization_id = (NULLIF(current_setting('app.org'::text, true), ''::text))::bigint)",
     "definer_path": "search_path=pg_catalog, public, pg_temp",
 }

@@ -17,7 +17,7 @@ from apps.usage.selectors import known_filters
 ROOT = Path(__file__).parents[2]
 RUNBOOK = ROOT / "docs" / "runbook.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-DOCUMENTS = sorted({*ROOT.glob("*.md"), *PAGES, *(ROOT / "apps").rglob("*.md")})
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *PAGES, *(ROOT / "apps").rglob("*.md"), *(ROOT / "clients").rglob("*.md")})
 COMMANDS = sorted(p.stem for p in ROOT.glob("apps/*/management/commands/*.py") if p.stem != "__init__")
 # Where a code stands among the arguments of what raises or answers it.
 CODE_AT = {

@@ -14,11 +14,14 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from apps.accounts.services import set_operator
 from apps.core.tenancy import tenant
 from apps.ingest.demo import places
+from apps.ingest.demo.budgets import ask_for_some, furnish_budgets
 from apps.organizations.models import ApiKey, Organization
+from apps.organizations.selectors import principal_for
 from apps.organizations.services import create_organization, issue_key, revoke_key
 from apps.teams.models import Team
 from apps.teams.services import create_project, create_team, create_workflow
@@ -94,6 +97,7 @@ class Command(BaseCommand):
                 stdout=self.stdout,
             )
         visitor = issue_key(org=org, name="Demo", scopes=["ingest", "decide", "read"], actor=ACTOR)
+        ask_for_some(principal_for(visitor.secret, at=timezone.now()))
         _revoke_loaders(org)
         return visitor.secret
 
@@ -159,3 +163,4 @@ def _furnish(org: Organization) -> None:
                 project=projects[workflow.project],
                 actor=ACTOR,
             )
+    furnish_budgets(org, ACTOR)

@@ -1,0 +1,247 @@
+"""Statements of looking back and ahead: spend of a scope by hour or day, how budgets stand, forecast crossings.
+
+All need `tenant(org)` around them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from django.db import connection
+
+from apps.budgets.forecast import SENSIBLE_PART
+from apps.budgets.rules import EACH, TAG, subject_text
+from apps.budgets.spent_sql import COLUMNS
+from apps.budgets.sql import json_text
+
+Unit = Literal["hour", "day"]
+
+ROWS_MAX = 100_000
+TIMEOUT_MS = 3_000
+# What rollups by user know beside the user.
+_USER_GRAIN = {"user", "team", "project", "workflow", "provider", "model"}
+_STORES = {
+    ("spend", "hour"): ("usage_hourrollup", "usage_delta"),
+    ("spend", "day"): ("usage_dayrollup", "usage_delta"),
+    ("user", "hour"): ("usage_userhourrollup", "usage_userdelta"),
+    ("user", "day"): ("usage_userdayrollup", "usage_userdelta"),
+}
+
+
+class Point(NamedTuple):
+    """Spend of one subject in the hour or day that begins at `start`."""
+
+    start: datetime
+    subject: str
+    cost_usd: Decimal
+    calls: int
+
+
+def source_of(scope: Mapping[str, str]) -> str:
+    """What knows the scope's dimensions: rollups of "spend", rollups by "user", else "events"."""
+    if any(dimension.startswith(TAG) for dimension in scope):
+        return "events"
+    if "user" not in scope:
+        return "spend"
+    return "user" if set(scope) <= _USER_GRAIN else "events"
+
+
+def spend_by(
+    org_id: int, scope: Mapping[str, str], unit: Unit, start: datetime, end: datetime, *, by_subject: bool
+) -> list[Point]:
+    """Spend of a scope in the hours or days that begin in [start, end), by the time of the calls, in order of time.
+
+    Rollups with what waits to be rolled up, where they know the scope; else events with their postings. At most
+    `ROWS_MAX` + 1 points, so that a caller sees that there are more. Beyond `TIMEOUT_MS` Postgres cancels it.
+    """
+    parameters: dict[str, Any] = {"org": org_id, "start": start, "end": end, "most": ROWS_MAX + 1}
+    wheres, subject = _conditions(scope, parameters)
+    subject = subject if by_subject else "''"
+    source = source_of(scope)
+    parts = _from_events(unit) if source == "events" else _from_rollups(_STORES[source, unit], unit)
+    union = " UNION ALL ".join(part.format(subject=subject.format(t=t), where=wheres.format(t=t)) for t, part in parts)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = {TIMEOUT_MS:d}")
+        cursor.execute(
+            f"SELECT bucket, subject, sum(cost), sum(calls)::bigint FROM ({union}) AS parts"
+            " GROUP BY bucket, subject ORDER BY bucket, subject LIMIT %(most)s",
+            parameters,
+        )
+        found = cursor.fetchall()
+        cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+    return [Point(bucket, _canonical(subject), cost, calls) for bucket, subject, cost, calls in found]
+
+
+def _conditions(scope: Mapping[str, str], parameters: dict[str, Any]) -> tuple[str, str]:
+    """The scope as conditions, and the subject, over a table called {t}."""
+    wheres, subjects = [], []
+    for number, (dimension, wanted) in enumerate(sorted(scope.items())):
+        column = COLUMNS.get(dimension)
+        if column is None:
+            # A posting has no tags of its own: it is about its event.
+            parameters[f"k{number}"] = dimension.removeprefix(TAG)
+            column = f"e.tags ->> %(k{number})s"
+        if wanted == EACH:
+            parameters[f"n{number}"] = dimension
+            wheres.append(f"{column} IS NOT NULL")
+            subjects.append(f"%(n{number})s::text, {column}")
+            continue
+        is_beginning = wanted.endswith(EACH)
+        parameters[f"v{number}"] = wanted.removesuffix(EACH)
+        wheres.append(f"starts_with({column}, %(v{number})s)" if is_beginning else f"{column} = %(v{number})s")
+    subject = f"json_build_object({', '.join(subjects)})::text" if subjects else "''"
+    return "".join(f" AND {where}" for where in wheres), subject
+
+
+def _from_rollups(tables: Sequence[str], unit: Unit) -> list[tuple[str, str]]:
+    return [
+        (
+            "r",
+            f"SELECT r.{unit}_start AS bucket, {{subject}} AS subject, r.cost_usd AS cost, r.events AS calls"
+            f" FROM {table} r WHERE r.organization_id = %(org)s"
+            f" AND r.{unit}_start >= %(start)s AND r.{unit}_start < %(end)s{{where}}",
+        )
+        for table in tables
+    ]
+
+
+def _from_events(unit: Unit) -> list[tuple[str, str]]:
+    """`hour_start` is what events are partitioned by."""
+    span = (
+        "{t}.organization_id = %(org)s AND {t}.hour_start >= %(start)s"
+        f" AND {{t}}.hour_start < %(end)s AND {{t}}.{unit}_start >= %(start)s"
+    )
+    return [
+        (
+            "e",
+            f"SELECT e.{unit}_start AS bucket, {{subject}} AS subject,"
+            " COALESCE(e.cost_usd, e.assumed_cost_usd, 0) AS cost, 1 AS calls"
+            f" FROM usage_event e WHERE {span.format(t='e')}{{where}}",
+        ),
+        (
+            "p",
+            f"SELECT p.{unit}_start, {{subject}}, p.cost_usd, p.events FROM usage_posting p JOIN usage_event e"
+            " ON e.organization_id = p.organization_id AND e.hour_start = p.hour_start"
+            " AND e.occurred_at = p.occurred_at AND e.event_id = p.event_id"
+            f" WHERE {span.format(t='p')}{{where}}",
+        ),
+    ]
+
+
+def _canonical(subject: str) -> str:
+    """A subject as `rules` spells it."""
+    return subject_text(msgspec.json.decode(subject)) if subject else ""
+
+
+# --- how budgets stand -------------------------------------------------------------------------------
+
+
+class Count(NamedTuple):
+    """A budget's period: its tightest counter (`subject`), and the sums over all `subjects` of it."""
+
+    budget_id: int
+    limit_usd: Decimal
+    subject: str
+    spent_usd: Decimal
+    held_usd: Decimal
+    overrun_usd: Decimal
+    assumed_usd: Decimal
+    unpriced_events: int
+    subjects: int
+    all_spent_usd: Decimal
+    all_held_usd: Decimal
+
+
+def counts(org_id: int, periods: Sequence[Mapping[str, Any]], at: datetime) -> dict[int, Count]:
+    """Of [{budget_id, period_start}], by budget; the limit is reckoned anew, since a raise may have expired.
+
+    Index: budgets_counter_once.
+    """
+    if not periods:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH asked AS (SELECT * FROM jsonb_to_recordset(%(periods)s::jsonb)"
+            "  AS a(budget_id bigint, period_start timestamptz)),"
+            " ranked AS ("
+            "  SELECT c.*, count(*) OVER every AS subjects, sum(c.spent_usd) OVER every AS all_spent_usd,"
+            "   sum(c.held_usd) OVER every AS all_held_usd, row_number() OVER (PARTITION BY c.budget_id"
+            "    ORDER BY (c.spent_usd + c.held_usd) / NULLIF(c.limit_usd, 0) DESC NULLS FIRST, c.counter_id) AS place"
+            "  FROM asked a JOIN budgets_counter c ON c.organization_id = %(org)s AND c.budget_id = a.budget_id"
+            "   AND c.period_start = a.period_start"
+            "  WINDOW every AS (PARTITION BY c.budget_id))"
+            " SELECT b.id, l.limit_usd, COALESCE(r.subject, ''), COALESCE(r.spent_usd, 0), COALESCE(r.held_usd, 0),"
+            "  COALESCE(r.overrun_usd, 0), COALESCE(r.assumed_usd, 0), COALESCE(r.unpriced_events, 0),"
+            "  COALESCE(r.subjects, 0), COALESCE(r.all_spent_usd, 0), COALESCE(r.all_held_usd, 0)"
+            " FROM asked a JOIN budgets_budget b ON b.organization_id = %(org)s AND b.id = a.budget_id"
+            " LEFT JOIN ranked r ON r.budget_id = a.budget_id AND r.place = 1"
+            " CROSS JOIN LATERAL budgets_limit(%(org)s, b.id,"
+            "  COALESCE(r.rolled_usd, budgets_rolled(b, a.period_start, '')), %(at)s) AS l",
+            {"org": org_id, "periods": json_text(periods), "at": at},
+        )
+        return {row[0]: Count._make(row) for row in cursor.fetchall()}
+
+
+class Holding(NamedTuple):
+    """Live reservations of something that could be stopped: leases among them end at `leases_until`."""
+
+    reservations: int
+    held_usd: Decimal
+    leases: int
+    leases_until: datetime | None
+
+
+_HELD_BY = {
+    "organization": "true",
+    "team": "call ->> 'team' = %(target)s",
+    "workflow": "call ->> 'workflow' = %(target)s",
+    "key": "key_id::text = %(target)s",
+    "run": "run_id = %(target)s",
+}
+
+
+def holding(org_id: int, kind: str, target: str) -> Holding:
+    """Index: budgets_reservation_due."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), COALESCE(sum(held_usd), 0), count(*) FILTER (WHERE kind = 'lease'),"
+            " max(expires_at) FILTER (WHERE kind = 'lease') FROM budgets_reservation"
+            " WHERE organization_id = %(org)s AND state = 'held' AND release_at > clock_timestamp()"
+            f" AND {_HELD_BY[kind]}",
+            {"org": org_id, "target": target},
+        )
+        return Holding._make(cursor.fetchone())
+
+
+# --- forecast crossings ------------------------------------------------------------------------------
+
+
+def cross_forecasts(org_id: int, at: datetime) -> int:
+    """Write a crossing for each forecast threshold that a counter's run rate has reached, once; how many were new.
+
+    spent x length x 100 >= limit x percent x elapsed, exact in NUMERIC: `forecast.run_rate` without its rounding.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH running AS ("
+            " SELECT c, b, EXTRACT(epoch FROM c.period_end - c.period_start) AS length,"
+            "  EXTRACT(epoch FROM %(at)s::timestamptz - c.period_start) AS elapsed"
+            " FROM budgets_budget b JOIN budgets_counter c ON c.organization_id = b.organization_id"
+            "  AND c.budget_id = b.id AND c.period_start < %(at)s AND c.period_end > %(at)s"
+            " WHERE b.organization_id = %(org)s AND b.ended_at IS NULL AND cardinality(b.forecast_thresholds) > 0"
+            "  AND c.spent_usd > 0)"
+            " INSERT INTO budgets_crossing (organization_id, crossing_id, kind, subject, severity, team, budget_id,"
+            "  crossed_at, facts)"
+            " SELECT %(org)s, uuidv7(), 'forecast', format('%%s:%%s', (c).counter_id, t.percent), 'warning',"
+            "  budgets_team(c, b), (b).id, %(at)s, budgets_facts(c, b) || jsonb_build_object('threshold', t.percent,"
+            "   'run_rate_usd', round((c).spent_usd * length / elapsed, 12)::text)"
+            " FROM running, unnest((b).forecast_thresholds) AS t(percent)"
+            f" WHERE elapsed * {SENSIBLE_PART:d} >= length"
+            "  AND (c).spent_usd * length * 100 >= (c).limit_usd * t.percent * elapsed"
+            " ON CONFLICT (organization_id, kind, subject) DO NOTHING",
+            {"org": org_id, "at": at},
+        )
+        crossed: int = cursor.rowcount
+        return crossed
