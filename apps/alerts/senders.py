@@ -1,0 +1,170 @@
+"""Sending one message by mail, as a signed request or into a chat room. Each says what became of it and never raises
+for what another machine did; none is called inside a transaction.
+"""
+
+import secrets
+import smtplib
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from standardwebhooks import Webhook
+
+from apps.alerts.chat import room_of
+from apps.alerts.messages import Message, clean
+from apps.alerts.transport import Answer, NoAnswer, NotSent, Outbound
+from apps.core.errors import DomainError
+
+SECRET_BYTES = 32
+ANSWER_KEPT = 300
+USER_AGENT = "FinOps-for-AI/1"
+REPEAT_HEADER = "x-finops-repeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one try. `may_have_arrived`: it was sent and nobody said what became of it."""
+
+    sent: bool
+    status: int | None = None
+    error: str = ""
+    answer: str = ""
+    may_have_arrived: bool = False
+    retry_after: timedelta | None = None
+    gone: bool = False
+
+
+def new_secret() -> str:
+    """A signing secret as Standard Webhooks spells one, of `SECRET_BYTES` random bytes."""
+    return "whsec_" + b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def webhook_id(message_id: UUID) -> str:
+    return f"msg_{message_id.hex}"
+
+
+def mail_id(message_id: UUID) -> str:
+    host = urlsplit(settings.BASE_URL).hostname or "localhost"
+    return f"<{message_id.hex}@{host}>"
+
+
+def send_mail(addresses: list[str], message: Message, message_id: UUID, *, is_repeat: bool) -> Outcome:
+    """One mail to all of the addresses."""
+    headers = {"Message-ID": mail_id(message_id), "Auto-Submitted": "auto-generated"}
+    if is_repeat:
+        headers[REPEAT_HEADER] = "1"
+    connection = get_connection()
+    mail = EmailMultiAlternatives(message.subject, message.text, None, addresses, headers=headers)
+    mail.attach_alternative(message.html, "text/html")
+    try:
+        connection.open()
+    except (smtplib.SMTPException, OSError) as error:
+        return Outcome(sent=False, error=_said(error))
+    try:
+        connection.send_messages([mail])
+    except smtplib.SMTPServerDisconnected as error:
+        return Outcome(sent=False, error=_said(error), may_have_arrived=True)
+    except smtplib.SMTPResponseException as error:
+        return Outcome(sent=False, status=error.smtp_code, error=_said(error))
+    except smtplib.SMTPException as error:
+        return Outcome(sent=False, error=_said(error))
+    except OSError as error:
+        return Outcome(sent=False, error=_said(error), may_have_arrived=True)
+    finally:
+        # What was accepted stays accepted, whatever becomes of the goodbye.
+        _close(connection)
+    return Outcome(sent=True, status=250)
+
+
+def _close(connection: object) -> None:
+    try:
+        connection.close()  # type: ignore[attr-defined]  # every backend has it
+    except (smtplib.SMTPException, OSError):
+        return
+
+
+def send_webhook(
+    url: str, signing: list[str], body: str, message_id: UUID, *, at: datetime, is_repeat: bool, outbound: Outbound
+) -> Outcome:
+    """A request signed as Standard Webhooks 1.0 says, once by each secret. Only 2xx is success; 410 is `gone`."""
+    identity = webhook_id(message_id)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "webhook-id": identity,
+        "webhook-timestamp": str(int(at.timestamp())),
+        # The library reads the clock of a datetime as UTC, whatever its zone.
+        "webhook-signature": " ".join(Webhook(one).sign(identity, at.astimezone(UTC), body) for one in signing),
+    }
+    if is_repeat:
+        headers[REPEAT_HEADER] = "1"
+    try:
+        answer = outbound.request("POST", url, headers, body.encode())
+    except NotSent as error:
+        return Outcome(sent=False, error=clean(error, ANSWER_KEPT))
+    except NoAnswer as error:
+        return Outcome(sent=False, error=clean(error, ANSWER_KEPT), may_have_arrived=True)
+    return _outcome(answer, at)
+
+
+def send_chat(url: str, message: Message, *, at: datetime, is_repeat: bool, outbound: Outbound) -> Outcome:
+    """A message into a room; a repeat says so in its first line, since a chat has no ids."""
+    title = f"(repeat) {message.subject}" if is_repeat else message.subject
+    try:
+        room = room_of(url, outbound)
+        taken, answer = room.send(outbound, title=title, text=message.text)
+    except DomainError as refused:
+        return Outcome(sent=False, error=clean(refused.detail, ANSWER_KEPT))
+    except NotSent as error:
+        return Outcome(sent=False, error=clean(error, ANSWER_KEPT))
+    except NoAnswer as error:
+        return Outcome(sent=False, error=clean(error, ANSWER_KEPT), may_have_arrived=True)
+    outcome = _outcome(answer, at)
+    if outcome.sent and not taken:
+        return replace(outcome, sent=False, error=f"{room.service} answered {answer.status} and did not take it")
+    return outcome
+
+
+def _outcome(answer: Answer, at: datetime) -> Outcome:
+    done = 200 <= answer.status < 300
+    body = clean(answer.body[:ANSWER_KEPT].decode("utf-8", "replace"), ANSWER_KEPT)
+    return Outcome(
+        sent=done,
+        status=answer.status,
+        error="" if done else _status_words(answer.status),
+        answer=body,
+        retry_after=None if done else _retry_after(answer.headers, at),
+        gone=answer.status == HTTPStatus.GONE,
+    )
+
+
+def _status_words(status: int) -> str:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "unknown status"
+    redirect = "; redirects are not followed" if 300 <= status < 400 else ""
+    return f"{status} {phrase}{redirect}"
+
+
+def _retry_after(headers: Mapping[str, str], at: datetime) -> timedelta | None:
+    """How long the receiver asks to wait: seconds, or a date of HTTP."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:9]), 10**8))
+    try:
+        wanted = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return (wanted if wanted.tzinfo else wanted.replace(tzinfo=UTC)) - at
+
+
+def _said(error: Exception) -> str:
+    return clean(f"{type(error).__name__}: {error}", ANSWER_KEPT)

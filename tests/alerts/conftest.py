@@ -1,0 +1,1 @@
+from tests.alerts.fixtures import allowed, desk, hook, mail  # noqa: F401
