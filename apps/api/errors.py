@@ -39,6 +39,23 @@ _STATUS = {
     "rerating_not_running": 409,
     "rerating_not_stopped": 409,
     "rerating_stale": 409,
+    "budget_ended": 409,
+    "raise_decided": 409,
+    "raise_expired": 409,
+    "request_id_conflict": 409,
+    "event_conflict": 409,
+    "reservation_settled": 409,
+    "reservation_released": 409,
+    "reservation_expired": 409,
+    "reservation_returned": 409,
+    "facts_changing": 503,
+    "name_taken": 409,
+    "channel_disabled": 409,
+    "channel_without_secret": 409,
+    "delivery_sent": 409,
+    "delivery_under_way": 409,
+    "too_many_channels": 422,
+    "tests_waiting": 409,
     "rate_limited": 429,
     "body_too_large": 413,
     "query_too_slow": 422,
@@ -63,8 +80,8 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = status
         self.code = code
-        self.detail = detail
-        self.param = param
+        self.detail = _writable(detail)
+        self.param = None if param is None else _writable(param)
         self.headers = headers or {}
 
     def body(self, request: HttpRequest) -> dict[str, Any]:
@@ -84,6 +101,11 @@ class Problem(Exception):
         for name, value in self.headers.items():
             response[name] = value
         return response
+
+
+def _writable(text: str) -> str:
+    """Half of a surrogate pair, which a JSON name may hold, has no place in an answer's UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def problem_of(error: Exception) -> Problem:

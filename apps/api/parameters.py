@@ -8,10 +8,9 @@ import msgspec
 from django.http import QueryDict
 
 from apps.core.errors import DomainError
-from apps.ingest.facts import load_facts
-from apps.ingest.services import PINS
-from apps.organizations.selectors import Principal
+from apps.organizations.selectors import PINS, Principal
 from apps.reports.statements import parse_month
+from apps.usage.facts import load_facts
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 YEAR_MIN, YEAR_MAX = 1971, 2200

@@ -1,10 +1,23 @@
-"""What drf-spectacular cannot see: API keys, and the plain view of POST /api/v1/events."""
+"""What drf-spectacular cannot see: API keys, and the plain views of events and decisions."""
 
+import re
 from typing import Any
 
+import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from apps.core.meters import METERS, QUANTITY_MAX
+from apps.ingest.asking import (
+    DecisionRequest,
+    ExtendRequest,
+    LeaseRequest,
+    ReleaseRequest,
+    RenewalRequest,
+    ReturnRequest,
+    RunRequest,
+    UngovernedRequest,
+)
+from apps.ingest.settling import SettleRequest
 
 _STRING = {"type": "string", "minLength": 1, "maxLength": 256}
 _INTEGER = {"type": "integer", "minimum": 0, "maximum": QUANTITY_MAX}
@@ -148,4 +161,76 @@ def add_plain_views(result: dict[str, Any], generator: Any, request: Any, public
             },
         },
     }
+    add_decisions(result, problem)
     return result
+
+
+# Path, method, operation, what it does, and the shape of its body.
+DECISIONS: tuple[tuple[str, str, str, str, type[msgspec.Struct]], ...] = (
+    ("decisions", "post", "decisions_create", "Ask before a call, and hold its cost", DecisionRequest),
+    (
+        "reservations/{reservation_id}/settle",
+        "post",
+        "reservation_settle",
+        "Book a call and end its hold",
+        SettleRequest,
+    ),
+    ("reservations/{reservation_id}/release", "post", "reservation_release", "Give a hold back", ReleaseRequest),
+    ("reservations/{reservation_id}/extend", "post", "reservation_extend", "Hold for longer", ExtendRequest),
+    ("leases", "post", "leases_create", "Hold a slice of budgets for many calls", LeaseRequest),
+    ("leases/{lease_id}/renew", "post", "lease_renew", "Add to a lease", RenewalRequest),
+    ("leases/{lease_id}/return", "post", "lease_return", "Give back what no call used", ReturnRequest),
+    ("unavailable-allowances", "post", "ungoverned_report", "Report calls made without a decision", UngovernedRequest),
+    ("runs/{run_id}", "put", "run_update", "Say that a run is running or ended", RunRequest),
+)
+
+
+RUN = {
+    "operationId": "run_get",
+    "summary": "What a run has used of its bounds",
+    "description": "steps and amounts are those of the run's root, child runs included.",
+    "tags": ["runs"],
+    "security": [{"apiKey": []}],
+    "parameters": [{"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}],
+    "responses": {
+        "200": {"description": "The run.", "content": {"application/json": {"schema": {"type": "object"}}}},
+        "404": {"description": "No decision and no bounded event has named this run."},
+    },
+}
+
+
+def add_decisions(result: dict[str, Any], problem: dict[str, Any]) -> None:
+    """Operations of plain views; the shapes of their bodies are those that read them."""
+    shapes, components = msgspec.json.schema_components(
+        [shape for *_, shape in DECISIONS], ref_template="#/components/schemas/{name}"
+    )
+    result["components"]["schemas"].update(components)
+    for (path, method, operation, summary, _), shape in zip(DECISIONS, shapes, strict=True):
+        parameters = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", path)
+        ]
+        result["paths"].setdefault(f"/api/v1/{path}", {})[method] = {
+            "operationId": operation,
+            "summary": summary,
+            "tags": [path.partition("/")[0]],
+            "security": [{"apiKey": []}],
+            "parameters": parameters,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": shape}}},
+            "responses": {
+                "200": {"description": "The answer.", "content": {"application/json": {"schema": {"type": "object"}}}},
+                **{
+                    status: {"description": text, "content": problem}
+                    for status, text in {
+                        "400": "A field is wrong; nothing was changed.",
+                        "401": "No valid API key.",
+                        "403": "The key lacks the scope, or is pinned to something else.",
+                        "404": "There is no such thing in this organization.",
+                        "409": "It was closed before, or its id was used for another request.",
+                        "429": "Too many requests.",
+                        "503": "The store does not answer; send the same request again.",
+                    }.items()
+                },
+            },
+        }
+    result["paths"]["/api/v1/runs/{run_id}"]["get"] = RUN

@@ -2,10 +2,30 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from apps.api import errors
-from apps.api.v1 import contracts, explain, ingestion, keys, names, prices, reratings, spend, statements, unpriced
+from apps.api.v1 import (
+    alerts,
+    budgets,
+    contracts,
+    crossings,
+    decisions,
+    explain,
+    ingestion,
+    keys,
+    names,
+    prices,
+    reratings,
+    reservations,
+    run_bounds,
+    spend,
+    statements,
+    stops,
+    unpriced,
+)
 
 app_name = "api"
 urlpatterns = [
+    # First, since they are asked for most: patterns are tried in turn.
+    path("decisions", decisions.decide, name="decisions"),
     path("events", ingestion.events, name="events"),
     path("events/<path:event_id>/explain", explain.ExplainView.as_view(), name="event_explain"),
     path("prices", prices.PricesView.as_view(), name="prices"),
@@ -35,6 +55,36 @@ urlpatterns = [
     path("reratings/<uuid:rerating_id>/post", reratings.ReratingPostView.as_view(), name="rerating_post"),
     path("reratings/<uuid:rerating_id>/stop", reratings.ReratingStopView.as_view(), name="rerating_stop"),
     path("reratings/<uuid:rerating_id>/resume", reratings.ReratingResumeView.as_view(), name="rerating_resume"),
+    path("budgets", budgets.BudgetsView.as_view(), name="budgets"),
+    path("budgets/<int:budget_id>", budgets.BudgetView.as_view(), name="budget"),
+    path("budgets/<int:budget_id>/raises", budgets.RaisesView.as_view(), name="raises"),
+    path("budget-raises/<int:raise_id>/approve", budgets.RaiseApproveView.as_view(), name="raise_approve"),
+    path("budget-raises/<int:raise_id>/refuse", budgets.RaiseRefuseView.as_view(), name="raise_refuse"),
+    path("run-bounds", run_bounds.RunBoundsView.as_view(), name="run_bounds"),
+    path("run-bounds/<path:workflow>", run_bounds.RunBoundView.as_view(), name="run_bound"),
+    path("unpriced-policy", run_bounds.UnpricedPolicyView.as_view(), name="unpriced_policy"),
+    path("crossings", crossings.CrossingsView.as_view(), name="crossings"),
+    path("stops", stops.StopsView.as_view(), name="stops"),
+    path("stops/<int:stop_id>/lift", stops.StopLiftView.as_view(), name="stop_lift"),
+    path("reservations", reservations.ReservationsView.as_view(), name="reservations"),
+    path("reservations/<uuid:reservation_id>", reservations.ReservationView.as_view(), name="reservation"),
+    path("reservations/<uuid:reservation_id>/settle", decisions.settle, name="reservation_settle"),
+    path("reservations/<uuid:reservation_id>/release", decisions.release, name="reservation_release"),
+    path("reservations/<uuid:reservation_id>/extend", decisions.extend, name="reservation_extend"),
+    path("leases", decisions.take_lease, name="leases"),
+    path("leases/<uuid:lease_id>/renew", decisions.renew_lease, name="lease_renew"),
+    path("leases/<uuid:lease_id>/return", decisions.return_lease, name="lease_return"),
+    path("unavailable-allowances", decisions.report_ungoverned, name="unavailable_allowances"),
+    path("runs/<path:run_id>", decisions.run, name="run"),
+    path("alerts/channels", alerts.ChannelsView.as_view(), name="alert_channels"),
+    path("alerts/channels/<int:channel_id>", alerts.ChannelView.as_view(), name="alert_channel"),
+    path("alerts/channels/<int:channel_id>/test", alerts.ChannelTestView.as_view(), name="alert_channel_test"),
+    path("alerts/channels/<int:channel_id>/rotate", alerts.ChannelRotateView.as_view(), name="alert_channel_rotate"),
+    path("alerts/channels/<int:channel_id>/enable", alerts.ChannelStateView.as_view(), name="alert_channel_enable"),
+    path("alerts/channels/<int:channel_id>/disable", alerts.ChannelDisableView.as_view(), name="alert_channel_disable"),
+    path("alerts/deliveries", alerts.DeliveriesView.as_view(), name="alert_deliveries"),
+    path("alerts/deliveries/<uuid:delivery_id>", alerts.DeliveryView.as_view(), name="alert_delivery"),
+    path("alerts/deliveries/<uuid:delivery_id>/retry", alerts.DeliveryRetryView.as_view(), name="alert_delivery_retry"),
     path("schema", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="schema"),
     path(
         "docs",

@@ -1,9 +1,11 @@
+from collections.abc import Mapping
 from typing import Any, cast
 
 from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 from rest_framework.views import APIView
 
+from apps.core.errors import DomainError
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Scope
 from apps.organizations.selectors import Principal
@@ -15,6 +17,22 @@ def listing(shape: type[serializers.Serializer[Any]]) -> serializers.Serializer[
     fields = {"data": shape(many=True), "next": serializers.CharField(allow_null=True)}
     listed: serializers.Serializer[Any] = inline_serializer(f"{name}List", fields)
     return listed
+
+
+class Exact(serializers.Serializer[Any]):
+    """A body of these fields and no others: a misspelled one must not be taken for one that was left out.
+
+    Raises `DomainError` (`field_unknown`).
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
+        if unknown:
+            name = unknown[0][:64]
+            raise DomainError(
+                "field_unknown", f"'{name}' is no field here. Use {', '.join(sorted(self.fields))}.", param=name
+            )
+        return super().to_internal_value(data)
 
 
 # No docstring: the API's document would show it on every operation.

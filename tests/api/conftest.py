@@ -1,6 +1,7 @@
 import pytest
 
 from apps.organizations.models import Organization
+from tests.alerts.fixtures import allowed, desk, hook, mail  # noqa: F401
 from tests.api.tenants import make_api, make_org
 from tests.world import Api
 

@@ -55,10 +55,13 @@ FOUND_BY = {
     },
     **TAGGED,
 }  # fmt: skip
+PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
+KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 # Fields of a closed list of words.
 WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
 RANGE = frozenset({"from", "to", "limit"})
 MONTH = frozenset({"month"})
+CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", "digest"})
 KNOWN_MODEL = {"to_provider": "anthropic", "to_model": "claude-sonnet-4-5"}
 
 API: dict[str, Recipe] = {
@@ -109,6 +112,27 @@ API: dict[str, Recipe] = {
     "GET /api/v1/model-aliases": Recipe(),
     "GET /api/v1/reratings": Recipe(),
     "GET /api/v1/reratings/{rerating_id}": Recipe(path={"rerating_id": "{rerating}"}),
+    "GET /api/v1/alerts/channels": Recipe(),
+    "GET /api/v1/alerts/channels/{channel_id}": Recipe(path={"channel_id": "{channel}"}),
+    "GET /api/v1/alerts/deliveries": Recipe(
+        query={"channel": "{channel}"}, asks=({"state": "pending"},), neutral=frozenset({"state", "limit", "cursor"})
+    ),
+    "GET /api/v1/alerts/deliveries/{delivery_id}": Recipe(path={"delivery_id": "{delivery}"}),
+    "GET /api/v1/budgets": Recipe(neutral=frozenset({"mode", "period", "dimension", "ended", "limit", "cursor"})),
+    "GET /api/v1/budgets/{budget_id}": Recipe(path={"budget_id": "{budget}"}),
+    "GET /api/v1/budgets/{budget_id}/raises": Recipe(path={"budget_id": "{budget}"}),
+    "GET /api/v1/run-bounds": Recipe(),
+    "GET /api/v1/run-bounds/{workflow}": Recipe(path={"workflow": "{workflow}"}),
+    "GET /api/v1/unpriced-policy": Recipe(),
+    "GET /api/v1/crossings": Recipe(
+        query={"budget": "{budget}"}, neutral=frozenset({"kind", "since", "limit", "cursor"})
+    ),
+    "GET /api/v1/stops": Recipe(neutral=frozenset({"standing"})),
+    "GET /api/v1/reservations": Recipe(
+        query={"run_id": "{run_id}", "api_key": "{api_key}"}, neutral=frozenset({"state", "kind", "limit", "cursor"})
+    ),
+    "GET /api/v1/reservations/{reservation_id}": Recipe(path={"reservation_id": "{reservation}"}),
+    "GET /api/v1/runs/{run_id}": Recipe(path={"run_id": "{run_id}"}),
     # Writes, in an order in which none makes what a later one looks up.
     "POST /api/v1/projects/{slug}/move": Recipe(
         path={"slug": "{project}"},
@@ -156,11 +180,114 @@ API: dict[str, Recipe] = {
         },
         neutral=frozenset({"kind", "service_tier", "starts_at", "ends_at", "percent", "amount_usd"}),
     ),
+    "POST /api/v1/alerts/channels": Recipe(
+        body={"name": "{channel_name}", "target": "{team}@example.com", "team": "{team}"},
+        needs=lambda own: {"kind": "email", "name": unique("ch"), "target": "ops@example.com"},
+        neutral=CHANNEL_WORDS,
+    ),
+    "PATCH /api/v1/alerts/channels/{channel_id}": Recipe(
+        path={"channel_id": "{channel}"},
+        body={"name": "{channel_name}", "target": "https://93.184.215.14/{team}", "team": "{team}"},
+        needs=lambda own: {"min_severity": "info"},
+        neutral=CHANNEL_WORDS,
+    ),
+    "POST /api/v1/alerts/channels/{channel_id}/test": Recipe(path={"channel_id": "{channel}"}),
+    "POST /api/v1/alerts/channels/{channel_id}/rotate": Recipe(path={"channel_id": "{channel}"}),
+    "POST /api/v1/alerts/channels/{channel_id}/enable": Recipe(path={"channel_id": "{channel}"}),
+    "POST /api/v1/alerts/channels/{channel_id}/disable": Recipe(path={"channel_id": "{channel}"}),
+    "DELETE /api/v1/alerts/channels/{channel_id}": Recipe(path={"channel_id": "{spare_channel}"}),
+    "POST /api/v1/alerts/deliveries/{delivery_id}/retry": Recipe(path={"delivery_id": "{delivery}"}),
     "POST /api/v1/model-aliases": Recipe(
         body={"provider": "{provider}", "name": "{alias}", "to_provider": "{provider}", "to_model": "{model}"},
         needs=lambda own: {"provider": "tests", "name": unique("m"), **KNOWN_MODEL},
     ),
     "DELETE /api/v1/model-aliases/{alias_id}": Recipe(path={"alias_id": "{model_alias}"}),
+    "POST /api/v1/decisions": Recipe(
+        body={
+            **{name: f"{{{name}}}" for name in PLANNED},
+            "model": "{model}",
+            "run_id": "{run_id}",
+            "tags": {"{tag}": "{tag_value}"},
+        },
+        needs=lambda own: {"request_id": unique("r"), **KNOWN, "estimate_usd": "0"},
+        neutral=frozenset(
+            {
+                "request_id",
+                "ttl_seconds",
+                "estimate_usd",
+                "input_tokens",
+                "max_output_tokens",
+                "step",
+                "attempt",
+                "service_tier",
+            }
+        ),
+    ),
+    "POST /api/v1/leases": Recipe(
+        body={
+            **{name: f"{{{name}}}" for name in PLANNED},
+            "model": "{model}",
+            "run_id": "{run_id}",
+            "tags": {"{tag}": "{tag_value}"},
+        },
+        needs=lambda own: {"request_id": unique("r"), **KNOWN, "amount_usd": "0"},
+        neutral=frozenset({"request_id", "ttl_seconds", "amount_usd", "steps", "service_tier"}),
+    ),
+    "POST /api/v1/reservations/{reservation_id}/extend": Recipe(
+        path={"reservation_id": "{reservation}"}, needs=lambda own: {"ttl_seconds": 600}
+    ),
+    "POST /api/v1/reservations/{reservation_id}/settle": Recipe(
+        path={"reservation_id": "{reservation}"},
+        needs=lambda own: {"event": make_event(event_id=own.fill("{held_event}"))},
+    ),
+    "POST /api/v1/reservations/{reservation_id}/release": Recipe(path={"reservation_id": "{released}"}),
+    "POST /api/v1/leases/{lease_id}/renew": Recipe(
+        path={"lease_id": "{lease}"},
+        needs=lambda own: {"request_id": unique("r"), "amount_usd": "0"},
+        neutral=frozenset({"request_id", "amount_usd"}),
+    ),
+    "POST /api/v1/leases/{lease_id}/return": Recipe(
+        path={"lease_id": "{lease}"},
+        needs=lambda own: {"unused_usd": "0"},
+        neutral=frozenset({"unused_usd"}),
+    ),
+    "POST /api/v1/unavailable-allowances": Recipe(
+        needs=lambda own: {"events": 1, "amount_usd": "1", "from": own.fill("{since}"), "to": own.fill("{now}")},
+        neutral=RANGE | {"events", "amount_usd", "reason"},
+    ),
+    "PUT /api/v1/runs/{run_id}": Recipe(path={"run_id": "{parent_run_id}"}, needs=lambda own: {"status": "running"}),
+    "POST /api/v1/budgets": Recipe(
+        body={"name": "{project}", "scope": {"team": "{team}"}},
+        needs=lambda own: {"name": unique("b"), "period": "month", "amount_usd": "1"},
+        neutral=frozenset({"period", "mode", "amount_usd", "starts_at", "ends_at"}),
+    ),
+    "PATCH /api/v1/budgets/{budget_id}": Recipe(
+        path={"budget_id": "{budget}"},
+        body={"scope": {"team": "{team}"}},
+        needs=lambda own: {"rollover": False},
+        neutral=frozenset({"name", "period", "starts_at", "ends_at", "mode", "amount_usd"}),
+    ),
+    "POST /api/v1/budgets/{budget_id}/raises": Recipe(
+        path={"budget_id": "{budget}"},
+        needs=lambda own: {"amount_usd": "1", "expires_at": own.fill("{tomorrow}T00:00:00Z"), "reason": "tests"},
+        neutral=frozenset({"amount_usd", "expires_at", "reason"}),
+    ),
+    "POST /api/v1/budget-raises/{raise_id}/approve": Recipe(path={"raise_id": "{raise}"}),
+    "POST /api/v1/budget-raises/{raise_id}/refuse": Recipe(path={"raise_id": "{raise}"}),
+    "DELETE /api/v1/budgets/{budget_id}": Recipe(path={"budget_id": "{budget}"}),
+    "PUT /api/v1/run-bounds/{workflow}": Recipe(
+        path={"workflow": "{workflow}"}, needs=lambda own: {"max_steps": 1000}, neutral=frozenset({"max_cost_usd"})
+    ),
+    "DELETE /api/v1/run-bounds/{workflow}": Recipe(path={"workflow": "{workflow}"}),
+    "PUT /api/v1/unpriced-policy": Recipe(
+        needs=lambda own: {"unpriced_policy": "refuse"}, neutral=frozenset({"unpriced_policy"})
+    ),
+    "POST /api/v1/stops/{stop_id}/lift": Recipe(path={"stop_id": "{stop}"}),
+    "POST /api/v1/stops": Recipe(
+        body={"target": "{team}"},
+        needs=lambda own: {"kind": "team", "target": own.fill("{team}"), "reason": "tests"},
+        neutral=frozenset({"kind", "reason"}),
+    ),
     "POST /api/v1/reratings/{rerating_id}/resume": Recipe(path={"rerating_id": "{stopped_rerating}"}),
     "POST /api/v1/reratings/{rerating_id}/stop": Recipe(path={"rerating_id": "{stopped_rerating}"}),
     "POST /api/v1/reratings/{rerating_id}/post": Recipe(path={"rerating_id": "{rerating}"}),
@@ -203,6 +330,22 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/reratings": Recipe(path=_ORG),
     "GET /o/{slug}/reratings/new": Recipe(path=_ORG),
     "GET /o/{slug}/reratings/{rerating_id}": Recipe(path={**_ORG, "rerating_id": "{rerating}"}),
+    "GET /o/{slug}/alerts": Recipe(path=_ORG),
+    "GET /o/{slug}/alerts/channels/new": Recipe(path=_ORG),
+    "GET /o/{slug}/alerts/channels/{channel_id}": Recipe(path={**_ORG, "channel_id": "{channel}"}),
+    "GET /o/{slug}/alerts/deliveries": Recipe(path=_ORG, query={"channel": "{channel}"}),
+    "POST /o/{slug}/alerts/channels/new": Recipe(
+        path=_ORG,
+        body={"team": "{team}"},
+        needs=lambda own: {"kind": "email", "name": unique("ch"), "target": "ops@example.com"},
+    ),
+    "POST /o/{slug}/alerts/channels/{channel_id}": Recipe(
+        path={**_ORG, "channel_id": "{channel}"}, body={"team": "{team}"}, needs=lambda own: {"name": unique("ch")}
+    ),
+    "POST /o/{slug}/alerts/channels/{channel_id}/{act}": Recipe(
+        path={**_ORG, "channel_id": "{channel}", "act": "test"}
+    ),
+    "POST /o/{slug}/alerts/deliveries/{delivery_id}/retry": Recipe(path={**_ORG, "delivery_id": "{delivery}"}),
     "POST /o/{slug}/contracts": Recipe(
         path=_ORG, needs=lambda own: {"provider": "tests", "name": unique("m"), **KNOWN_MODEL}
     ),
@@ -221,6 +364,48 @@ PAGES: dict[str, Recipe] = {
         path={**_ORG, "contract_id": "{contract}"}, needs=lambda own: {"ends": "2198-01-01"}
     ),
     "POST /o/{slug}/contracts/aliases/{alias_id}": Recipe(path={**_ORG, "alias_id": "{model_alias}"}),
+    "GET /o/{slug}/budgets": Recipe(path=_ORG),
+    "GET /o/{slug}/budgets/new": Recipe(path=_ORG),
+    "GET /o/{slug}/budgets/{budget_id}": Recipe(path={**_ORG, "budget_id": "{budget}"}),
+    "GET /o/{slug}/budgets/{budget_id}/edit": Recipe(path={**_ORG, "budget_id": "{budget}"}),
+    "GET /o/{slug}/reservations": Recipe(path=_ORG, query={"run_id": "{run_id}"}, asks=({"state": "held"},)),
+    "GET /o/{slug}/run-bounds": Recipe(path=_ORG, query={"workflow": "{workflow}"}),
+    "GET /o/{slug}/stop": Recipe(path=_ORG, asks=({"kind": "team", "target": "{team}"}, {"kind": "organization"})),
+    "POST /o/{slug}/budgets/new": Recipe(
+        path=_ORG,
+        body={
+            "name": "{team}",
+            "scope.team": "{team}",
+            "scope.project": "{project}",
+            "scope.workflow": "{workflow}",
+            "scope.user": "{user}",
+        },
+        needs=lambda own: {"name": unique("b"), "amount_usd": "1", "period": "month", "mode": "notify"},
+    ),
+    "POST /o/{slug}/budgets/unpriced-policy": Recipe(path=_ORG, needs=lambda own: {"unpriced_policy": "allow"}),
+    "POST /o/{slug}/budgets/raises/{raise_id}/{act}": Recipe(path={**_ORG, "raise_id": "{raise}", "act": "approve"}),
+    "POST /o/{slug}/budgets/{budget_id}": Recipe(
+        path={**_ORG, "budget_id": "{budget}"},
+        needs=lambda own: {"amount_usd": "1", "until": own.fill("{tomorrow}"), "reason": "tests"},
+    ),
+    "POST /o/{slug}/budgets/{budget_id}/edit": Recipe(
+        path={**_ORG, "budget_id": "{budget}"},
+        body={"name": "{team}"},
+        needs=lambda own: {"name": unique("b"), "amount_usd": "2", "mode": "notify"},
+    ),
+    "POST /o/{slug}/budgets/{budget_id}/end": Recipe(path={**_ORG, "budget_id": "{budget}"}),
+    "POST /o/{slug}/run-bounds": Recipe(
+        path=_ORG,
+        body={"workflow": "{workflow}"},
+        needs=lambda own: {"workflow": own.fill("{workflow}"), "max_steps": "5"},
+    ),
+    "POST /o/{slug}/run-bounds/{workflow}/remove": Recipe(path={**_ORG, "workflow": "{workflow}"}),
+    "POST /o/{slug}/stop/{stop_id}/lift": Recipe(path={**_ORG, "stop_id": "{stop}"}),
+    "POST /o/{slug}/stop": Recipe(
+        path=_ORG,
+        body={"target": "{team}"},
+        needs=lambda own: {"kind": "team", "target": own.fill("{team}"), "reason": "tests"},
+    ),
     "POST /o/{slug}/reratings/new": Recipe(
         path=_ORG, needs=lambda own: {"reason": "tests", "from": "2026-01-01", "to": "2026-01-02"}
     ),

@@ -4,13 +4,18 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 
 from apps.accounts.models import User
 from apps.accounts.services import get_or_create_user
+from apps.alerts.channels import create_channel, send_test
 from apps.api.schema import USAGE_EVENT
+from apps.budgets import services as budgets
+from apps.budgets.decisions import Asked, decide, release
+from apps.budgets.services import BudgetTerms
 from apps.core.cursors import cursor_of
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
@@ -32,8 +37,11 @@ LABELS = [
     if shape.get("type") == "string" and "enum" not in shape and name not in ("occurred_at", "cost_usd")
 ]
 # What is named by an id, which says nothing of whose it is.
-NUMBERED = ("api_key", "spare_key", "contract", "model_alias")
+NUMBERED = (
+    "api_key", "spare_key", "contract", "model_alias", "budget", "raise", "stop", "channel", "spare_channel",
+)  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
+BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
 # Rolled up are one event of days ago and one of hours ago; one of hours ago and one of this minute still wait.
 ROLLED_UP = (timedelta(days=3), timedelta(hours=2))
 WAITING = (timedelta(hours=5), timedelta(0))
@@ -66,7 +74,7 @@ class Stage:
         """Acme's names with another word in the place of the canary, and a key's id that was never given."""
         values = {kind: value.replace(CANARY, NOBODY) for kind, value in self.acme_names.values.items()}
         ids = {kind: str(int(values[kind]) + 10**9) for kind in NUMBERED}
-        others = {kind: str(uuid.UUID(int=uuid.UUID(values[kind]).int ^ 1)) for kind in RERATINGS}
+        others = {kind: str(uuid.UUID(int=uuid.UUID(values[kind]).int ^ 1)) for kind in BY_UUID}
         return Names(NOBODY, {**values, **ids, **others, "cursor": _cursor(f"{NOBODY}-event_id")})
 
 
@@ -84,6 +92,7 @@ def fill(side: Tenant, names: Names) -> None:
     project = create_project(org=side.org, slug=names.values["project"], team=team)
     create_workflow(org=side.org, slug=names.values["workflow"], project=project)
     map_name(org=side.org, kind="team", name=names.values["alias"], slug=team.slug, actor=None)
+    _hold(side, names)
     _send(side, {name: names.values[name] for name in ("provider", "model")})
     for age in ROLLED_UP:
         _send(side, _everything(names, age))
@@ -123,9 +132,13 @@ def _names(word: str, side: Tenant) -> Names:
             "spare_key": str(issue_key(org=side.org, name=f"{word}-spare", scopes=["read"]).key.pk),
             **_agreements(word, side.org, now),
             **_reratings(word, side.org, now),
+            **_budgets(word, side.org, now),
+            **_holds(word, side),
+            **_channels(word, side.org),
             "cursor": _cursor(f"{word}-event_id"),
             "since": (now - timedelta(days=10)).isoformat(),
             "now": now.isoformat(),
+            "tomorrow": (now + timedelta(days=1)).date().isoformat(),
         },
     )
 
@@ -139,6 +152,75 @@ def _agreements(word: str, org: Organization, at: datetime) -> dict[str, str]:
         org=org, actor=None, provider=f"{word}-p", name=f"{word}-m", to_provider="openai", to_model="gpt-5"
     )
     return {"contract": str(seats.pk), "model_alias": str(alias.pk)}
+
+
+def _budgets(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """A budget that counts what its user spends, a raise asked for, and a stop of a run that nobody runs."""
+    # Too young for a run rate, which would differ from answer to answer.
+    terms = BudgetTerms(
+        name=f"{word}-budget",
+        scope={"user": f"{word}-user"},
+        period="range",
+        starts_at=at - timedelta(hours=1),
+        ends_at=at + timedelta(days=300),
+        amount_usd=Decimal(1000),
+    )
+    budget = budgets.create_budget(org=org, terms=terms, actor=f"{word}-actor")
+    asked = budgets.ask_raise(
+        org=org, budget_id=budget.pk, amount_usd=Decimal(1), expires_at=at + timedelta(days=9), reason=f"{word}-reason",
+        actor=f"{word}-actor",
+    )  # fmt: skip
+    stop = budgets.stop(org=org, kind="run", target=f"{word}-stopped", reason=f"{word}-reason", actor=f"{word}-actor")
+    return {"budget": str(budget.pk), "raise": str(asked.pk), "stop": str(stop.pk)}
+
+
+def _holds(word: str, side: Tenant) -> dict[str, str]:
+    """A call that is settled, one that was released, and a lease, of a run that nobody runs."""
+    principal = principal_for(side.api.secret, at=datetime.now(UTC))
+
+    def held(name: str, **fields: Any) -> str:
+        asked = Asked(
+            request_id=f"{word}-{name}", provider="openai", model="gpt-5", estimate_usd=Decimal(0), ttl_seconds=3600,
+            fingerprint=b"0" * 16, **fields,
+        )  # fmt: skip
+        return str(decide(principal, asked).reservation_id)
+
+    found = {"reservation": held("call"), "released": held("released"), "lease": held("lease", kind="lease", steps=0)}
+    release(principal, uuid.UUID(found["released"]))
+    return {**found, "held_event": f"{word}-held"}
+
+
+def _hold(side: Tenant, names: Names) -> None:
+    """A run bound, and money held for a call that says everything."""
+    value = names.values
+    budgets.set_run_bound(org=side.org, workflow=value["workflow"], bounds={"max_steps": 1000}, actor=value["user"])
+    said = {name: value[name] for name in ("team", "project", "workflow", "user", "task_type", "environment", "run_id")}
+    asked = Asked(
+        request_id=value["request_id"],
+        provider="openai",
+        model="gpt-5",
+        estimate_usd=Decimal(1),
+        fingerprint=b"0" * 16,
+        tags={value["tag"]: value["tag_value"]},
+        **said,
+    )
+    held = decide(principal_for(side.api.secret, at=datetime.now(UTC)), asked)
+    assert held.decision == "allow", held
+
+
+def _channels(word: str, org: Organization) -> dict[str, str]:
+    """Two webhooks at an address that needs no look-up, and a delivery that waits."""
+    made, spare = (
+        create_channel(org=org, actor=None, kind="webhook", name=f"{word}-{name}", target="https://93.184.215.14/hook")
+        for name in ("channel", "spare_channel")
+    )
+    waiting = send_test(org=org, channel_id=made.pk, actor=None)
+    return {
+        "channel_name": made.name,
+        "channel": str(made.pk),
+        "spare_channel": str(spare.pk),
+        "delivery": str(waiting.delivery_id),
+    }
 
 
 def _reratings(word: str, org: Organization, at: datetime) -> dict[str, str]:

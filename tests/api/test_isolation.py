@@ -20,7 +20,7 @@ from apps.accounts.models import User
 from apps.api.errors import not_found
 from tests.api.broken_walls import without_filters, without_policies, without_walls
 from tests.api.recipes import API, PAGES, PUBLIC, Recipe
-from tests.api.stage import CANARY, NUMBERED, RERATINGS, Names, Stage, checksums, fill, set_stage
+from tests.api.stage import BY_UUID, CANARY, NUMBERED, Names, Stage, checksums, fill, set_stage
 from tests.world import Tenant
 
 OPERATIONS = {**API, **PAGES}
@@ -30,8 +30,10 @@ _VOLATILE = re.compile(
     "|".join(
         (
             r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?|\b\d\d:\d\d(?::\d\d)?\b|\b\d{13}\b",  # times
+            r"just now|(?:in )?\d+\u202f(?:s|min|h|d)\b(?: ago)?",  # ages
             r"\b[0-9a-f]{32}\b",  # ids of requests
-            r"\"id\":\d+|\b[a-z]+-(?:main|gw\d+)-\d+-\d+\b",  # new rows, and names made for one call
+            r"\"id\":\d+|(?<=/budgets/)\d+|\b[a-z]+-(?:main|gw\d+)-\d+-\d+\b",  # new rows, and names made for one call
+            r"whsec_[\w+/=]+|\bmsg_[0-9a-f]{32}\b|\"(?:id|\w+_id)\":\"[0-9a-f-]{36}\"",  # of new rows
             r"aif_live_[\w\\…]+|(?<=nonce-)[\w+/=-]+|(?<=nonce=\")[^\"]+|(?<=csrfmiddlewaretoken\" value=\")\w+",
         )
     )
@@ -210,7 +212,7 @@ def _as_if(unnamed: Answer, stage: Stage) -> Answer:
     """The answer to a name of nobody's, spelled as if Acme's had been sent."""
     nobody, acme = stage.nobodys_names, stage.acme_names
     headers, text = unnamed.headers, unnamed.text
-    for kind in ("cursor", *NUMBERED, *RERATINGS):
+    for kind in ("cursor", *NUMBERED, *BY_UUID):
         text = text.replace(nobody.values[kind], acme.values[kind])
     return Answer(unnamed.status, headers.replace(nobody.word, acme.word), text.replace(nobody.word, acme.word))
 
@@ -251,6 +253,11 @@ READ_TABLES = [
     {"usage_userhourrollup"},
     {"usage_userdayrollup"},
     {"usage_rerating"},
+    {"budgets_budget"},
+    {"budgets_stop"},
+    {"budgets_reservation"},
+    {"alerts_channel"},
+    {"alerts_delivery"},
 ]
 
 
@@ -287,6 +294,13 @@ LOOKED_UP = {
     "POST /api/v1/projects": {("body", "team")},
     "POST /api/v1/projects/{slug}/move": {("path", "slug"), ("body", "team")},
     "POST /api/v1/workflows": {("body", "project")},
+    "PATCH /api/v1/alerts/channels/{channel_id}": {("path", "channel_id"), ("body", "team")},
+    "POST /api/v1/alerts/channels": {("body", "team")},
+    "POST /api/v1/alerts/channels/{channel_id}/test": {("path", "channel_id")},
+    "POST /api/v1/alerts/channels/{channel_id}/rotate": {("path", "channel_id")},
+    "POST /api/v1/alerts/channels/{channel_id}/enable": {("path", "channel_id")},
+    "POST /api/v1/alerts/channels/{channel_id}/disable": {("path", "channel_id")},
+    "POST /api/v1/alerts/deliveries/{delivery_id}/retry": {("path", "delivery_id")},
     "POST /api/v1/reratings/{rerating_id}/resume": {("path", "rerating_id")},
     "POST /api/v1/reratings/{rerating_id}/stop": {("path", "rerating_id")},
     "POST /api/v1/reratings/{rerating_id}/post": {("path", "rerating_id")},
@@ -299,6 +313,20 @@ ALONE = {
     # The API's recipe removes or ends the same one.
     "POST /o/{slug}/contracts/aliases/{alias_id}",
     "POST /o/{slug}/contracts/end/{contract_id}",
+    "POST /o/{slug}/budgets/{budget_id}/end",
+    "POST /o/{slug}/budgets/{budget_id}",
+    "POST /o/{slug}/budgets/raises/{raise_id}/{act}",
+    "POST /api/v1/budgets/{budget_id}/raises",
+    "POST /api/v1/budget-raises/{raise_id}/approve",
+    "POST /api/v1/budget-raises/{raise_id}/refuse",
+    "PATCH /api/v1/budgets/{budget_id}",
+    "DELETE /api/v1/budgets/{budget_id}",
+    "DELETE /api/v1/run-bounds/{workflow}",
+    "POST /o/{slug}/run-bounds/{workflow}/remove",
+    # Settled, it is not extended any more.
+    "POST /api/v1/reservations/{reservation_id}/settle",
+    # Others send tests to it.
+    "POST /api/v1/alerts/channels/{channel_id}/disable",
 }
 
 
@@ -348,7 +376,9 @@ ROUTES = [
 
 def answered_methods(caller: Caller, own: Names, route: str) -> set[str]:
     """The methods that the address answers."""
-    path = route.replace("{rerating_id}", own.fill("{rerating}"))
+    path = route
+    for kind in ("rerating", "delivery", "reservation", "lease"):
+        path = path.replace(f"{{{kind}_id}}", own.values[kind])
     path = re.sub(r"\{\w+\}", "0", path).replace("/o/0/", own.fill("/o/{org}/"))
     return {method for method in METHODS if caller.send(Call(method, path, {})).status != 405}
 

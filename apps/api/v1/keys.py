@@ -11,11 +11,10 @@ from apps.api.v1.names import validated
 from apps.api.views import ScopedView, listing
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
-from apps.ingest.services import PINS
 from apps.organizations import selectors, services
 from apps.organizations.models import ApiKey
 from apps.organizations.permissions import Scope
-from apps.organizations.selectors import Principal
+from apps.organizations.selectors import PINS, Principal
 
 
 class KeyInput(serializers.Serializer[Any]):
