@@ -1,16 +1,23 @@
 from django.urls import path
 
 from apps.portal.views import (
+    alerts,
     attention,
+    bounds,
+    budget,
+    budget_edit,
+    budgets,
     contracts,
     events,
     home,
     overview,
     prices,
     reratings,
+    reservations,
     reviews,
     spend,
     statements,
+    stops,
 )
 
 app_name = "portal"
@@ -37,5 +44,23 @@ urlpatterns = [
     path("o/<slug:slug>/reratings/new", reratings.rerating_new, name="rerating_new"),
     path("o/<slug:slug>/reratings/<uuid:rerating_id>", reratings.rerating_page, name="rerating"),
     path("o/<slug:slug>/reratings/<uuid:rerating_id>/<slug:act>", reratings.rerating_act, name="rerating_act"),
+    path("o/<slug:slug>/budgets", budgets.budgets, name="budgets"),
+    path("o/<slug:slug>/budgets/new", budget_edit.budget_new, name="budget_new"),
+    path("o/<slug:slug>/budgets/unpriced-policy", budgets.unpriced_policy, name="unpriced_policy"),
+    path("o/<slug:slug>/budgets/raises/<int:raise_id>/<slug:act>", budget.raise_decide, name="raise_decide"),
+    path("o/<slug:slug>/budgets/<int:budget_id>", budget.budget, name="budget"),
+    path("o/<slug:slug>/budgets/<int:budget_id>/edit", budget_edit.budget_edit, name="budget_edit"),
+    path("o/<slug:slug>/budgets/<int:budget_id>/end", budget.budget_end, name="budget_end"),
+    path("o/<slug:slug>/reservations", reservations.reservations, name="reservations"),
+    path("o/<slug:slug>/run-bounds", bounds.bounds, name="bounds"),
+    path("o/<slug:slug>/run-bounds/<slug:workflow>/remove", bounds.bound_remove, name="bound_remove"),
+    path("o/<slug:slug>/stop", stops.stop, name="stop"),
+    path("o/<slug:slug>/stop/<int:stop_id>/lift", stops.lift, name="lift"),
+    path("o/<slug:slug>/alerts", alerts.alerts, name="alerts"),
+    path("o/<slug:slug>/alerts/channels/new", alerts.channel_new, name="channel_new"),
+    path("o/<slug:slug>/alerts/channels/<int:channel_id>", alerts.channel_edit, name="channel"),
+    path("o/<slug:slug>/alerts/channels/<int:channel_id>/<slug:act>", alerts.channel_act, name="channel_act"),
+    path("o/<slug:slug>/alerts/deliveries", alerts.deliveries, name="deliveries"),
+    path("o/<slug:slug>/alerts/deliveries/<uuid:delivery_id>/retry", alerts.delivery_retry, name="delivery_retry"),
     path("operator/prices", reviews.reviews, name="reviews"),
 ]

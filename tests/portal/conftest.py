@@ -13,6 +13,7 @@ from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_project, create_team, create_workflow
+from tests.alerts.fixtures import allowed, hook, mail  # noqa: F401  (fixtures)
 from tests.api.tenants import make_api, make_org
 from tests.site import site  # noqa: F401  (a fixture)
 from tests.world import Api, make_event, unique

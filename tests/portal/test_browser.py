@@ -20,7 +20,10 @@ from tests.world import PASSWORD, World, make_event, make_world
 pytestmark = pytest.mark.xdist_group("browser")
 
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-PAGES = ("", "spend", "events", "unattributed", "unpriced", "statements")
+PAGES = (
+    "", "spend", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new", "reservations",
+    "run-bounds", "stop", "alerts", "alerts/deliveries",
+)  # fmt: skip
 # Chromium as root, in a container with little shared memory, drawing without a graphics card.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 NEW_PASSWORD = "staple-of-another-battery"
@@ -280,6 +283,26 @@ def test_a_narrow_screen_shows_every_page_without_scrolling_sideways(look: Open,
     page.get_by_role("link", name="Menu").click()
     page.get_by_role("link", name="Statements").click()
     expect_page(page, "Statements")
+
+
+def test_a_budget_is_previewed_made_and_drawn(look: Open, shop: Shop) -> None:
+    page = look(shop.url("budgets"), shop.alice)
+    page.get_by_role("link", name="New budget").click()
+    expect_page(page, "New budget")
+    page.get_by_label("Name").fill("Search in all its ways")
+    page.get_by_label("Limit, USD").fill("0.50")
+    page.get_by_label("Team").fill("search")
+    page.get_by_role("radio", name="Block").check()
+    page.get_by_role("button", name="Preview the last three months").click()
+    expect(page.get_by_role("heading", name="What it would have done")).to_be_in_viewport()
+    expect(page.get_by_role("status")).to_contain_text("The limit would have been reached in")
+    expect(page.get_by_label("Limit, USD")).to_have_value("0.50")
+    page.get_by_role("button", name="Create the budget").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Search in all its ways")
+    expect(page.locator(".chart svg path").first).to_be_attached()
+    expect(page.get_by_text("refusing").first).to_be_visible()
+    page.get_by_text("Numbers behind the chart").click()
+    expect(page.get_by_role("columnheader", name="In all, USD")).to_be_visible()
 
 
 def test_without_javascript_the_tables_say_it_all(look: Open, shop: Shop) -> None:

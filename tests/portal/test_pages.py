@@ -23,10 +23,11 @@ from tests.world import make_event
 
 PAGES = (
     "", "spend", "events", "unattributed", "unpriced", "declared", "statements", "prices", "prices/openai/o3",
-    "contracts", "contracts/new", "reratings", "reratings/new",
+    "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
+    "alerts", "alerts/deliveries",
 )  # fmt: skip
 # Pages with a form of their own.
-FORMS = ("contracts", "contracts/new", "reratings/new")
+FORMS = ("contracts", "contracts/new", "reratings/new", "run-bounds", "stop")
 DOWNLOADS = ("statements.csv",)
 # Pages of a person, not of an organization.
 PERSONAL = {"home", "switch", "reviews"}
@@ -83,7 +84,9 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("statements.csv", Permission.VIEW_STATEMENTS),
     ("statements/2026-11:search", Permission.VIEW_STATEMENTS),
     ("statements.csv?team=search", Permission.VIEW_STATEMENTS),
-    *((page, Permission.VIEW_SPEND) for page in ("declared", "prices", "contracts", "reratings")),
+    *((page, Permission.VIEW_SPEND) for page in ("declared", "prices", "contracts", "reratings", "alerts")),
+    ("alerts/channels/new", Permission.MANAGE_ALERTS),
+    *((page, Permission.VIEW_SPEND) for page in ("budgets", "budgets/1", "reservations", "run-bounds", "stop")),
 ])  # fmt: skip
 def test_without_the_permission_a_page_says_who_can_give_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, page: str, permission: Permission
@@ -205,6 +208,10 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("declared", "No cost was declared"),
     ("contracts", "No contracts yet"),
     ("reratings", "Nothing was priced again"),
+    ("budgets", "No budgets yet"),
+    ("reservations", "Nothing was ever held"),
+    ("run-bounds", "No run is bounded yet"),
+    ("stop", "Nothing is stopped"),
     ("prices?q=no-such-model-anywhere", "No model of that name"),
 ])  # fmt: skip
 def test_an_empty_organization_is_told_what_will_be_here(page: str, words: str) -> None:

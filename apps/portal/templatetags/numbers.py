@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from django import template
 from django.utils.html import format_html
@@ -59,6 +60,21 @@ def clock(then: datetime, zone: str) -> SafeString:
         formats.instant(then, zone),
         formats.clock(then, zone),
     )
+
+
+@register.filter
+def minute(then: datetime, zone: str) -> SafeString:
+    """The absolute time in `zone` to the minute, without the year; all of it on hover: `24 Nov, 14:05`."""
+    local = then.astimezone(ZoneInfo(zone))
+    shown = f"{local.day} {local:%b, %H:%M}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', then.isoformat(), formats.instant(then, zone), shown)
+
+
+@register.filter
+def local_day(then: datetime, zone: str) -> str:
+    """The day in `zone`, without the year: `24 Nov`."""
+    local = then.astimezone(ZoneInfo(zone))
+    return f"{local.day} {local:%b}"
 
 
 @register.filter

@@ -1,0 +1,320 @@
+"""A budget's period as one Vega-Lite spec, and its past periods as small pictures.
+
+Spend adds up from the left; what is held lies lighter on top of it; the limit and the thresholds are rules with their
+names; the run rate is dashed. Colours are Okabe and Ito's, as in `charts`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import altair as alt
+
+from apps.budgets.outlook import Past, Standing
+from apps.budgets.outlook_sql import Point, Unit
+from apps.core.periods import Calendar
+from apps.portal import formats
+from apps.portal.charts import CHART_HEIGHT_PIXELS
+
+SPENT, LIMIT, GREY = "#0072B2", "#D55E00", "#8A919C"
+PICTURE_WIDTH, PICTURE_HEIGHT = 160, 48
+# The part of the chart's height that the name of a rule takes.
+NAME_ROOM = Decimal("0.1")
+# The name of a run rate may stand above everything else.
+LABEL_PIXELS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BurnRow:
+    """One hour or day of the period: its spend, and all of it up to its end."""
+
+    label: str
+    so_far: bool
+    cost_usd: Decimal
+    calls: int
+    sum_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Burn:
+    spec: Mapping[str, Any]
+    sentence: str
+    unit: Unit
+    rows: tuple[BurnRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PastPicture:
+    """A past period: `line` are the points of an SVG polyline, `limit_y` where its limit lies, None where it has none
+    of its own.
+    """
+
+    label: str
+    line: str
+    limit_y: str | None
+    spent_usd: Decimal
+    limit_usd: Decimal | None
+    overrun_usd: Decimal
+    is_over: bool
+
+
+def burn(points: Sequence[Point], standing: Standing, unit: Unit, clock: Calendar, at: datetime) -> Burn:
+    """The chart of the current period. Of a budget for each subject it shows them together, without the limit."""
+    zone = clock.zone_at(at)
+    rows, bars, total = [], [], Decimal(0)
+    for point in points:
+        total += point.cost_usd
+        until = min(_next(clock, unit, point.start), standing.end)
+        so_far = point.start <= at < until
+        label = _label(point.start.astimezone(zone), unit)
+        rows.append(BurnRow(label, so_far, point.cost_usd, point.calls, total))
+        bars.append((point.start, total, label, point.cost_usd))
+    data = {
+        "bars": list(_bars(bars, standing, unit, clock, at)),
+        "held": list(_held(standing, unit, clock, at)),
+        "rules": [] if standing.is_each else list(_rules(standing)),
+        "rate": [] if standing.is_each else list(_rate(standing, zone, at)),
+    }
+    drawn = {name: rows for name, rows in data.items() if rows}
+    span = [{"start": _wall(standing.start, zone), "end": _wall(standing.end, zone)}]
+    spec = {**_drawing(unit, tuple(drawn)), "datasets": {**drawn, "span": span}}
+    return Burn(spec, sentence(standing), unit, tuple(rows))
+
+
+def sentence(standing: Standing) -> str:
+    """What a reader who cannot see the chart needs first."""
+    words = f"{formats.money(standing.all_spent_usd)} USD spent and {formats.money(standing.all_held_usd)} USD held"
+    if standing.is_each:
+        return f"{words} of {standing.subjects} with a limit of {formats.money(standing.limit_usd)} USD each."
+    words += f" of {formats.money(standing.limit_usd)} USD"
+    if standing.run_rate_usd is None:
+        return f"{words}; too little of the period has passed for a run rate."
+    return f"{words}; at the run rate the period comes to {formats.money(standing.run_rate_usd)} USD."
+
+
+def _next(clock: Calendar, unit: Unit, start: datetime) -> datetime:
+    """Where the hour or day after the one that begins at `start` begins."""
+    starts = clock.starts(unit, start, start + timedelta(days=3))
+    next(starts)
+    return next(starts)
+
+
+def _bars(
+    bars: Sequence[tuple[datetime, Decimal, str, Decimal]],
+    standing: Standing,
+    unit: Unit,
+    clock: Calendar,
+    at: datetime,
+) -> Iterator[dict[str, Any]]:
+    """From each hour or day with spend to the next one with spend, and at last to now."""
+    zone = clock.zone_at(at)
+    now = min(_next(clock, unit, clock.start(unit, at)), standing.end)
+    for place, (start, total, label, cost) in enumerate(bars):
+        until = bars[place + 1][0] if place + 1 < len(bars) else max(now, start)
+        if start < until:
+            yield {
+                "start": _wall(max(start, standing.start), zone),
+                "end": _wall(until, zone),
+                "high": format(total, "f"),
+                "when": label,
+                "cost": formats.money(cost),
+                "sum": formats.money(total),
+            }
+
+
+def _held(standing: Standing, unit: Unit, clock: Calendar, at: datetime) -> Iterator[dict[str, Any]]:
+    if standing.all_held_usd <= 0 or not standing.start <= at < standing.end:
+        return
+    zone, start = clock.zone_at(at), clock.start(unit, at)
+    yield {
+        "start": _wall(max(start, standing.start), zone),
+        "end": _wall(min(_next(clock, unit, start), standing.end), zone),
+        "low": format(standing.all_spent_usd, "f"),
+        "high": format(standing.all_spent_usd + standing.all_held_usd, "f"),
+        "held": formats.money(standing.all_held_usd),
+    }
+
+
+def _rules(standing: Standing) -> Iterator[dict[str, Any]]:
+    limit = standing.limit_usd
+    yield {"y": format(limit, "f"), "label": f"limit {formats.money(limit)}", "kind": "limit"}
+    highest = max(limit, standing.spent_usd + standing.held_usd, standing.run_rate_usd or Decimal(0))
+    above = limit
+    for percent in sorted(standing.budget.thresholds, reverse=True):
+        # Names need room between them, and a limit that is left far behind needs no thresholds.
+        if percent < 100 and above - limit * percent / 100 >= highest * NAME_ROOM:
+            above = limit * percent / 100
+            yield {"y": format(limit * percent / 100, "f"), "label": f"{percent} %", "kind": "threshold"}
+
+
+def _rate(standing: Standing, zone: tzinfo, at: datetime) -> Iterator[dict[str, Any]]:
+    if standing.run_rate_usd is not None and at < standing.end:
+        yield {"at": _wall(at, zone), "y": format(standing.spent_usd, "f"), "label": ""}
+        label = f"run rate {formats.money(standing.run_rate_usd)}"
+        yield {"at": _wall(standing.end, zone), "y": format(standing.run_rate_usd, "f"), "label": label}
+
+
+def _label(local: datetime, unit: Unit) -> str:
+    return f"{local.day} {local:%b, %H:%M}" if unit == "hour" else f"{local:%a} {local.day} {local:%b}"
+
+
+def _wall(instant: datetime, zone: tzinfo) -> int:
+    """The wall-clock time as if it were UTC, in milliseconds, as in `charts`."""
+    return int(instant.astimezone(zone).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+@cache
+def _drawing(unit: Unit, drawn: tuple[str, ...]) -> dict[str, Any]:
+    """The spec without its data, of the layers that have some: Vega warns of empty ones."""
+    shape = "%H:%M" if unit == "hour" else "%-d %b"
+    axis = alt.Axis(grid=False, ticks=False, format=shape, labelOverlap="greedy", tickCount=8)
+    span = (
+        alt.Chart(_named("span"))
+        .mark_rect(opacity=0)
+        .encode(x=alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)), x2="end")
+    )
+    chart = (
+        alt.layer(span, *(layer for name in drawn for layer in LAYERS[name]()))
+        .properties(width="container", height=CHART_HEIGHT_PIXELS - LABEL_PIXELS)
+        .configure(font="system-ui, sans-serif", background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
+    )
+    spec: dict[str, Any] = chart.to_dict()
+    return spec
+
+
+def _area() -> alt.Chart:
+    axis = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4)
+    chart: alt.Chart = (
+        alt.Chart(_named("bars"))
+        .mark_rect(color=SPENT)
+        .encode(
+            x="start:T",
+            x2="end",
+            y=alt.Y("high:Q", title=None, axis=axis, scale=alt.Scale(zero=True)),
+            y2=alt.datum(0),
+            tooltip=[
+                alt.Tooltip("when:N", title="When"),
+                alt.Tooltip("cost:N", title="USD then"),
+                alt.Tooltip("sum:N", title="USD so far"),
+            ],
+        )
+    )
+    return chart
+
+
+def _lighter() -> alt.Chart:
+    chart: alt.Chart = (
+        alt.Chart(_named("held"))
+        .mark_rect(color=SPENT, fillOpacity=0.35, stroke=SPENT, strokeWidth=1)
+        .encode(x="start:T", x2="end", y="low:Q", y2="high", tooltip=[alt.Tooltip("held:N", title="USD held")])
+    )
+    return chart
+
+
+def _lines() -> alt.Chart:
+    is_limit = alt.datum.kind == "limit"
+    chart: alt.Chart = (
+        alt.Chart(_named("rules"))
+        .mark_rule()
+        .encode(
+            y="y:Q",
+            color=alt.condition(is_limit, alt.value(LIMIT), alt.value(GREY)),
+            strokeWidth=alt.condition(is_limit, alt.value(2), alt.value(1)),
+            strokeDash=alt.condition(is_limit, alt.value([1, 0]), alt.value([2, 3])),
+        )
+    )
+    return chart
+
+
+def _names() -> alt.Chart:
+    chart: alt.Chart = (
+        alt.Chart(_named("rules"))
+        .mark_text(align="left", baseline="bottom", dx=4, dy=-2, fontSize=11)
+        .encode(x=alt.value(0), y="y:Q", text="label:N")
+    )
+    return chart
+
+
+def _run_rate() -> tuple[alt.Chart, alt.Chart]:
+    data = _named("rate")
+    line = alt.Chart(data).mark_line(color=SPENT, strokeDash=[6, 4], strokeWidth=2).encode(x="at:T", y="y:Q")
+    text = (
+        alt.Chart(data)
+        .mark_text(align="right", baseline="bottom", dx=-4, dy=-6, fontSize=11)
+        .encode(x="at:T", y="y:Q", text="label:N")
+    )
+    return line, text
+
+
+LAYERS: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
+    "bars": lambda: (_area(),),
+    "held": lambda: (_lighter(),),
+    "rules": lambda: (_lines(), _names()),
+    "rate": _run_rate,
+}
+
+
+def _named(name: str) -> alt.NamedData:
+    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE[name]))
+
+
+_PARSE: Mapping[str, dict[str, str]] = {
+    "bars": {"high": "number"},
+    "held": {"low": "number", "high": "number"},
+    "rules": {"y": "number"},
+    "rate": {"y": "number"},
+    "span": {},
+}
+
+
+def pictures(past: Sequence[Past], points: Sequence[Point], zone: tzinfo) -> Iterator[PastPicture]:
+    """Past periods on one scale, so that they can be compared; `points` are of all of them, in order of time."""
+    highest = max((max(one.spent_usd, one.limit_usd or Decimal(0)) for one in past), default=Decimal(0))
+    for one in past:
+        these = [point for point in points if one.start <= point.start < one.end]
+        limit = one.limit_usd
+        yield PastPicture(
+            label=period_label(one.start, one.end, zone),
+            line=_line(these, one, highest),
+            limit_y=None if limit is None else _height(limit, highest),
+            spent_usd=one.spent_usd,
+            limit_usd=limit,
+            overrun_usd=one.overrun_usd,
+            is_over=limit is not None and one.spent_usd > limit,
+        )
+
+
+def _line(points: Sequence[Point], one: Past, highest: Decimal) -> str:
+    total = Decimal(0)
+    line = [f"0,{_height(total, highest)}"]
+    for point in points:
+        x = f"{(point.start - one.start) / (one.end - one.start) * PICTURE_WIDTH:.1f}"
+        line.append(f"{x},{_height(total, highest)}")
+        total += point.cost_usd
+        line.append(f"{x},{_height(total, highest)}")
+    return " ".join([*line, f"{PICTURE_WIDTH},{_height(total, highest)}"])
+
+
+def _height(amount: Decimal, highest: Decimal) -> str:
+    """Where an amount lies in a picture: 0 is the top, with a pixel of air on both sides."""
+    share = amount / highest if highest else Decimal(0)
+    return f"{(PICTURE_HEIGHT - 1) - (PICTURE_HEIGHT - 2) * min(max(share, Decimal(0)), Decimal(1)):.1f}"
+
+
+def period_label(start: datetime, end: datetime, zone: tzinfo) -> str:
+    """A period in the fewest words: a month, a day, or its first and last day."""
+    first, last = start.astimezone(zone), (end - timedelta(microseconds=1)).astimezone(zone)
+    if end - start <= timedelta(hours=26) and first.date() == last.date():
+        return f"{first:%a} {first.day} {first:%b}"
+    if first.day == 1 and (first.year, first.month) == (last.year, last.month) and end - start > timedelta(days=27):
+        return f"{first:%B %Y}"
+    if end - start < timedelta(days=40):
+        return f"{first.day} {first:%b} to {last.day} {last:%b}"
+    if first.year == last.year:
+        return f"{first.day} {first:%b} to {last.day} {last:%b %Y}"
+    return f"{first.day} {first:%b %Y} to {last.day} {last:%b %Y}"
