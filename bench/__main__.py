@@ -21,7 +21,9 @@ def main() -> None:
     os.environ["API_REQUESTS_PER_MINUTE"] = "1000000"
     with servers("bench"):
         secret = _prepare()
-        chosen = {"servers": _servers, "rerating": _rerating}.get("".join(sys.argv[1:]), _everything)
+        chosen = {"servers": _servers, "rerating": _rerating, "decisions": _decisions}.get(
+            "".join(sys.argv[1:]), _everything
+        )
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
@@ -46,7 +48,7 @@ def _prepare() -> str:
 
 
 def _everything(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import cost_agreement, door, ingest, pricing, rerating, spend
+    from bench import cost_agreement, decisions, door, ingest, pricing, rerating, spend
     from bench.site import serving
 
     yield from cost_agreement.measure()
@@ -63,6 +65,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     }
     yield from spend.measure(secret)
     yield from rerating.measure(secret)
+    yield from decisions.measure()
 
 
 def _servers(secret: str) -> Iterator[dict[str, Any]]:
@@ -88,6 +91,12 @@ def _rerating(secret: str) -> Iterator[dict[str, Any]]:
 
     yield spend.load(secret, datetime.now(UTC))
     yield from rerating.measure(secret)
+
+
+def _decisions(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import decisions
+
+    yield from decisions.measure()
 
 
 if __name__ == "__main__":

@@ -41,12 +41,14 @@ APPLICATION = "finops.wsgi:application"
 
 
 @contextmanager
-def serving(command: str = GRANIAN, *, workers: int = 2, threads: int = 4) -> Iterator[Site]:
+def serving(
+    command: str = GRANIAN, *, workers: int = 2, threads: int = 4, settings: str = "finops.settings"
+) -> Iterator[Site]:
     """The site behind a web server; the databases are those of the environment."""
     port = free_port()
     programs = Path(sys.executable).parent
     words = [*command.format(port=port, workers=workers, threads=threads).split(), APPLICATION]
-    environment = {**os.environ, "FINOPS_PROCESS": "web", "LOG_LEVEL": "ERROR"}
+    environment = {**os.environ, "FINOPS_PROCESS": "web", "LOG_LEVEL": "ERROR", "DJANGO_SETTINGS_MODULE": settings}
     with subprocess.Popen([programs / words[0], *words[1:]], env=environment, stdout=subprocess.DEVNULL) as server:
         try:
             url = f"http://127.0.0.1:{port}"
