@@ -1,5 +1,6 @@
 """Budgets, raises, bounds and stops through the API."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,12 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.budgets.counting import reconcile
 from apps.core.cursors import cursor_of
+from apps.core.money import sum_usd
 from apps.core.periods import local_start, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Zone
 from apps.organizations.services import touch_facts
+from apps.teams.services import create_on_first_sight
 from tests.api.tenants import make_api, make_org
 from tests.api.test_decisions import COST, allowed, api, decide, denied, org, settle
 from tests.database import as_worker, hanging_up, owner_url
@@ -89,6 +92,80 @@ def test_one_made_in_the_middle_begins_with_what_was_spent_and_held(org, api):
     assert Decimal(rows['{"user": "bob"}']["spent_usd"]) == COST
     assert settle(api, body, team="search", user="ann").json()["overrun_usd"] == "0.000000000000"
     assert figures(api, team) == (1, 3 * COST, 0, 0)
+    with as_worker():
+        assert reconcile(org) == []
+
+
+USED = [
+    {"team": "search", "user": "ann", "environment": "prod", "tags": {"tier": "gold"}},
+    {"team": "search", "user": "bob", "model": "claude-haiku-4-5", "tags": {"tier": "free"}},
+    {"workflow": "agent", "user": "ann", "model": "Claude-Haiku-4-5", "task_type": "chat"},
+    {"provider": "openai", "model": "gpt-4o", "user": "Zoë", "environment": "dev"},
+    {"project": "web", "model": "gpt-4o-mini", "provider": "OpenAI", "tags": {"tier": "gold", "other": "x"}},
+    {"team": "nobody's", "user": "ann"},
+    {},
+]
+
+
+@pytest.fixture(scope="module")
+def used():
+    """Keys of an organization that has used its month so far in many ways."""
+    org = make_org()
+    create_on_first_sight(org=org, seen=[("search", "web", "agent")], actor="test")
+    api = make_api(org)
+    now = datetime.now(UTC)
+    begun = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for number, said in enumerate(USED):
+        usage = {"input_tokens": 10 ** (number % 4) * 7, "output_tokens": number}
+        for at in (begun, begun + (now - begun) / 3, now, begun - timedelta(microseconds=1)):
+            api.send(make_event(**said, usage=usage, occurred_at=at.isoformat()))
+    return org, api
+
+
+@pytest.mark.parametrize(
+    ("scope", "asked"),
+    [
+        ({}, {}),
+        ({"team": "search"}, {"team": "search"}),
+        ({"workflow": "agent"}, {"workflow": "agent"}),
+        ({"user": "Zoë"}, {"user": "Zoë"}),
+        ({"environment": "prod", "team": "search"}, {"environment": "prod", "team": "search"}),
+        ({"task_type": "chat"}, {"task_type": "chat"}),
+        ({"tags.tier": "gold"}, {"tags.tier": "gold"}),
+        ({"model": "gpt-4o"}, {"model": "gpt-4o"}),
+        ({"provider": "openai"}, {"provider": "openai"}),
+    ],
+)
+def test_one_made_late_begins_with_what_spend_says(used, scope, asked):
+    _, api = used
+    total = api.get("spend", **asked).json()["total"]
+    one = create(api, scope=scope, mode="notify", thresholds=[])
+    (row,) = shown(api, one)["counters"]
+    assert (row["spent_usd"], row["events"]) == (total["cost_usd"], total["events"])
+    assert row["events"] > 0
+
+
+@pytest.mark.parametrize("dimension", ["team", "project", "user", "environment", "api_key", "tags.tier"])
+def test_each_value_begins_with_what_spend_says(used, dimension):
+    _, api = used
+    rows = api.get("spend", group_by=dimension).json()["rows"]
+    one = create(api, scope={dimension: "*"}, mode="notify", thresholds=[])
+    found = {json.loads(row["subject"])[dimension]: row["spent_usd"] for row in shown(api, one)["counters"]}
+    assert found == {row[dimension]: row["cost_usd"] for row in rows if row[dimension] is not None}
+    assert found
+
+
+def test_names_that_begin_alike_are_summed_in_whatever_case(used):
+    org, api = used
+    rows = api.get("spend", group_by="model").json()["rows"]
+    alike = create(api, scope={"model": "Claude-H*"}, mode="notify")
+    spent = sum_usd(Decimal(row["cost_usd"]) for row in rows if row["model"].lower().startswith("claude-h"))
+    assert figures(api, alike)[1] == spent > 0
+    each = create(api, scope={"model": "*", "user": "a*"}, mode="notify")
+    assert {row["subject"] for row in shown(api, each)["counters"]} == {
+        '{"model": "claude-haiku-4-5"}',
+        '{"model": "claude-sonnet-4-5"}',
+    }
     with as_worker():
         assert reconcile(org) == []
 
