@@ -176,6 +176,18 @@ def test_buckets_tile_time(
     assert (first == second) == (second <= at)
 
 
+@given(moments(), st.sampled_from(["day", "week", "month", "quarter", "year"]))
+def test_a_period_holds_its_instant_and_ends_where_the_next_begins(
+    moment: tuple[list[tuple[date | None, str]], datetime], name: str
+) -> None:
+    zones, at = moment
+    clock = Calendar(zones)
+    start, end = clock.period(name, at)
+    assert start <= at < end
+    assert clock.period(name, start) == clock.period(name, end - datetime.resolution) == (start, end)
+    assert clock.period(name, end)[0] == end
+
+
 @given(moments())
 def test_small_buckets_lie_within_large_ones(
     moment: tuple[list[tuple[date | None, str]], datetime],
