@@ -324,7 +324,8 @@ def decide_raise(*, org: Organization, raise_id: int, approve: bool, actor: obje
 def _decide(org: Organization, budget: Budget, asked: Raise, state: str, actor: object) -> None:
     asked.state, asked.decided_by, asked.decided_at = state, str(actor), timezone.now()
     asked.save(update_fields=["state", "decided_by", "decided_at"])
-    sql.relimit_all(org.pk, budget.pk)
+    if state == Raise.State.APPROVED:
+        sql.relimit_all(org.pk, budget.pk)
     data = {"amount_usd": usd_text(asked.amount_usd), "expires_at": asked.expires_at.isoformat()}
     audit.record(org=org, actor=actor, action=f"budgets.raise_{state}", subject=budget.name, data=data)
 
