@@ -200,6 +200,7 @@ def _hold(side: Tenant, names: Names) -> None:
         provider="openai",
         model="gpt-5",
         estimate_usd=Decimal(1),
+        ttl_seconds=3600,
         fingerprint=b"0" * 16,
         tags={value["tag"]: value["tag_value"]},
         **said,
