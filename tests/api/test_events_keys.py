@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from apps.api.throttling import require_rate
@@ -19,7 +20,7 @@ from apps.organizations.services import issue_key, revoke_key
 from apps.teams.services import create_project, create_team, map_name
 from tests.api.processes import another_process
 from tests.api.tenants import make_api, make_org
-from tests.world import Api, make_event
+from tests.world import Api, World, make_event
 
 NOW = datetime(2026, 5, 20, 12, 30, 15, tzinfo=UTC)
 
@@ -158,6 +159,26 @@ def test_a_key_sees_its_own_organization_alone(api: Api) -> None:
     stranger = make_api(make_org())
     assert stranger.get("events", event_id="theirs").json()["data"] == []
     assert stranger.send(make_event(event_id="theirs", team="other"))["accepted"] == 1
+
+
+def test_every_answer_is_private_and_runs_nothing(api: Api) -> None:
+    answers = [api.get("spend"), api.get("nothing"), api.post("events", [make_event()]), api.post("decisions", {})]
+    answers += [Client().get("/api/v1/spend"), Client().post("/api/v1/events"), Client().get("/api/v1/schema")]
+    for response in answers:
+        assert response["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert response["X-Content-Type-Options"] == "nosniff"
+        assert response["X-Frame-Options"] == "DENY"
+        assert response["Cache-Control"] == "no-store"
+        assert response["X-Request-Id"]
+        assert int(response["Content-Length"]) == len(response.content)
+        assert not response.cookies
+
+
+def test_a_session_opens_nothing_of_the_api(world: World) -> None:
+    browser = Client()
+    browser.force_login(world.alice)
+    assert browser.get("/api/v1/spend").status_code == 401
+    assert "script-src" in browser.get("/api/v1/docs")["Content-Security-Policy"]
 
 
 # --- Limited, noted --------------------------------------------------------------------------------------
