@@ -111,7 +111,7 @@ BEGIN
         v_over := v_over || budgets_shown(v_counter);
       END IF;
     END IF;
-    v_budgets := v_budgets || budgets_shown(v_counter);
+    v_budgets := v_budgets || budgets_shown(v_counter, v_hold);
   END LOOP;
 
   IF p ->> 'lease_id' IS NOT NULL AND (v_lease.state <> 'held' OR v_lease.closed_at IS NOT NULL
@@ -126,6 +126,8 @@ BEGIN
   END IF;
   IF v_reasons <> '[]' THEN
     PERFORM budgets_leave_run(v_org, v_tally, v_is_new);
+    SELECT COALESCE(jsonb_agg(budgets_shown(c) ORDER BY c.counter_id), '[]') INTO v_budgets
+    FROM budgets_counter c WHERE c.organization_id = v_org AND c.counter_id = ANY (v_ids);
     RETURN jsonb_build_object('verdict', 'refused', 'reasons', v_reasons, 'budgets', v_budgets, 'due', EXISTS (
       SELECT FROM budgets_reservation
       WHERE organization_id = v_org AND state = 'held' AND release_at <= v_now));
@@ -134,8 +136,6 @@ BEGIN
   IF v_run IS NOT NULL THEN
     v_steps := budgets_steps_of(v_org, v_run);
   END IF;
-  SELECT COALESCE(jsonb_agg(budgets_shown(c, v_hold) ORDER BY c.counter_id), '[]') INTO v_budgets
-  FROM budgets_counter c WHERE c.organization_id = v_org AND c.counter_id = ANY (v_ids);
   v_answer := (p -> 'answer') || jsonb_build_object('reservation_id', v_id, 'expires_at', v_expires,
     'decided_at', v_now, 'held_usd', v_hold::text, 'budgets', v_budgets);
   IF p ->> 'kind' <> 'call' AND v_run IS NOT NULL THEN
