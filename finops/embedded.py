@@ -110,7 +110,7 @@ def _run(name: str, argv: Sequence[str]) -> int:
         pending.append(number)
         forward()
 
-    with servers(name), _exported(_kept_secret_key(LOCAL / name)), handling(ENDING_SIGNALS, receive):
+    with servers(name), _exported(_kept_secrets(LOCAL / name)), handling(ENDING_SIGNALS, receive):
         try:
             stdin = subprocess.DEVNULL if sys.stdin and sys.stdin.isatty() else None
             child = subprocess.Popen(
@@ -238,7 +238,7 @@ def _external_servers() -> Servers:
 
 
 def _environment(cluster: Cluster, addresses: Servers) -> dict[str, str]:
-    """The addresses, and a kept secret key."""
+    """The addresses, and kept secrets."""
     values = {
         "FINOPS_EMBEDDED": "1",
         "DATABASE_URL": addresses.database_url,
@@ -246,17 +246,19 @@ def _environment(cluster: Cluster, addresses: Servers) -> dict[str, str]:
         "DATABASE_OWNER_URL": addresses.database_owner_url,
         "REDIS_URL": addresses.redis_url,
     }
-    return values | _kept_secret_key(cluster.state)
+    return values | _kept_secrets(cluster.state)
 
 
-def _kept_secret_key(folder: Path) -> dict[str, str]:
-    """A secret key that stays the same from start to start, unless the environment gives one."""
-    if os.environ.get("SECRET_KEY") or os.environ.get("SECRET_KEY_FILE"):
-        return {}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "secret_key"
-    kept_token(path)
-    return {"SECRET_KEY_FILE": str(path)}
+def _kept_secrets(folder: Path) -> dict[str, str]:
+    """Secrets that stay the same from start to start, unless the environment gives them."""
+    kept = {}
+    for variable, file in (("SECRET_KEY", "secret_key"), ("ENCRYPTION_KEYS", "encryption_keys")):
+        if os.environ.get(variable) or os.environ.get(f"{variable}_FILE"):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        kept_token(folder / file)
+        kept[f"{variable}_FILE"] = str(folder / file)
+    return kept
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 TRUE = ("1", "true", "yes", "on")
+KEY_LENGTH_MIN = 32
 FALSE = ("0", "false", "no", "off")
 
 
@@ -83,6 +84,20 @@ def env_secret(name: str, default: str | None = None) -> str:
     if not value and default is None:
         raise ImproperlyConfigured(f"{name} is not set: set it, or {name}_FILE to a file that holds it.")
     return value or default or ""
+
+
+def env_keys(name: str, secret: str) -> list[str]:
+    """The keys that a secret holds, the newest first, separated by commas; each is 32 random characters or more."""
+    keys = [key.strip() for key in secret.split(",")]
+    # No message repeats one.
+    if any(len(key) < KEY_LENGTH_MIN for key in keys):
+        raise ImproperlyConfigured(
+            f"{name} holds a key that is shorter than {KEY_LENGTH_MIN} characters: write long random texts, the newest"
+            " first, with single commas between them."
+        )
+    if len(set(keys)) < len(keys):
+        raise ImproperlyConfigured(f"{name} holds the same key twice: keep one of them.")
+    return keys
 
 
 def database_from_url(url: str, *, variable: str = "DATABASE_URL", pool_max: int | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from finops import logging as finops_logging
-from finops.env import database_from_url, env_bool, env_int, env_list, env_networks, env_secret, env_str
+from finops.env import database_from_url, env_bool, env_int, env_keys, env_list, env_networks, env_secret, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -25,6 +25,8 @@ DEBUG = env_bool("DEBUG", default=False)
 EMBEDDED = env_bool("FINOPS_EMBEDDED", default=False)
 # A random key per process would log everybody out at each restart, so embedded mode keeps one in a file.
 SECRET_KEY = env_secret("SECRET_KEY", default=secrets.token_urlsafe(50) if DEBUG else None)
+# What is secret in the database is encrypted by the first of them and opened by each. Losing them loses it.
+ENCRYPTION_KEYS = env_keys("ENCRYPTION_KEYS", env_secret("ENCRYPTION_KEYS"))
 BASE_URL = env_str("BASE_URL", default=f"http://localhost:{env_int('PORT', default=8000)}")
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", default=[BASE_URL])

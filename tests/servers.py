@@ -39,6 +39,8 @@ EMPTY = os.environ["FINOPS_TEST_EMPTY"]
 _use_database(DATABASE)
 if not os.environ.get("SECRET_KEY_FILE"):
     os.environ.setdefault("SECRET_KEY", "only-for-tests-only-for-tests-only-for-tests-only-for-tests")
+if not os.environ.get("ENCRYPTION_KEYS_FILE"):
+    os.environ.setdefault("ENCRYPTION_KEYS", "only-for-tests-only-for-tests-only-for-tests-only-for-tests")
 os.environ["LOG_LEVEL"] = "ERROR"
 os.environ["BASE_URL"] = "http://testserver"
 os.environ["STATIC_ROOT"] = str(Path(__file__).parent.parent / ".local" / "static-for-tests")

@@ -17,6 +17,7 @@ from apps.alerts.selectors import channel_by_id, list_channels
 from apps.alerts.senders import new_secret
 from apps.alerts.transport import Outbound
 from apps.audit import services as audit
+from apps.core.encryption import decrypt, encrypt, encrypt_anew
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
@@ -43,7 +44,7 @@ def create_channel(
     quiet_until: time | None = None,
     digest: str = "none",
 ) -> Channel:
-    """A channel that gets crossings from now on; a webhook's `secret` is shown to nobody again.
+    """A channel that gets crossings from now on; a webhook's secret is shown to nobody again.
 
     Raises `DomainError`: `channel_kind_unknown`, `name_invalid`, `address_invalid`, `url_invalid`, `url_refused`,
     `chat_unknown`, `team_unknown`, `severity_unknown`, `quiet_hours_invalid`, `digest_unknown`,
@@ -64,7 +65,7 @@ def create_channel(
     }
     checked = _checked(kind, fields)
     if kind == Channel.Kind.WEBHOOK:
-        made.secret = new_secret()
+        made.secret = encrypt(new_secret())
     with tenant(org):
         _set(org, made, checked)
         if list_channels(org).count() >= CHANNELS_MAX:
@@ -111,7 +112,7 @@ def rotate_secret(*, org: Organization, channel_id: int, actor: object) -> Chann
         channel = channel_by_id(org, channel_id)
         if channel.kind != Channel.Kind.WEBHOOK:
             raise DomainError("channel_without_secret", f"'{channel.name}' is no webhook: nothing of it is signed.")
-        channel.previous_secret, channel.secret = channel.secret, new_secret()
+        channel.previous_secret, channel.secret = channel.secret, encrypt(new_secret())
         channel.previous_until = timezone.now() + timedelta(hours=ROTATION_HOURS)
         channel.save(update_fields=["secret", "previous_secret", "previous_until"])
         _audit(org, actor, "channels.rotated", channel, {"previous_until": channel.previous_until.isoformat()})
@@ -222,15 +223,15 @@ def _check_waiting(kind: str, fields: Mapping[str, Any]) -> None:
 
 
 def _target(kind: str, target: str) -> tuple[str, str]:
-    """The target as it is stored, and its hint."""
+    """The target, encrypted as it is stored, and its hint."""
     if kind == Channel.Kind.EMAIL:
         addresses = _addresses(target)
-        return ",".join(addresses), ", ".join(addresses)
+        return encrypt(",".join(addresses)), ", ".join(addresses)
     if kind == Channel.Kind.WEBHOOK:
         found = Outbound().check(target)
-        return target, f"{found.scheme}://{found.authority}/…{_end(target)}"
+        return encrypt(target), f"{found.scheme}://{found.authority}/…{_end(target)}"
     room = room_of(target, Outbound())
-    return target, f"{room.service} {room.host}{'/' if room.host else ''}…{_end(target)}"
+    return encrypt(target), f"{room.service} {room.host}{'/' if room.host else ''}…{_end(target)}"
 
 
 def _end(target: str) -> str:
@@ -300,7 +301,23 @@ def _audit(org: Organization, actor: object, action: str, channel: Channel, data
     audit.record(org=org, actor=actor, action=action, subject=f"channel {channel.pk}", data=data)
 
 
+def secret_of(channel: Channel) -> str:
+    """The signing secret, "" where nothing is signed: for the one who has just been given it."""
+    return decrypt(channel.secret)
+
+
 def due_signatures(channel: Channel, at: datetime) -> list[str]:
-    """The secrets that sign now, the newest first."""
+    """The secrets that sign now, the newest first. Raises `Unreadable`."""
     previous = channel.previous_until is not None and channel.previous_until > at
-    return [channel.secret, channel.previous_secret] if previous else [channel.secret]
+    return [decrypt(one) for one in ([channel.secret, channel.previous_secret] if previous else [channel.secret])]
+
+
+def encrypt_channels_anew(org_id: int) -> int:
+    """Encrypt by the newest key what channels hold; how many did. Raises `Unreadable`, and then changes nothing."""
+    with tenant(org_id):
+        found = list(Channel.objects.for_org(org_id).filter(deleted_at=None).order_by("pk").select_for_update())
+        for channel in found:
+            for name in ("target", "secret", "previous_secret"):
+                setattr(channel, name, encrypt_anew(getattr(channel, name)))
+            channel.save(update_fields=["target", "secret", "previous_secret"])
+    return len(found)

@@ -7,6 +7,7 @@ foreign key's target.
 from django.db import models
 from django.db.models import Q
 
+from apps.core.encryption import TOKEN_BEGINS
 from apps.core.tenancy import TenantModel
 from apps.usage.models import Tenant
 
@@ -27,9 +28,9 @@ class Subscriber(models.Model):
 class Channel(TenantModel):
     """Where messages go: mail addresses, a URL that is sent signed requests, or a room of a chat service.
 
-    `target` is addresses separated by commas, or a URL. It and the secrets are never shown in full; `hint` is what a
-    person recognizes it by. `team`: only crossings of that team; null: all. `previous_secret` signs too until
-    `previous_until`.
+    `target` is addresses separated by commas, or a URL. It and the secrets are stored encrypted (see
+    `apps.core.encryption`) and never shown in full; `hint` is what a person recognizes it by. `team`: only crossings of
+    that team; null: all. `previous_secret` signs too until `previous_until`.
     """
 
     class Kind(models.TextChoices):
@@ -86,6 +87,13 @@ class Channel(TenantModel):
             models.CheckConstraint(
                 name="alerts_channel_deleted_keeps_no_secret",
                 condition=Q(deleted_at__isnull=True) | Q(target="", secret="", previous_secret=""),
+            ),
+            *(
+                models.CheckConstraint(
+                    name=f"alerts_channel_{name}_is_encrypted",
+                    condition=Q(**{name: ""}) | Q(**{f"{name}__startswith": TOKEN_BEGINS}),
+                )
+                for name in ("target", "secret", "previous_secret")
             ),
         ]
 

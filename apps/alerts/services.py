@@ -28,6 +28,7 @@ from apps.alerts.transport import Outbound
 from apps.audit import services as audit
 from apps.budgets.crossings import claim_undispatched, crossings_by_id, mark_dispatched, undispatched
 from apps.budgets.models import Crossing
+from apps.core.encryption import Unreadable, decrypt
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
@@ -252,7 +253,10 @@ def _update(org_id: int, message_id: UUID, **fields: Any) -> int:
 def send(claimed: Claimed, clock: Clock) -> Outcome:
     """Send it, outside any transaction, and record what became of it."""
     at, began = clock.now(), time.monotonic()
-    outcome = _send(claimed, clock, at) if claimed.notices else Outcome(sent=False, error="the crossing is gone")
+    try:
+        outcome = _send(claimed, clock, at) if claimed.notices else Outcome(sent=False, error="the crossing is gone")
+    except Unreadable as error:
+        outcome = Outcome(sent=False, error=str(error))
     milliseconds = round((time.monotonic() - began) * 1000)
     record(claimed, outcome, milliseconds, clock)
     return outcome
@@ -260,16 +264,17 @@ def send(claimed: Claimed, clock: Clock) -> Outcome:
 
 def _send(claimed: Claimed, clock: Clock, at: datetime) -> Outcome:
     channel, place, is_repeat = claimed.channel, claimed.place, claimed.is_repeat
+    target = decrypt(channel.target)
     if channel.kind == Channel.Kind.WEBHOOK:
         body = payload_of(claimed.notices[0], place)
         return senders.send_webhook(
-            channel.target, due_signatures(channel, at), body, claimed.message_id,
+            target, due_signatures(channel, at), body, claimed.message_id,
             at=at, is_repeat=is_repeat, outbound=clock.outbound,
         )  # fmt: skip
     message = message_of(claimed.notices, place)
     if channel.kind == Channel.Kind.EMAIL:
-        return senders.send_mail(channel.target.split(","), message, claimed.message_id, is_repeat=is_repeat)
-    return senders.send_chat(channel.target, message, at=at, is_repeat=is_repeat, outbound=clock.outbound)
+        return senders.send_mail(target.split(","), message, claimed.message_id, is_repeat=is_repeat)
+    return senders.send_chat(target, message, at=at, is_repeat=is_repeat, outbound=clock.outbound)
 
 
 def record(claimed: Claimed, outcome: Outcome, milliseconds: int, clock: Clock) -> None:

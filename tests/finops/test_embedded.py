@@ -16,14 +16,15 @@ import redis
 from finops.cluster import CHECKOUT, Cluster, EmbeddedError, find_cluster, listener
 from finops.embedded import main, servers
 
-VARIABLES = ("DATABASE_URL", "DATABASE_WORKER_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY_FILE")
+VARIABLES = ("DATABASE_URL", "DATABASE_WORKER_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY_FILE",
+             "ENCRYPTION_KEYS_FILE")  # fmt: skip
 # Says that it runs, then ends with its input.
 UNTIL_INPUT_ENDS = ["sh", "-c", "echo ready; cat"]
 
 
 @pytest.fixture(autouse=True)
 def embedded_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in (*VARIABLES, "SECRET_KEY"):
+    for variable in (*VARIABLES, "SECRET_KEY", "ENCRYPTION_KEYS"):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -77,6 +78,7 @@ def test_it_serves_while_the_block_runs_and_keeps_the_data(cluster: Cluster) -> 
         assert os.environ["DATABASE_URL"] == first.database_url
         assert os.environ["REDIS_URL"] == first.redis_url
         secret = Path(os.environ["SECRET_KEY_FILE"]).read_text()
+        keys = Path(os.environ["ENCRYPTION_KEYS_FILE"]).read_text()
         assert redis.Redis.from_url(first.redis_url).ping()
         with psycopg.connect(first.database_owner_url) as owner:
             owner.execute("CREATE TABLE note AS SELECT 1 AS number")
@@ -85,6 +87,7 @@ def test_it_serves_while_the_block_runs_and_keeps_the_data(cluster: Cluster) -> 
     with servers(cluster.name, durable=False) as second, psycopg.connect(second.database_owner_url) as owner:
         assert owner.execute("SELECT number FROM note").fetchall() == [(1,)]
         assert Path(os.environ["SECRET_KEY_FILE"]).read_text() == secret
+        assert Path(os.environ["ENCRYPTION_KEYS_FILE"]).read_text() == keys != secret
 
 
 def test_its_roles_may_do_what_they_need_and_no_more(cluster: Cluster) -> None:

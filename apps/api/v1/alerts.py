@@ -118,7 +118,7 @@ class ChannelsView(ScopedView):
         parameters.require_unpinned(self.principal)
         given = validated(ChannelInput, request)
         made = channels.create_channel(org=self.organization, actor=self.principal, **given)
-        return Response({**channel_json(made), "secret": made.secret or None}, status=201)
+        return Response({**channel_json(made), "secret": channels.secret_of(made) or None}, status=201)
 
 
 class ChannelView(ScopedView):
@@ -175,7 +175,7 @@ class ChannelRotateView(ScopedView):
     def post(self, request: Request, channel_id: int) -> Response:
         parameters.require_unpinned(self.principal)
         channel = channels.rotate_secret(org=self.organization, channel_id=channel_id, actor=self.principal)
-        return Response({**channel_json(channel), "secret": channel.secret})
+        return Response({**channel_json(channel), "secret": channels.secret_of(channel)})
 
 
 class ChannelStateView(ScopedView):

@@ -247,7 +247,7 @@ def channel_act(visit: Visit, channel_id: int, act: str) -> HttpResponse:
 
 def _secret(visit: Visit, channel: Channel) -> HttpResponse:
     """The answer to the form itself: a secret that an address could show again would not be shown once."""
-    page = SecretPage(channel.name, channel.secret, channel.previous_until, visit.url("alerts"))
+    page = SecretPage(channel.name, channels.secret_of(channel), channel.previous_until, visit.url("alerts"))
     crumbs = (Crumb("Alerts", visit.url("alerts")), Crumb(channel.name))
     return visit.render("portal/channel_secret.html", frame=visit.frame("Signing secret", *crumbs), secret=page)
 
