@@ -9,6 +9,7 @@ other plugin is ever made of a tenant's URL, so there is none that writes files 
 import io
 import logging
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +22,7 @@ import requests
 from apprise.plugins import url_to_dict
 
 from apps.alerts.addresses import URL_LENGTH_MAX
-from apps.alerts.transport import Answer, NoAnswer, NotSent, Outbound
+from apps.alerts.transport import TIMEOUT_SECONDS, Answer, NoAnswer, NotSent, Outbound
 from apps.core.errors import DomainError
 
 # Scheme of apprise -> what people call the service.
@@ -59,6 +60,7 @@ class _Exchange:
     """What one message did on the network."""
 
     outbound: Outbound
+    deadline: float
     answers: list[Answer] = field(default_factory=list)
     error: Exception | None = None
     requests: int = 0
@@ -80,6 +82,7 @@ class _Adapter(requests.adapters.BaseAdapter):
                 request.url or "",
                 {name: str(value) for name, value in request.headers.items()},
                 body if isinstance(body, bytes) else str(body).encode(),
+                seconds=exchange.deadline - time.monotonic(),
             )
         except (NotSent, NoAnswer) as error:
             exchange.error = error
@@ -127,12 +130,15 @@ class Room:
     service: str
     host: str = ""
 
-    def send(self, outbound: Outbound, *, title: str, text: str) -> tuple[bool, Answer]:
-        """Say it: whether the service took it, and its last answer.
+    def send(
+        self, outbound: Outbound, *, title: str, text: str, seconds: float = TIMEOUT_SECONDS
+    ) -> tuple[bool, Answer]:
+        """Say it, by as many requests as the service needs, all of them within `seconds`: whether it took it, and its
+        last answer.
 
         Raises `NotSent`, and `NoAnswer` where it may have been heard.
         """
-        with _exchanging(outbound) as exchange:
+        with _exchanging(outbound, seconds) as exchange:
             done = self.plugin.notify(body=text, title=title, notify_type=apprise.NotifyType.INFO, body_format="text")
         if exchange.error is not None:
             raise exchange.error
@@ -142,8 +148,8 @@ class Room:
 
 
 @contextmanager
-def _exchanging(outbound: Outbound) -> Iterator[_Exchange]:
-    exchange = _Exchange(outbound)
+def _exchanging(outbound: Outbound, seconds: float) -> Iterator[_Exchange]:
+    exchange = _Exchange(outbound, time.monotonic() + seconds)
     token = _exchange.set(exchange)
     try:
         yield exchange
@@ -151,8 +157,10 @@ def _exchanging(outbound: Outbound) -> Iterator[_Exchange]:
         _exchange.reset(token)
 
 
-def room_of(url: str, outbound: Outbound) -> Room:
+def room_of(url: str, outbound: Outbound | None = None) -> Room:
     """The room that a URL names: an apprise URL, or the webhook URL as the service shows it.
+
+    With `outbound` its host is looked up here, so that whoever types it is told; sending does so in any case.
 
     Raises `DomainError` (`url_invalid`, `url_refused`, `chat_unknown`).
     """
@@ -170,7 +178,7 @@ def room_of(url: str, outbound: Outbound) -> Room:
             "chat_unknown", f"This is no URL of a chat service that is known here: {known}.", param="target"
         )
     host = str(parts.get("host")) if schema in _OWN_HOSTS else ""
-    if host:
+    if host and outbound is not None:
         port = f":{parts['port']}" if parts.get("port") else ""
         outbound.check(f"{_OWN_HOSTS[schema]}://{host}{port}/")
     return Room(_plugin(schema, parts), SERVICES[schema], host)

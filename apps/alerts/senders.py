@@ -118,7 +118,7 @@ def send_chat(url: str, message: Message, *, at: datetime, is_repeat: bool, outb
     """A message into a room; a repeat says so in its first line, since a chat has no ids."""
     title = f"(repeat) {message.subject}" if is_repeat else message.subject
     try:
-        room = room_of(url, outbound)
+        room = room_of(url)
         taken, answer = room.send(outbound, title=title, text=message.text)
     except DomainError as refused:
         return Outcome(sent=False, error=clean(refused.detail, ANSWER_KEPT))

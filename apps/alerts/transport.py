@@ -6,10 +6,12 @@ no answer is unpacked. Whatever is in doubt is refused.
 """
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpcore
@@ -19,6 +21,8 @@ from apps.alerts.addresses import Address, Network, Target, address_of, is_allow
 from apps.core.errors import DomainError
 
 TIMEOUT_SECONDS = 15
+# Of looking a name up while a person waits for the answer.
+LOOK_UP_SECONDS = 5
 ANSWER_BYTES_MAX = 64 * 1024
 ADDRESSES_MAX = 32
 
@@ -56,13 +60,16 @@ class Outbound:
     def check(self, url: str) -> Target:
         """Where the URL leads. Raises `DomainError` (`url_invalid`, `url_refused`)."""
         target = read_url(url)
-        self.addresses(target)
+        self.addresses(target, LOOK_UP_SECONDS)
         return target
 
-    def addresses(self, target: Target) -> list[Address]:
-        """The target's addresses, all of which are allowed. Raises `DomainError` (`url_refused`)."""
+    def addresses(self, target: Target, seconds: float) -> list[Address]:
+        """The target's addresses, all of which are allowed, found within `seconds`.
+
+        Raises `DomainError` (`url_refused`).
+        """
         literal = address_of(target.host)
-        found = [literal] if literal is not None else self._resolved(target)
+        found = [literal] if literal is not None else self._resolved(target, seconds)
         if not found or not all(is_allowed(address, target, self.networks) for address in found):
             raise DomainError(
                 "url_refused",
@@ -71,9 +78,9 @@ class Outbound:
             )
         return found
 
-    def _resolved(self, target: Target) -> list[Address]:
+    def _resolved(self, target: Target, seconds: float) -> list[Address]:
         try:
-            texts = self.resolve(target.host, target.port)
+            texts = _within(seconds, lambda: self.resolve(target.host, target.port))
             return [ip_address(text) for text in texts[:ADDRESSES_MAX]]
         except (OSError, UnicodeError, ValueError):
             raise DomainError(
@@ -83,14 +90,14 @@ class Outbound:
     def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, seconds: float = TIMEOUT_SECONDS
     ) -> Answer:
-        """Send and read at most `ANSWER_BYTES_MAX` of the answer, all of it within `seconds`.
+        """Look the host up, send, and read at most `ANSWER_BYTES_MAX` of the answer, all of it within `seconds`.
 
         Raises `NotSent` where nothing can have been received, and `NoAnswer` where it may have been.
         """
         deadline = time.monotonic() + seconds
         try:
             target = read_url(url)
-            addresses = self.addresses(target)
+            addresses = self.addresses(target, seconds)
         except DomainError as refused:
             raise NotSent(refused.detail) from None
         network = _Pinned(addresses[0], self.networks, target, deadline)
@@ -126,6 +133,28 @@ class Outbound:
             if network.is_open:
                 raise NoAnswer(_said(error, "no answer")) from None
             raise NotSent(_said(error, "no connection")) from None
+
+
+def _within(seconds: float, look_up: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """What is looked up, or `TimeoutError`: the system's resolver takes no deadline, and whoever runs a name's servers
+    decides how long they take. The thread that is left behind ends when the resolver gives up.
+    """
+    answers: SimpleQueue[Sequence[str] | Exception] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(look_up())
+        except Exception as error:  # raised again for whoever waits
+            answers.put(error)
+
+    threading.Thread(target=run, name="look-up", daemon=True).start()
+    try:
+        found = answers.get(timeout=max(0, seconds))
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _without(headers: Mapping[str, str], *names: str) -> list[tuple[str, str]]:

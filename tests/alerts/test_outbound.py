@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
@@ -192,6 +193,32 @@ def test_a_peer_that_drips_gains_no_time() -> None:
             Outbound(networks=HOME).request("POST", url, {}, b"{}", seconds=0.3)
         stop.set()
         thread.join()
+
+
+def test_a_resolver_that_takes_its_time_is_not_waited_for(connects: list[object]) -> None:
+    """Whoever runs the servers of a name could otherwise keep a worker, or the site, as long as they like."""
+    answered = threading.Event()
+
+    def slow(*_: object) -> list[str]:
+        answered.wait(30)
+        return ["127.0.0.1"]
+
+    began = time.monotonic()
+    with pytest.raises(NotSent, match="cannot be found"):
+        Outbound(networks=HOME, resolve=slow).request("POST", "http://slow.example.com/", {}, b"{}", seconds=0.2)
+    room = room_of("mmost://slow.example.com/3ccdd113474722377935511fc85d3dd4")
+    with pytest.raises(NotSent, match="cannot be found"):
+        room.send(Outbound(networks=HOME, resolve=slow), title="t", text="x", seconds=0.2)
+    assert time.monotonic() - began < 5
+    answered.set()
+    assert connects == []
+
+
+def test_all_requests_of_one_chat_message_share_one_deadline(hook: Receiver) -> None:
+    room = room_of(f"mmost://127.0.0.1:{hook.port}/3ccdd113474722377935511fc85d3dd4")
+    with pytest.raises(NotSent):
+        room.send(Outbound(networks=HOME), title="t", text="x", seconds=0)
+    assert hook.requests == []
 
 
 def test_nobody_there_is_not_sent_and_a_hang_up_is_no_answer(hook: Receiver) -> None:
