@@ -24,8 +24,8 @@ help: ## List the commands
 demo: $(RUNTIME) port ## The product with a sample of real traces, at http://localhost:8000 (PORT=... for another)
 	@$(SITE) $(EMBEDDED) run -- sh -ec '$(prepare); exec honcho -e /dev/null start -p $(PORT)'
 
-run: $(RUNTIME) port ## The product with the data it has: site, worker, beat
-	@$(SITE) $(EMBEDDED) run -- sh -ec '$(prepare); exec honcho -e /dev/null start -p $(PORT) web worker beat'
+run: $(RUNTIME) port ## The product with the data it has: site, workers, beat
+	@$(SITE) $(EMBEDDED) run -- sh -ec '$(prepare); exec honcho -e /dev/null start -p $(PORT) web worker prompt alerts beat'
 
 test: $(DEVELOPMENT) ## Every test; TESTFLAGS="-k spend -n 0" goes to pytest
 	@$(BIN)/python -m tests.browser_binary
@@ -59,7 +59,7 @@ define prepare
 echo "Migrating the database"; python manage.py migrate --verbosity 0; \
 echo "Loading the price catalog"; FINOPS_PROCESS=worker python manage.py load_catalog; \
 echo "Building static files"; python manage.py build_charts_js; python manage.py collectstatic --no-input --verbosity 0; \
-echo "Starting the site, the worker and the clock; Ctrl-C stops everything"
+echo "Starting the site, the workers and the clock; Ctrl-C stops everything"
 endef
 
 # The deployment check sees an environment as in production.

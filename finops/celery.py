@@ -4,7 +4,7 @@ import os
 import sys
 
 from celery import Celery
-from celery.signals import worker_init, worker_ready
+from celery.signals import celeryd_after_setup, worker_init, worker_ready
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -22,10 +22,17 @@ def load_schedule(sender: Celery, **_: object) -> None:
     sender.conf.beat_schedule = SCHEDULE
 
 
+@celeryd_after_setup.connect
+def take_one_queue(**_: object) -> None:
+    """Tasks that this process sends to other queues would else be taken from there too, after a lost connection."""
+    app.amqp.queues.select(settings.QUEUES[settings.QUEUE])
+
+
 @worker_ready.connect
 def make_partitions(**_: object) -> None:
     """A changed retention needs its partitions before its first events, not at the next tick."""
-    app.send_task("usage.maintain_partitions")
+    if settings.QUEUE == "long":
+        app.send_task("usage.maintain_partitions")
 
 
 @worker_init.connect

@@ -18,8 +18,10 @@ SCHEDULE = {
         "schedule": crontab(minute="*/15"),
         "options": {"expires": 900},
     },
-    # Holds whose time is over, and postings that budgets have not counted.
+    # Holds and raises whose time is over.
     "budgets": {"task": "budgets.tend", "schedule": schedule(10.0), "options": {"expires": 10}},
+    # Postings that budgets have not counted.
+    "postings": {"task": "budgets.count_postings", "schedule": schedule(10.0), "options": {"expires": 10}},
     # Counters = events + postings, and what is held = reservations.
     "reconcile-budgets": {"task": "budgets.reconcile", "schedule": crontab(minute="*/15"), "options": {"expires": 900}},
     # Budgets whose run rate reaches a forecast threshold.

@@ -127,8 +127,20 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+# Which tasks a worker takes: long work, what must not wait behind it, or what waits for other machines.
+QUEUE = env_str("FINOPS_QUEUE", default="long", choices=("long", "prompt", "alerts"))
 # Installations that share a Redis do not take each other's messages.
-CELERY_TASK_DEFAULT_QUEUE = DATABASES["default"]["NAME"]
+QUEUES = {
+    "long": DATABASES["default"]["NAME"],
+    "prompt": f"{DATABASES['default']['NAME']}-prompt",
+    "alerts": f"{DATABASES['default']['NAME']}-alerts",
+}
+CELERY_TASK_DEFAULT_QUEUE = QUEUES["long"]
+CELERY_TASK_ROUTES = {
+    "budgets.tend": {"queue": QUEUES["prompt"]},
+    "alerts.tell_everybody": {"queue": QUEUES["prompt"]},
+    "alerts.tell": {"queue": QUEUES["alerts"]},
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True

@@ -7,11 +7,16 @@ from apps.usage.services import for_each_of
 
 @shared_task(name="budgets.tend")
 def tend() -> None:
-    """Holds and raises whose time is over end; postings are counted."""
+    """Holds and raises whose time is over end."""
     budgeted = organizations_budgeted()
     for_each_of(budgeted, decisions.free_due)
     for_each_of(budgeted, services.end_raises)
-    for_each_of(budgeted, counting.count_postings)
+
+
+@shared_task(name="budgets.count_postings")
+def count_postings() -> None:
+    """Apart from what ends in time: after a long re-rating there is much to count."""
+    for_each_of(organizations_budgeted(), counting.count_postings)
 
 
 @shared_task(name="budgets.reconcile")

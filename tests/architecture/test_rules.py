@@ -28,6 +28,7 @@ SQL_HOMES = {
 # Read from the environment, yet nothing that an installation sets.
 NOT_SET_BY_HAND = {
     "FINOPS_PROCESS": "the Procfile says which process it starts",
+    "FINOPS_QUEUE": "the Procfile says which tasks a worker takes",
     "FINOPS_EMBEDDED": "set by what starts the embedded servers",
     "DEBUG": "for development, never for an installation",
 }

@@ -35,6 +35,7 @@ def test_a_tick_lets_go_of_what_is_over_and_counts_what_was_posted(org, api):
     with as_worker():
         attribute_known_names(org)
     run_twice(tasks.tend)
+    run_twice(tasks.count_postings)
     assert figures(org, one)[:2] == (COST, Decimal(live["held_usd"]))
 
 
