@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import structlog
 from celery import shared_task
 from django.utils import timezone
@@ -7,6 +10,11 @@ from apps.alerts import services
 from apps.alerts.selectors import subscribers
 
 log = structlog.get_logger(__name__)
+
+# One thread, and each organization at most once in its queue.
+_hints = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts-hints")
+_waiting: set[int] = set()
+_waiting_lock = threading.Lock()
 
 
 @shared_task(name="alerts.tell")
@@ -31,7 +39,21 @@ def forget_old() -> None:
 
 
 def hint_tell(organization_id: int) -> None:
-    """Ask a worker to send soon. Without a broker the next tick does."""
+    """Ask a worker to send soon. Without a broker the next tick does.
+
+    It is asked beside the request: a broker that does not answer must not hold up a decision.
+    """
+    with _waiting_lock:
+        if organization_id in _waiting:
+            return
+        _waiting.add(organization_id)
+    _hints.submit(_ask_to_tell, organization_id)
+
+
+def _ask_to_tell(organization_id: int) -> None:
+    with _waiting_lock:
+        # From here on it is asked for again: what crosses now may come too late for this message.
+        _waiting.discard(organization_id)
     try:
         tell.apply_async((organization_id,), expires=60, retry=False)
     except OperationalError:

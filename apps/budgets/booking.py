@@ -235,10 +235,10 @@ def _run(
             change.counts[counted] = change.counts.get(counted, 0) + 1
 
 
-def book(*, org: HasPk, watch: Watch, booking: Booking) -> None:
-    """Write it: reservations, then runs, then counters; each in the order of its ids."""
+def book(*, org: HasPk, watch: Watch, booking: Booking) -> bool:
+    """Write it: reservations, then runs, then counters; each in the order of its ids. Whether people are to be told."""
     sql.settle_reservations(org.pk, [_settled(one) for one in booking.settling.values() if _touched(one)])
-    sql.apply_run_changes(
+    bound = sql.apply_run_changes(
         org.pk, [_run_json(run_id, change) for run_id, change in sorted(booking.runs.items(), key=_by_code_point)]
     )
     ids = counter_ids(org, watch, booking.counters)
@@ -251,12 +251,13 @@ def book(*, org: HasPk, watch: Watch, booking: Booking) -> None:
         changes[counter_id] = change
     for counter_id, freed in booking.freed.items():
         changes[counter_id].held -= freed
-    apply(org, changes)
-    _cross(org, booking)
+    crossed = apply(org, changes)
+    return _cross(org, booking) or crossed or bound
 
 
-def apply(org: HasPk, changes: Mapping[int, Change]) -> None:
-    sql.apply_changes(
+def apply(org: HasPk, changes: Mapping[int, Change]) -> bool:
+    """Add the changes to counters, by id; whether thresholds were crossed."""
+    return sql.apply_changes(
         org.pk,
         [
             {
@@ -284,7 +285,8 @@ def counter_ids(org: HasPk, watch: Watch, keys: Iterable[CounterKey]) -> dict[tu
     return found
 
 
-def _cross(org: HasPk, booking: Booking) -> None:
+def _cross(org: HasPk, booking: Booking) -> bool:
+    crossed = False
     for one in booking.settling.values():
         if not _touched(one) or not one.overrun:
             continue
@@ -294,7 +296,8 @@ def _cross(org: HasPk, booking: Booking) -> None:
             "cost_usd": usd_from_pico(one.cost),
             "over_usd": usd_from_pico(one.overrun),
         }
-        sql.cross_counters(org.pk, kind, "warning", one.row.counters, facts)
+        crossed = sql.cross_counters(org.pk, kind, "warning", one.row.counters, facts) or crossed
+    return crossed
 
 
 def _touched(one: Settling) -> bool:

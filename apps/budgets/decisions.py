@@ -82,7 +82,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`reasons` say why not, or why another model; amounts in `budgets` and `run` are decimal strings."""
+    """`reasons` say why not, or why another model; amounts in `budgets` and `run` are decimal strings.
+
+    `crossed`: people are to be told of it.
+    """
 
     decision: str
     reservation_id: str | None
@@ -93,6 +96,7 @@ class Decision:
     reasons: Sequence[Mapping[str, Any]]
     budgets: Sequence[Mapping[str, Any]]
     run: Mapping[str, Any] | None = None
+    crossed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def decide(principal: Principal, asked: Asked) -> Decision:
     at = timezone.now()
     asked = pinned(principal, asked)
     because: list[dict[str, Any]] = []
-    may_free = True
+    may_free, crossed = True, False
     for _ in range(ROUNDS_MAX):
         org = principal.organization
         watch = load_watch(org)
@@ -130,7 +134,7 @@ def decide(principal: Principal, asked: Asked) -> Decision:
         if verdict in ("granted", "replayed"):
             if not org.is_budgeted:
                 note_budgeted(org)
-            return granted(said["answer"])
+            return replace(granted(said["answer"]), crossed=crossed)
         if verdict == "conflict":
             raise DomainError(
                 "request_id_conflict",
@@ -146,12 +150,14 @@ def decide(principal: Principal, asked: Asked) -> Decision:
             if isinstance(changed, Decision):
                 return changed
             asked = changed
-        elif said["due"] and may_free:
+        else:
+            crossed = crossed or said["crossed"]
+            if not (said["due"] and may_free):
+                refused = denied(asked, worded(said["reasons"], watch.budgets.name_of), shown(said["budgets"]))
+                return replace(refused, crossed=crossed)
             # Looked at again without the holds whose time is over.
             may_free = False
             with_retries(partial(free_due, org))
-        else:
-            return denied(asked, worded(said["reasons"], watch.budgets.name_of), shown(said["budgets"]))
     raise DomainError("facts_changing", "Budgets kept changing while this was decided: send the same request again.")
 
 

@@ -65,20 +65,28 @@ def lock_reservations(org_id: int, ids: Sequence[UUID]) -> dict[str, HeldRow]:
     return {str(row[0]): HeldRow._make((*row[:-1], msgspec.json.decode(row[-1]))) for row in found}
 
 
-def apply_changes(org_id: int, changes: Sequence[Mapping[str, Any]]) -> None:
-    """Add signed amounts to counters; thresholds that they pass become crossings."""
-    _call("budgets_apply", org_id, changes)
+def apply_changes(org_id: int, changes: Sequence[Mapping[str, Any]]) -> bool:
+    """Add signed amounts to counters; thresholds that they pass become crossings. Whether there are new ones."""
+    return _call("budgets_apply", org_id, changes)
 
 
-def apply_run_changes(org_id: int, changes: Sequence[Mapping[str, Any]]) -> None:
-    """Add signed amounts to runs, sorted by run_id; bounds that they reach become crossings."""
-    _call("budgets_apply_runs", org_id, changes)
+def apply_run_changes(org_id: int, changes: Sequence[Mapping[str, Any]]) -> bool:
+    """Add signed amounts to runs, sorted by run_id; bounds that they reach become crossings. Whether there are new
+    ones.
+    """
+    return _call("budgets_apply_runs", org_id, changes)
 
 
-def _call(function: str, org_id: int, changes: Sequence[Mapping[str, Any]]) -> None:
-    if changes:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {function}(%s, clock_timestamp(), %s::jsonb)", [org_id, json_text(changes)])
+def _call(function: str, org_id: int, changes: Sequence[Mapping[str, Any]]) -> bool:
+    if not changes:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {function}(%s, clock_timestamp(), %s::jsonb) IS NULL, budgets_crossed(%s)",
+            [org_id, json_text(changes), org_id],
+        )
+        crossed: bool = cursor.fetchone()[1]
+        return crossed
 
 
 def settle_reservations(org_id: int, settled: Sequence[Mapping[str, Any]]) -> None:
@@ -101,8 +109,8 @@ def settle_reservations(org_id: int, settled: Sequence[Mapping[str, Any]]) -> No
         )
 
 
-def cross_counters(org_id: int, kind: str, severity: str, counter_ids: Iterable[int], facts: Mapping[str, Any]) -> None:
-    """Say once for each counter that something of a kind happened in its period."""
+def cross_counters(org_id: int, kind: str, severity: str, counter_ids: Iterable[int], facts: Mapping[str, Any]) -> bool:
+    """Say once for each counter that something of a kind happened in its period; whether it was not said before."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO budgets_crossing (organization_id, crossing_id, kind, subject, severity, team, budget_id,"
@@ -115,6 +123,7 @@ def cross_counters(org_id: int, kind: str, severity: str, counter_ids: Iterable[
             " ON CONFLICT (organization_id, kind, subject) DO NOTHING",
             [kind, severity, json_text(facts), org_id, list(counter_ids)],
         )
+        return bool(cursor.rowcount)
 
 
 def cross_raise(org_id: int, asked: Raise, budget: Budget) -> None:

@@ -49,7 +49,10 @@ class EventResult:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """Counts over the batch; `results` holds all but the plainly accepted, in order."""
+    """Counts over the batch; `results` holds all but the plainly accepted, in order.
+
+    `crossed`: people are to be told of what it did to budgets.
+    """
 
     accepted: int
     duplicates: int
@@ -57,6 +60,7 @@ class BatchResult:
     rejected: int
     unpriced: int
     results: list[EventResult] = field(default_factory=list)
+    crossed: bool = False
 
 
 def window_for(principal: Principal, at: datetime) -> Window:
@@ -107,18 +111,21 @@ def _accept(principal: Principal, items: Sequence[UsageRecord | Rejection], rece
             claimed = usage.claim_events(org=org, events=list(events.values()))
             booking = booking_of.prepare(org=org, watch=watch, rows=claimed.rows, assume=assume)
             usage.write_events(org, claimed.rows)
-            booking_of.book(org=org, watch=watch, booking=booking)
-        return Stored({row.event_id for row in claimed.rows}, claimed.fingerprints, booking.warnings)
+            crossed = booking_of.book(org=org, watch=watch, booking=booking)
+        return Stored({row.event_id for row in claimed.rows}, claimed.fingerprints, booking.warnings, crossed)
 
     return _answer(claims, events, with_retries(store))
 
 
 class Stored(NamedTuple):
-    """Ids that are new, the stored fingerprint of every id, and what is odd about an event that was accepted."""
+    """Ids that are new, the stored fingerprint of every id, what is odd about an event that was accepted, and whether
+    people are to be told of what the batch did to budgets.
+    """
 
     new: set[str]
     fingerprints: Mapping[str, bytes]
     warnings: Mapping[str, tuple[str, str]]
+    crossed: bool
 
 
 def _claim(
@@ -302,6 +309,7 @@ def _answer(claims: Sequence[UsageRecord | Rejection], events: dict[str, NewEven
         rejected=counts["rejected"],
         unpriced=unpriced,
         results=results,
+        crossed=stored.crossed,
     )
 
 

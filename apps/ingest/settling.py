@@ -23,11 +23,14 @@ class SettleRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The reservation afterwards, what became of the event, and whether it was stored only now."""
+    """The reservation afterwards, what became of the event, whether it was stored only now, and whether people are to
+    be told of it.
+    """
 
     reservation: Reservation
     event: dict[str, Any]
     is_new: bool
+    crossed: bool
 
 
 def settle(*, principal: Principal, reservation_id: UUID, body: bytes, at: datetime) -> Settled:
@@ -61,4 +64,4 @@ def settle(*, principal: Principal, reservation_id: UUID, body: bytes, at: datet
     after = reservation_of(principal, reservation_id)
     if after.event_id != record.event_id:
         raise closed(after)
-    return Settled(after, {"event_id": record.event_id, "status": status}, bool(result.accepted))
+    return Settled(after, {"event_id": record.event_id, "status": status}, bool(result.accepted), result.crossed)

@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import redis
 import time_machine
-from django.conf import settings as django_settings
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from apps.alerts import services, tasks
@@ -18,8 +16,10 @@ from apps.budgets.crossings import undispatched
 from apps.core.tenancy import tenant
 from apps.teams.services import create_team
 from tests.alerts.desk import Desk
+from tests.alerts.hints import broker, hints
 from tests.alerts.receivers import Post, Receiver
 from tests.database import as_worker
+from tests.usage.ledger import eventually
 
 
 def in_threads(work: Any, count: int = 4) -> None:
@@ -72,12 +72,15 @@ def test_two_beats_and_doubled_tasks_tell_once(desk: Desk, mail: Post, hook: Rec
     assert len(hook.requests) == len({one.headers["webhook-id"] for one in hook.requests}) == len(crossings)
 
 
-def test_a_flushed_redis_loses_nothing(desk: Desk, mail: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_that_is_lost_loses_nothing(
+    desk: Desk, mail: Post, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The queue's message is gone; the next tick finds the row, and asks for it once per organization."""
     desk.channel("email", "cfo@example.com")
     desk.cross()
     tasks.hint_tell(desk.org.pk)
-    redis.Redis.from_url(django_settings.REDIS_URL).flushall()
+    eventually(lambda: hints(desk.org))
+    broker().delete(*settings.QUEUES.values())
     asked: list[int] = []
     monkeypatch.setattr(tasks.tell, "apply_async", lambda args, **_: asked.extend(args))
     with as_worker():

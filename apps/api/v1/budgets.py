@@ -9,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.alerts.tasks import hint_tell
 from apps.api import parameters
 from apps.api.v1.names import validated
 from apps.api.v1.paging import PAGED, next_of
@@ -174,6 +175,7 @@ class BudgetsView(ScopedView):
             )
         given["amount_usd"] = require_amount(given["amount_usd"], "amount_usd")
         budget = services.create_budget(org=self.organization, terms=BudgetTerms(**given), actor=self.principal)
+        hint_tell(self.organization.pk)
         return Response(_shown(self.organization, budget), status=201)
 
 
@@ -204,6 +206,7 @@ class BudgetView(ScopedView):
         budget = services.change_budget(
             org=self.organization, budget_id=budget_id, changes=changes, actor=self.principal
         )
+        hint_tell(self.organization.pk)
         return Response(_shown(self.organization, budget))
 
     @extend_schema(operation_id="budgets_end", responses=BudgetOutput, description="It ends now; its past stays.")
@@ -238,6 +241,7 @@ class RaisesView(ScopedView):
             reason=given["reason"],
             actor=self.principal,
         )
+        hint_tell(self.organization.pk)
         return Response(raise_json(row), status=201)
 
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
+from apps.alerts.tasks import hint_tell
 from apps.api.authentication import authenticate, forget, recognise, require_scope
 from apps.api.errors import Problem, problem_of
 from apps.api.parameters import require_unpinned
@@ -81,7 +82,14 @@ def plain_view(scope: Scope, method: str = "POST", *, hot: bool = False) -> Call
 @plain_view(Scope.DECIDE, hot=True)
 def decide(principal: Principal, request: HttpRequest) -> Answer:
     asked = asked_of_decision(read(_body(request), DecisionRequest))
-    return decision_json(decisions.decide(principal, asked))
+    return decision_json(_told(principal, decisions.decide(principal, asked)))
+
+
+def _told(principal: Principal, decision: Decision) -> Decision:
+    """The decision; people are told of what it crossed without waiting for the next tick."""
+    if decision.crossed:
+        hint_tell(principal.organization.pk)
+    return decision
 
 
 @plain_view(Scope.DECIDE)
@@ -89,6 +97,8 @@ def settle(principal: Principal, request: HttpRequest, reservation_id: UUID) -> 
     settled = settle_event(principal=principal, reservation_id=reservation_id, body=_body(request), at=timezone.now())
     if settled.is_new:
         tasks.hint_roll_up(principal.organization.pk)
+    if settled.crossed:
+        hint_tell(principal.organization.pk)
     return {**settled_json(settled.reservation), "event": settled.event}
 
 
@@ -108,7 +118,7 @@ def extend(principal: Principal, request: HttpRequest, reservation_id: UUID) -> 
 @plain_view(Scope.DECIDE, hot=True)
 def take_lease(principal: Principal, request: HttpRequest) -> Answer:
     asked = asked_of_lease(read(_body(request), LeaseRequest))
-    return lease_json(leases.take(principal, asked), asked.ttl_seconds)
+    return lease_json(_told(principal, leases.take(principal, asked)), asked.ttl_seconds)
 
 
 @plain_view(Scope.DECIDE)
@@ -123,7 +133,7 @@ def renew_lease(principal: Principal, request: HttpRequest, lease_id: UUID) -> A
         ttl_seconds=ttl_seconds,
         fingerprint=fingerprint(asked),
     )
-    return lease_json(decision, ttl_seconds)
+    return lease_json(_told(principal, decision), ttl_seconds)
 
 
 @plain_view(Scope.DECIDE)
@@ -147,6 +157,7 @@ def report_ungoverned(principal: Principal, request: HttpRequest) -> Answer:
         end=asked.end,
         reason=asked.reason or "",
     )
+    hint_tell(principal.organization.pk)
     return {"status": "noted"}
 
 

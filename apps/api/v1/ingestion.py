@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
+from apps.alerts.tasks import hint_tell
 from apps.api.authentication import authenticate, require_scope
 from apps.api.errors import Problem, problem_of
 from apps.api.v1.events import EventsView
@@ -42,6 +43,8 @@ def _ingest(request: HttpRequest) -> HttpResponse:
     result = accept_batch(principal=principal, items=batch.items, received_at=received_at)
     if result.accepted:
         tasks.hint_roll_up(principal.organization.pk)
+    if result.crossed:
+        hint_tell(principal.organization.pk)
     return HttpResponse(_json(result, batch.warnings), status=202, content_type="application/json")
 
 

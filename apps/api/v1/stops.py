@@ -7,6 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.alerts.tasks import hint_tell
 from apps.api import parameters
 from apps.api.v1.names import validated
 from apps.api.views import Exact, ScopedView, listing
@@ -60,6 +61,7 @@ class StopsView(ScopedView):
     def post(self, request: Request) -> Response:
         parameters.require_unpinned(self.principal)
         row = services.stop(org=self.organization, actor=self.principal, **validated(StopInput, request))
+        hint_tell(self.organization.pk)
         return Response(StopOutput(row).data, status=201)
 
 
@@ -69,4 +71,6 @@ class StopLiftView(ScopedView):
     @extend_schema(operation_id="stops_lift", request=None, responses=StopOutput)
     def post(self, request: Request, stop_id: int) -> Response:
         parameters.require_unpinned(self.principal)
-        return Response(StopOutput(services.lift(org=self.organization, stop_id=stop_id, actor=self.principal)).data)
+        row = services.lift(org=self.organization, stop_id=stop_id, actor=self.principal)
+        hint_tell(self.organization.pk)
+        return Response(StopOutput(row).data)

@@ -128,7 +128,8 @@ BEGIN
     PERFORM budgets_leave_run(v_org, v_tally, v_is_new);
     SELECT COALESCE(jsonb_agg(budgets_shown(c) ORDER BY c.counter_id), '[]') INTO v_budgets
     FROM budgets_counter c WHERE c.organization_id = v_org AND c.counter_id = ANY (v_ids);
-    RETURN jsonb_build_object('verdict', 'refused', 'reasons', v_reasons, 'budgets', v_budgets, 'due', EXISTS (
+    RETURN jsonb_build_object('verdict', 'refused', 'reasons', v_reasons, 'budgets', v_budgets,
+      'crossed', budgets_crossed(v_org), 'due', EXISTS (
       SELECT FROM budgets_reservation
       WHERE organization_id = v_org AND state = 'held' AND release_at <= v_now));
   END IF;

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.http import HttpResponse, HttpResponseRedirect
 
+from apps.alerts.tasks import hint_tell
 from apps.budgets import services
 from apps.budgets.forecast import reaches_at, state_of
 from apps.budgets.models import Budget, Counter, Crossing, Raise
@@ -79,6 +80,7 @@ def _ask(visit: Visit, budget_id: int, given: Mapping[str, str]) -> None:
         actor=visit.user,
         approved=visit.may(Permission.APPROVE_RAISES),
     )
+    hint_tell(visit.org.pk)
 
 
 @organization_page(section="budgets", permission=Permission.VIEW_SPEND, writes=Permission.APPROVE_RAISES, is_act=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse, HttpResponseRedirect
 
+from apps.alerts.tasks import hint_tell
 from apps.budgets import services
 from apps.budgets.models import Budget
 from apps.budgets.outlook import PastReplay, Preview, preview
@@ -57,6 +58,7 @@ def budget_new(visit: Visit) -> HttpResponse:
             terms = _terms(visit, given)
             if given.get("act") != "preview":
                 made = services.create_budget(org=visit.org, terms=terms, actor=visit.user)
+                hint_tell(visit.org.pk)
                 return HttpResponseRedirect(budget_url(visit, made.pk))
             looked = _preview(visit, terms)
         except DomainError as wrong:
@@ -78,6 +80,7 @@ def budget_edit(visit: Visit, budget_id: int) -> HttpResponse:
             changes = _changes(given)
             if given.get("act") != "preview":
                 services.change_budget(org=visit.org, budget_id=budget_id, changes=changes, actor=visit.user)
+                hint_tell(visit.org.pk)
                 return HttpResponseRedirect(budget_url(visit, budget_id))
             fixed = {"scope": found.scope, "period": found.period, "starts_at": found.starts_at}
             looked = _preview(visit, BudgetTerms(**fixed, ends_at=found.ends_at, **changes))

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from django.http import HttpResponse, HttpResponseRedirect
 
+from apps.alerts.tasks import hint_tell
 from apps.budgets import services
 from apps.budgets.models import Stop
 from apps.budgets.outlook import spend_series
@@ -47,6 +48,7 @@ def stop(visit: Visit) -> HttpResponse:
     try:
         if visit.request.method == "POST":
             services.stop(org=visit.org, actor=visit.user, **given)
+            hint_tell(visit.org.pk)
             return HttpResponseRedirect(visit.url("stop"))
         if given["kind"]:
             impact = _impact(visit, given, key_names)
@@ -63,6 +65,7 @@ def stop(visit: Visit) -> HttpResponse:
 @organization_page(section="stop", permission=Permission.VIEW_SPEND, writes=Permission.STOP, is_act=True)
 def lift(visit: Visit, stop_id: int) -> HttpResponse:
     services.lift(org=visit.org, stop_id=stop_id, actor=visit.user)
+    hint_tell(visit.org.pk)
     return HttpResponseRedirect(visit.url("stop"))
 
 
