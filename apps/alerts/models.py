@@ -107,7 +107,8 @@ class Delivery(Tenant):
     Deliveries that go out together share a `message_id`, which is the webhook-id and the Message-ID of every try.
     `next_attempt_at` is when the next try is due; while one is under way, when it counts as lost. `may_have_arrived`:
     the last try ended without an answer. `is_repeat`: a try followed one that may have arrived. `log` holds the latest
-    tries: {"at", "status", "error", "milliseconds", "answer"}.
+    tries: {"at", "status", "error", "milliseconds", "answer", "accepted", "refused": [{"address", "status", "answer",
+    "is_permanent"}]}. `waiting_for`: of a mail, the addresses that a try refused for now; null: all.
     """
 
     class State(models.TextChoices):
@@ -135,6 +136,7 @@ class Delivery(Tenant):
     is_repeat = models.BooleanField(default=False)
     error = models.TextField(blank=True)
     log = models.JSONField(default=list)
+    waiting_for = models.JSONField(null=True)
 
     class Meta:
         indexes = [

@@ -5,16 +5,18 @@ for what another machine did; none is called inside a transaction.
 import secrets
 import smtplib
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from email.utils import parseaddr, parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.backends.smtp import EmailBackend
 from standardwebhooks import Webhook
 
 from apps.alerts.chat import room_of
@@ -24,13 +26,33 @@ from apps.core.errors import DomainError
 
 SECRET_BYTES = 32
 ANSWER_KEPT = 300
+REFUSALS_KEPT = 1000
+SMTP_OK = 250
+SESSION_OVER = (421, b"the session was over")
 USER_AGENT = "FinOps-for-AI/1"
 REPEAT_HEADER = "x-finops-repeat"
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """An address that the mail server did not take, by its own reply."""
+
+    address: str
+    status: int
+    answer: str
+
+    @property
+    def is_permanent(self) -> bool:
+        """552 in reply to an address means too many of them (RFC 5321, 4.5.3.1.10): it is worth another try."""
+        return self.status >= 500 and self.status != 552
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one try. `may_have_arrived`: it was sent and nobody said what became of it."""
+    """What became of one try. `may_have_arrived`: it was sent and nobody said what became of it.
+
+    Of a mail, `accepted` counts the addresses that the server took; the `refused` ones it did not.
+    """
 
     sent: bool
     status: int | None = None
@@ -39,6 +61,8 @@ class Outcome:
     may_have_arrived: bool = False
     retry_after: timedelta | None = None
     gone: bool = False
+    accepted: int = 0
+    refused: tuple[Refusal, ...] = ()
 
 
 def new_secret() -> str:
@@ -55,20 +79,28 @@ def mail_id(message_id: UUID) -> str:
     return f"<{message_id.hex}@{host}>"
 
 
-def send_mail(addresses: list[str], message: Message, message_id: UUID, *, is_repeat: bool) -> Outcome:
-    """One mail to all of the addresses."""
+def send_mail(
+    addresses: Sequence[str], message: Message, message_id: UUID, *, is_repeat: bool, only: Sequence[str] | None = None
+) -> Outcome:
+    """One mail that names all of the addresses, for those of them that are in `only`; None: for all."""
+    recipients = [address for address in addresses if only is None or address in only]
+    if not recipients:
+        return Outcome(sent=True)
     headers = {"Message-ID": mail_id(message_id), "Auto-Submitted": "auto-generated"}
     if is_repeat:
         headers[REPEAT_HEADER] = "1"
     connection = get_connection()
-    mail = EmailMultiAlternatives(message.subject, message.text, None, addresses, headers=headers)
+    mail = EmailMultiAlternatives(message.subject, message.text, None, list(addresses), headers=headers)
     mail.attach_alternative(message.html, "text/html")
     try:
         connection.open()
     except (smtplib.SMTPException, OSError) as error:
         return Outcome(sent=False, error=_said(error))
     try:
-        connection.send_messages([mail])
+        refused = _hand_over(connection, mail, recipients)
+    except smtplib.SMTPRecipientsRefused as error:
+        # Nobody has it, those that were not asked for any more either.
+        refused = {address: error.recipients.get(address, SESSION_OVER) for address in recipients}
     except smtplib.SMTPServerDisconnected as error:
         return Outcome(sent=False, error=_said(error), may_have_arrived=True)
     except smtplib.SMTPResponseException as error:
@@ -80,7 +112,38 @@ def send_mail(addresses: list[str], message: Message, message_id: UUID, *, is_re
     finally:
         # What was accepted stays accepted, whatever becomes of the goodbye.
         _close(connection)
-    return Outcome(sent=True, status=250)
+    return _by_address(recipients, refused)
+
+
+def _hand_over(connection: Any, mail: EmailMultiAlternatives, recipients: list[str]) -> Mapping[str, tuple[int, bytes]]:
+    """Send it; the addresses that were refused beside others that were not, which Django keeps to itself."""
+    if not isinstance(connection, EmailBackend):
+        connection.send_messages([mail])
+        return {}
+    letter = mail.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]  # Django's takes it
+    sender = parseaddr(mail.from_email)[1]
+    refused: Mapping[str, tuple[int, bytes]] = connection.connection.sendmail(sender, recipients, letter)  # type: ignore[union-attr]  # it is open
+    return refused
+
+
+def _by_address(recipients: Sequence[str], refused: Mapping[str, tuple[int, bytes]]) -> Outcome:
+    refusals = tuple(
+        Refusal(address, status, clean(answer.decode("utf-8", "replace"), ANSWER_KEPT))
+        for address, (status, answer) in refused.items()
+    )
+    accepted = len(recipients) - len(refusals)
+    if not refusals:
+        return Outcome(sent=True, status=SMTP_OK, accepted=accepted)
+    said = "; ".join(
+        f"{one.address}: {one.status} {one.answer}{' (for good)' if one.is_permanent else ''}" for one in refusals
+    )
+    return Outcome(
+        sent=False,
+        status=refusals[0].status,
+        error=clean(f"refused {len(refusals)} of {len(recipients)} addresses: {said}", REFUSALS_KEPT),
+        accepted=accepted,
+        refused=refusals,
+    )
 
 
 def _close(connection: object) -> None:

@@ -7,8 +7,8 @@ next try uses the same id and is flagged as a repeat.
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -141,6 +141,7 @@ class Claimed:
     is_repeat: bool
     notices: Sequence[Notice]
     place: Place
+    waiting_for: Sequence[str] | None = None
 
 
 @dataclass(slots=True)
@@ -243,7 +244,7 @@ def _begin(org_id: int, channel: Channel, message: Sequence[Delivery], place: Pl
     notices = [_notice(one) for one in crossings_by_id(org_id, [one.crossing_id for one in message])]
     if first.kind == "test":
         notices = [Notice(str(first.crossing_id), "test", "info", first.created_at, facts={"channel": channel.name})]
-    return Claimed(org_id, first.message_id, channel, first.tries + 1, is_repeat, notices, place)
+    return Claimed(org_id, first.message_id, channel, first.tries + 1, is_repeat, notices, place, first.waiting_for)
 
 
 def _update(org_id: int, message_id: UUID, **fields: Any) -> int:
@@ -273,7 +274,9 @@ def _send(claimed: Claimed, clock: Clock, at: datetime) -> Outcome:
         )  # fmt: skip
     message = message_of(claimed.notices, place)
     if channel.kind == Channel.Kind.EMAIL:
-        return senders.send_mail(target.split(","), message, claimed.message_id, is_repeat=is_repeat)
+        return senders.send_mail(
+            target.split(","), message, claimed.message_id, is_repeat=is_repeat, only=claimed.waiting_for
+        )
     return senders.send_chat(target, message, at=at, is_repeat=is_repeat, outbound=clock.outbound)
 
 
@@ -286,6 +289,8 @@ def record(claimed: Claimed, outcome: Outcome, milliseconds: int, clock: Clock) 
         "error": outcome.error,
         "milliseconds": milliseconds,
         "answer": outcome.answer,
+        "accepted": outcome.accepted,
+        "refused": [{**asdict(one), "is_permanent": one.is_permanent} for one in outcome.refused],
     }
     with tenant(claimed.org_id):
         channel = Channel.objects.for_org(claimed.org_id).select_for_update().get(pk=claimed.channel.pk)
@@ -294,7 +299,8 @@ def record(claimed: Claimed, outcome: Outcome, milliseconds: int, clock: Clock) 
         if not found or found[0].state == Delivery.State.SENT:
             return
         fields: dict[str, Any] = {"log": [*found[0].log, entry][-LOG_MAX:], "error": outcome.error}
-        if outcome.sent:
+        if outcome.sent or _is_taken_by_others(outcome, fields["log"]):
+            fields["error"] = _refused_for_good(fields["log"])
             fields |= {"state": Delivery.State.SENT, "next_attempt_at": None, "sent_at": at, "may_have_arrived": False}
         elif found[0].tries == claimed.tries and found[0].state == Delivery.State.SENDING:
             fields |= _after_failure(channel, claimed, outcome, at, clock)
@@ -307,14 +313,29 @@ def record(claimed: Claimed, outcome: Outcome, milliseconds: int, clock: Clock) 
             )  # fmt: skip
 
 
+def _is_taken_by_others(outcome: Outcome, log: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a mail was taken for some address, now or before, and is refused for good for every other."""
+    gone = bool(outcome.refused) and all(one.is_permanent for one in outcome.refused)
+    return gone and any(entry.get("accepted") for entry in log)
+
+
+def _refused_for_good(log: Sequence[Mapping[str, Any]]) -> str:
+    refused = {one["address"]: one for entry in log for one in entry.get("refused", ()) if one["is_permanent"]}
+    said = "; ".join(f"{one['address']}: {one['status']} {one['answer']}" for one in refused.values())
+    return clean(f"refused for good: {said}", senders.REFUSALS_KEPT) if refused else ""
+
+
 def _after_failure(channel: Channel, claimed: Claimed, outcome: Outcome, at: datetime, clock: Clock) -> dict[str, Any]:
     due = retry_at(claimed.tries, at, jitter=clock.jitter(), retry_after=outcome.retry_after)
-    if outcome.gone or channel.state != Channel.State.ACTIVE:
+    waiting_for = [one.address for one in outcome.refused if not one.is_permanent]
+    if outcome.gone or channel.state != Channel.State.ACTIVE or (outcome.refused and not waiting_for):
         due = None
     return {
         "state": Delivery.State.PENDING if due else Delivery.State.FAILED,
         "next_attempt_at": due,
         "may_have_arrived": outcome.may_have_arrived,
+        # Who has the mail does not get it again, whatever becomes of the next try.
+        "waiting_for": waiting_for or claimed.waiting_for,
     }
 
 

@@ -76,18 +76,29 @@ def receiver() -> Iterator[Receiver]:
 
 @dataclass
 class Post:
-    """A mail server. `refuses`: a reply such as "451 later"; `drops`: it takes the mail and hangs up unasked."""
+    """A mail server. `refuses`: a reply such as "451 later", to the mail or by address; `drops`: it takes the mail and
+    hangs up unasked. `envelopes` are the addresses that each mail was taken for.
+    """
 
     host: str
     port: int
     inbox: list[EmailMessage] = field(default_factory=list)
     refuses: str = ""
     drops: bool = False
+    refuses_addresses: dict[str, str] = field(default_factory=dict)
+    envelopes: list[list[str]] = field(default_factory=list)
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:
+        if reply := self.refuses_addresses.get(address):
+            return reply
+        envelope.rcpt_tos.append(address)
+        return "250 fine"
 
     async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:
         if self.refuses:
             return self.refuses
         self.inbox.append(message_from_bytes(envelope.content, policy=policy.default))
+        self.envelopes.append(list(envelope.rcpt_tos))
         if self.drops:
             server.transport.abort()
         return "250 kept"

@@ -72,12 +72,21 @@ class ChannelSecretOutput(ChannelOutput):
     secret = serializers.CharField(allow_null=True, help_text="Of a webhook, shown this once.")
 
 
+class RefusalOutput(serializers.Serializer[Any]):
+    address = serializers.CharField()
+    status = serializers.IntegerField(help_text="The mail server's reply.")
+    answer = serializers.CharField()
+    is_permanent = serializers.BooleanField(help_text="It is not tried again for this address.")
+
+
 class TryOutput(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     status = serializers.IntegerField(allow_null=True)
     error = serializers.CharField()
     milliseconds = serializers.IntegerField()
     answer = serializers.CharField(help_text="The beginning of what the receiver answered.")
+    accepted = serializers.IntegerField(help_text="Of a mail: addresses that the server took.")
+    refused = RefusalOutput(many=True)
 
 
 class DeliveryOutput(serializers.Serializer[Any]):
