@@ -44,10 +44,17 @@ SERVICES = {
 # Services on hosts of their own: the host is checked when the channel is made, too.
 _OWN_HOSTS = {"workflow": "https", "workflows": "https", "mmost": "http", "mmosts": "https", "rocket": "http",
               "rockets": "https"}  # fmt: skip
-# What a URL may not decide: the way out, waiting, and what the message looks like.
-_NOT_ITS_OWN = frozenset({
-    "verify", "redirect", "retry", "wait", "overflow", "format", "emojis", "tz", "store", "cto", "rto",
-    "socket_connect_timeout", "socket_read_timeout", "include_image", "avatar_url", "icon_url",
+# What a URL may say: which room, and who knocks. Nothing else of it reaches a plugin, since among the rest there are
+# `template`, which reads a file of this machine or a URL past the checked way, and what weakens TLS, waits or adorns.
+_SAID_BY_URL = frozenset({
+    "schema", "secure", "host", "port", "user", "password", "fullpath", "targets", "token", "mode",
+    "access_token", "token_a", "token_b", "token_c", "workflow_path",  # Slack, Webex
+    "workflow", "signature", "power_automate", "routing_id", "version",  # Microsoft Teams
+    "webhook_id", "webhook_token", "thread",  # Discord
+    "workspace", "webhook_key", "thread_key",  # Google Chat
+    "bot_token", "topic", "detect_owner",  # Telegram
+    "botname", "organization",  # Zulip
+    "webhook",  # Rocket.Chat
 })  # fmt: skip
 _REQUESTS_MAX = 5
 
@@ -205,7 +212,7 @@ def _plugin(schema: str, parts: Mapping[str, Any]) -> Any:
         http_redirects=False,
         secure_logging=True,
     )
-    kept = {name: value for name, value in parts.items() if name not in _NOT_ITS_OWN}
+    kept = {name: value for name, value in parts.items() if name in _SAID_BY_URL}
     try:
         plugin = apprise.Apprise.instantiate(kept, asset=asset, suppress_exceptions=True)
     except Exception:  # the same

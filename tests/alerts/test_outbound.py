@@ -1,10 +1,14 @@
 """The way out: what a tenant may name, and that nothing else is ever connected to."""
 
+import builtins
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
+from pathlib import Path
+from urllib.parse import quote
 
 import httpcore
 import pytest
@@ -219,6 +223,27 @@ def test_all_requests_of_one_chat_message_share_one_deadline(hook: Receiver) -> 
     with pytest.raises(NotSent):
         room.send(Outbound(networks=HOME), title="t", text="x", seconds=0)
     assert hook.requests == []
+
+
+@pytest.mark.parametrize("service", [name for name in ROOMS if "shows it" not in name and name != "google chat"])
+@pytest.mark.parametrize("scheme", ["", "file://", "http"])
+def test_a_url_makes_a_plugin_read_neither_a_file_nor_another_url(
+    service: str, scheme: str, connects: list[object], hook: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"type": "message", "text": "x", "content": "x", "attachments": []}')
+    opened: list[str] = []
+    real = builtins.open
+    monkeypatch.setattr(
+        builtins, "open", lambda path, *rest, **named: (opened.append(str(path)), real(path, *rest, **named))[1]
+    )
+    template = quote(hook.url if scheme == "http" else f"{scheme}{secret}", safe="")
+    url = ROOMS[service].replace("93.184.215.14", "127.0.0.1").partition("?")[0]
+    asked = f"{url}?template={template}&attach={template}&file={template}&avatar_url={template}&mode=webhook"
+    out = Outbound(networks=(), resolve=lambda *_: ["127.0.0.1"])
+    with suppress(DomainError, NotSent):
+        room_of(asked).send(out, title="t", text="x")
+    assert (connects, hook.requests, str(secret) in opened) == ([], [], False)
 
 
 def test_nobody_there_is_not_sent_and_a_hang_up_is_no_answer(hook: Receiver) -> None:
