@@ -28,6 +28,9 @@ CHANNELS_MAX = 50
 ADDRESSES_MAX = 20
 ROTATION_HOURS = 24
 TESTS_WAITING_MAX = 5
+# Plain ones: a domain of two labels or more. Quoted names, addresses of machines such as root@[10.0.0.1] and
+# root@localhost lead a mail server into its own network.
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*")
 CHANGEABLE = frozenset({"name", "target", "team", "min_severity", "quiet_from", "quiet_until", "digest"})
 
 
@@ -83,7 +86,7 @@ def change_channel(*, org: Organization, channel_id: int, actor: object, fields:
     given = {name: fields.get(name, getattr(before, name)) for name in ("quiet_from", "quiet_until", "digest")}
     checked = _checked(before.kind, {**given, **{name: fields[name] for name in CHANGEABLE & fields.keys()}})
     with tenant(org):
-        channel = channel_by_id(org, channel_id)
+        channel = channel_by_id(org, channel_id, to_change=True)
         _set(org, channel, checked)
         _save(channel)
         _audit(org, actor, "channels.changed", channel, {**_shown(channel), "changed": sorted(fields)})
@@ -93,7 +96,7 @@ def change_channel(*, org: Organization, channel_id: int, actor: object, fields:
 def delete_channel(*, org: Organization, channel_id: int, actor: object) -> None:
     """End it: its target and secrets are wiped, what waits for it fails, its log stays. Raises `NotFound`."""
     with tenant(org):
-        channel = channel_by_id(org, channel_id)
+        channel = channel_by_id(org, channel_id, to_change=True)
         channel.target = channel.secret = channel.previous_secret = ""
         channel.state, channel.deleted_at = Channel.State.DISABLED, timezone.now()
         channel.save()
@@ -109,7 +112,7 @@ def rotate_secret(*, org: Organization, channel_id: int, actor: object) -> Chann
     Raises `NotFound` and `DomainError` (`channel_without_secret`).
     """
     with tenant(org):
-        channel = channel_by_id(org, channel_id)
+        channel = channel_by_id(org, channel_id, to_change=True)
         if channel.kind != Channel.Kind.WEBHOOK:
             raise DomainError("channel_without_secret", f"'{channel.name}' is no webhook: nothing of it is signed.")
         channel.previous_secret, channel.secret = channel.secret, encrypt(new_secret())
@@ -122,7 +125,7 @@ def rotate_secret(*, org: Organization, channel_id: int, actor: object) -> Chann
 def set_active(*, org: Organization, channel_id: int, actor: object, active: bool) -> Channel:
     """Enable or disable it. What crosses while it is disabled never reaches it. Raises `NotFound`."""
     with tenant(org):
-        channel = channel_by_id(org, channel_id)
+        channel = channel_by_id(org, channel_id, to_change=True)
         if active == (channel.state == Channel.State.ACTIVE):
             return channel
         if active:
@@ -155,7 +158,7 @@ def send_test(*, org: Organization, channel_id: int, actor: object) -> Delivery:
     """
     at = timezone.now()
     with tenant(org):
-        channel = channel_by_id(org, channel_id)
+        channel = channel_by_id(org, channel_id, to_change=True)
         if channel.state != Channel.State.ACTIVE:
             raise DomainError("channel_disabled", f"'{channel.name}' is disabled: enable it first.")
         waiting = Delivery.objects.for_org(org).filter(
@@ -248,8 +251,9 @@ def _addresses(text: str) -> list[str]:
     for address in found:
         try:
             validate_email(address)
-            address.encode("ascii")
-        except (ValidationError, UnicodeError):
+            if not _ADDRESS.fullmatch(address):
+                raise ValidationError("not plain")
+        except ValidationError:
             raise DomainError("address_invalid", f"'{address[:64]}' is no mail address.", param="target") from None
     return found
 

@@ -22,9 +22,13 @@ def list_channels(org: HasPk | int) -> QuerySet[Channel]:
     return Channel.objects.for_org(org).filter(deleted_at=None).select_related("team").order_by("name")
 
 
-def channel_by_id(org: HasPk | int, channel_id: int) -> Channel:
-    """Raises `NotFound`."""
-    found = list_channels(org).filter(pk=channel_id).first() if channel_id <= ID_MAX else None
+def channel_by_id(org: HasPk | int, channel_id: int, *, to_change: bool = False) -> Channel:
+    """The channel; `to_change`: held until the transaction ends, so that nothing changes it meanwhile.
+
+    Raises `NotFound`.
+    """
+    channels = list_channels(org).select_for_update(of=("self",)) if to_change else list_channels(org)
+    found = channels.filter(pk=channel_id).first() if channel_id <= ID_MAX else None
     if found is None:
         raise NotFound("channel")
     return found

@@ -305,7 +305,8 @@ def record(claimed: Claimed, outcome: Outcome, milliseconds: int, clock: Clock) 
         elif found[0].tries == claimed.tries and found[0].state == Delivery.State.SENDING:
             fields |= _after_failure(channel, claimed, outcome, at, clock)
         rows.update(**fields)
-        if outcome.gone and channel.state == Channel.State.ACTIVE:
+        # Not by the answer of a receiver that it no longer goes to.
+        if outcome.gone and channel.state == Channel.State.ACTIVE and channel.target == claimed.channel.target:
             disable(claimed.org_id, channel, "its receiver answered 410 Gone")
             audit.record(
                 org=claimed.org_id, actor="alerts", action="channels.disabled", subject=f"channel {channel.pk}",
