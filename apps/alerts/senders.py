@@ -2,6 +2,7 @@
 for what another machine did; none is called inside a transaction.
 """
 
+import re
 import secrets
 import smtplib
 from base64 import b64encode
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from django.conf import settings
@@ -26,6 +27,9 @@ from apps.core.errors import DomainError
 
 SECRET_BYTES = 32
 ANSWER_KEPT = 300
+# Looked through for what is secret before it is cut: a cut token would not be found.
+ANSWER_READ = 4096
+SECRET_LENGTH_MIN = 6
 REFUSALS_KEPT = 1000
 SMTP_OK = 250
 SESSION_OVER = (421, b"the session was over")
@@ -174,7 +178,7 @@ def send_webhook(
         return Outcome(sent=False, error=clean(error, ANSWER_KEPT))
     except NoAnswer as error:
         return Outcome(sent=False, error=clean(error, ANSWER_KEPT), may_have_arrived=True)
-    return _outcome(answer, at)
+    return _outcome(answer, at, url)
 
 
 def send_chat(url: str, message: Message, *, at: datetime, is_repeat: bool, outbound: Outbound) -> Outcome:
@@ -189,15 +193,15 @@ def send_chat(url: str, message: Message, *, at: datetime, is_repeat: bool, outb
         return Outcome(sent=False, error=clean(error, ANSWER_KEPT))
     except NoAnswer as error:
         return Outcome(sent=False, error=clean(error, ANSWER_KEPT), may_have_arrived=True)
-    outcome = _outcome(answer, at)
+    outcome = _outcome(answer, at, url)
     if outcome.sent and not taken:
         return replace(outcome, sent=False, error=f"{room.service} answered {answer.status} and did not take it")
     return outcome
 
 
-def _outcome(answer: Answer, at: datetime) -> Outcome:
+def _outcome(answer: Answer, at: datetime, url: str) -> Outcome:
     done = 200 <= answer.status < 300
-    body = clean(answer.body[:ANSWER_KEPT].decode("utf-8", "replace"), ANSWER_KEPT)
+    body = clean(_without_secrets(answer.body[:ANSWER_READ].decode("utf-8", "replace"), url), ANSWER_KEPT)
     return Outcome(
         sent=done,
         status=answer.status,
@@ -206,6 +210,16 @@ def _outcome(answer: Answer, at: datetime) -> Outcome:
         retry_after=None if done else _retry_after(answer.headers, at),
         gone=answer.status == HTTPStatus.GONE,
     )
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """The text without what is secret of the URL: many a server says in a 404 which path was asked for."""
+    said = url.partition("://")[2]
+    own = said.partition("/")[2] if url.startswith("http") else said
+    parts = {part for read in (own, unquote(own)) for part in [read, *re.split(r"[/?&=:@#,;\s]+", read)]}
+    for part in sorted((part for part in parts if len(part) >= SECRET_LENGTH_MIN), key=len, reverse=True):
+        text = text.replace(part, "…")
+    return text
 
 
 def _status_words(status: int) -> str:

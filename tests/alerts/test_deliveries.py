@@ -284,6 +284,24 @@ def test_what_is_not_2xx_is_tried_again(desk: Desk, hook: Receiver, status: int)
     assert (found.log[0]["status"], found.log[0]["answer"]) == (status, "why <b>not</b>")
 
 
+@pytest.mark.parametrize("before", [b"", b"x" * 270, b"x" * 299])
+def test_a_receiver_that_repeats_its_url_does_not_put_it_into_the_log(
+    desk: Desk, hook: Receiver, before: bytes
+) -> None:
+    """As Express does: "Cannot POST /hooks/secret"; who sees the log need not be who may know the URL."""
+    secret = "T0pS3cret-token000000000"
+    desk.channel("webhook", f"{hook.url}/{secret}?key=an%20other")
+    desk.channel("chat", f"mmost://127.0.0.1:{hook.port}/{secret}")
+    said = before + f"Cannot POST /hook/{secret}?key=an%20other, an other; {secret}".encode()
+    desk.cross()
+    hook.answers = [(404, {}, said)] * 2
+    desk.work()
+    logged = repr([(one.log, one.error) for one in desk.deliveries()])
+    assert len(hook.requests) == 2
+    assert "T0p" not in logged
+    assert "404 Not Found" in logged
+
+
 def test_after_ten_tries_in_three_days_it_fails_and_a_person_may_try_again(desk: Desk, hook: Receiver) -> None:
     desk.channel("webhook", hook.url)
     desk.cross()
