@@ -28,6 +28,8 @@ CHANNELS_MAX = 50
 ADDRESSES_MAX = 20
 ROTATION_HOURS = 24
 TESTS_WAITING_MAX = 5
+# Of an organization: its channels may name addresses of people who never asked for it.
+TESTS_PER_HOUR_MAX = 30
 # Plain ones: a domain of two labels or more. Quoted names, addresses of machines such as root@[10.0.0.1] and
 # root@localhost lead a mail server into its own network.
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*")
@@ -154,17 +156,17 @@ def fail_open(org: Organization | int, channel: Channel, why: str) -> None:
 def send_test(*, org: Organization, channel_id: int, actor: object) -> Delivery:
     """A message that says it is a test, due now.
 
-    Raises `NotFound` and `DomainError` (`channel_disabled`, `tests_waiting`).
+    Raises `NotFound` and `DomainError` (`channel_disabled`, `tests_waiting`, `too_many_tests`).
     """
     at = timezone.now()
     with tenant(org):
         channel = channel_by_id(org, channel_id, to_change=True)
         if channel.state != Channel.State.ACTIVE:
             raise DomainError("channel_disabled", f"'{channel.name}' is disabled: enable it first.")
-        waiting = Delivery.objects.for_org(org).filter(
-            channel_id=channel.pk, kind="test", next_attempt_at__isnull=False
-        )
-        if waiting.count() >= TESTS_WAITING_MAX:
+        tests = Delivery.objects.for_org(org).filter(kind="test")
+        if tests.filter(created_at__gt=at - timedelta(hours=1)).count() >= TESTS_PER_HOUR_MAX:
+            raise DomainError("too_many_tests", f"There were {TESTS_PER_HOUR_MAX} tests within an hour: try it later.")
+        if tests.filter(channel_id=channel.pk, next_attempt_at__isnull=False).count() >= TESTS_WAITING_MAX:
             raise DomainError("tests_waiting", f"{TESTS_WAITING_MAX} tests of '{channel.name}' are still under way.")
         delivery_id = uuid4()
         made = Delivery.objects.for_org(org).create(

@@ -7,14 +7,16 @@ next try uses the same id and is flagged as a repeat.
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
 from django.conf import settings
-from django.db.models import F
+from django.db.models import Count, F
 from django.utils import timezone
 
 from apps.alerts import senders
@@ -23,7 +25,7 @@ from apps.alerts.messages import Notice, Place, clean, message_of, payload_of, s
 from apps.alerts.models import Channel, Delivery
 from apps.alerts.selectors import delivery_by_id, list_channels, subscribers
 from apps.alerts.senders import Outcome
-from apps.alerts.timing import due_at, quiet_until, retry_at
+from apps.alerts.timing import TRIES_MAX, digest_at, due_at, quiet_until, retry_at
 from apps.alerts.transport import Outbound
 from apps.audit import services as audit
 from apps.budgets.crossings import claim_undispatched, crossings_by_id, mark_dispatched, undispatched
@@ -34,12 +36,21 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 
+log = structlog.get_logger(__name__)
+
 SLICE = 200
 # More than a task may take (CELERY_TASK_TIME_LIMIT): a try that is older belongs to nobody any more.
 LEASE = timedelta(minutes=6)
 TOGETHER_MAX = 200
 MESSAGES_MAX = 200
-WORK_SECONDS = 60
+# One organization's turn, and how many of its messages may be under way at once, in all processes: where its receivers
+# do not answer, the others have theirs all the same.
+WORK_SECONDS = 20
+SENDING_MAX = 3
+# A try that is older was left behind by a process that died, and keeps nothing back.
+SENDING_COUNTS = timedelta(minutes=2)
+# Messages by mail or chat that one channel gets at once in an hour; more come together at its end.
+AT_ONCE_PER_HOUR_MAX = 30
 LOG_MAX = 20
 SEVERITIES = {"info": 0, "warning": 1, "critical": 2}
 # A delivery that ended is kept as long.
@@ -67,8 +78,9 @@ def _dispatch_slice(org_id: int, at: datetime) -> int:
             return 0
         place = _place(org_id, at)
         channels = [one for one in list_channels(org_id) if one.state == Channel.State.ACTIVE]
+        lately = _sent_lately(org_id, at)
         made = [
-            _delivery(crossing, channel, place, at)
+            _delivery(crossing, channel, place, at, lately)
             for crossing in crossings
             for channel in channels
             if _is_for(crossing, channel)
@@ -85,7 +97,14 @@ def _is_for(crossing: Crossing, channel: Channel) -> bool:
     return severe and team and crossing.crossed_at >= channel.active_since
 
 
-def _delivery(crossing: Crossing, channel: Channel, place: Place, at: datetime) -> Delivery:
+def _sent_lately(org_id: int, at: datetime) -> Counter[int]:
+    """How many messages went to each channel at once in the last hour. Index: alerts_delivery_newest."""
+    lately = Delivery.objects.for_org(org_id).filter(created_at__gt=at - timedelta(hours=1))
+    sent = lately.exclude(state=Delivery.State.HELD).values_list("channel_id")
+    return Counter(dict(sent.annotate(count=Count("message_id", distinct=True))))
+
+
+def _delivery(crossing: Crossing, channel: Channel, place: Place, at: datetime, lately: Counter[int]) -> Delivery:
     due = due_at(
         at,
         place.zone,
@@ -93,6 +112,10 @@ def _delivery(crossing: Crossing, channel: Channel, place: Place, at: datetime) 
         every=channel.digest,
         quiet=(channel.quiet_from, channel.quiet_until),
     )
+    if due is None:
+        lately[channel.pk] += 1
+        if lately[channel.pk] > AT_ONCE_PER_HOUR_MAX and channel.kind != Channel.Kind.WEBHOOK:
+            due = digest_at(at, place.zone, Channel.Digest.HOURLY)
     delivery_id = uuid4()
     return Delivery(
         organization_id=crossing.organization_id,
@@ -179,17 +202,23 @@ def work(org_id: int, *, clock: Clock | None = None) -> int:
 
 
 def organizations_with_work() -> list[int]:
+    """In no order: where there is more work than workers, none is always the last."""
     at = timezone.now()
-    return [org_id for org_id in subscribers() if has_work(org_id, at=at)]
+    found = [org_id for org_id in subscribers() if has_work(org_id, at=at)]
+    secrets.SystemRandom().shuffle(found)
+    return found
 
 
 def claim(org_id: int, *, at: datetime, but: Collection[int] = ()) -> Claimed | None:
-    """The message that has been due for longest, now being sent by the caller; None where nothing is due.
+    """The message that has been due for longest, now being sent by the caller; None where nothing is due, or where
+    enough of the organization is under way.
 
     `but` are channels that are passed over.
     """
     while True:
         with tenant(org_id):
+            if _sending(org_id, at) >= SENDING_MAX:
+                return None
             due = Delivery.objects.for_org(org_id).filter(next_attempt_at__lte=at).order_by("next_attempt_at")
             channel_id = due.exclude(channel_id__in=but).values_list("channel_id", flat=True).first()
             if channel_id is None:
@@ -201,11 +230,20 @@ def claim(org_id: int, *, at: datetime, but: Collection[int] = ()) -> Claimed | 
                 continue
             place = _place(org_id, at)
             message = _message(org_id, waiting)
-            if channel.state == Channel.State.ACTIVE and not _hold_back(org_id, channel, message, place, at):
-                return _begin(org_id, channel, message, place, at)
             if channel.state != Channel.State.ACTIVE:
-                _update(org_id, message[0].message_id, state=Delivery.State.FAILED, next_attempt_at=None,
-                        error=f"the channel is disabled: {channel.disabled_reason}"[:300])  # fmt: skip
+                _fail(org_id, message, f"the channel is disabled: {channel.disabled_reason}")
+            elif message[0].tries >= TRIES_MAX:
+                _fail(org_id, message, "of the last try no process has told how it ended")
+            elif not _hold_back(org_id, channel, message, place, at):
+                return _begin(org_id, channel, message, place, at)
+
+
+def _sending(org_id: int, at: datetime) -> int:
+    """How many messages of the organization are under way. Index: alerts_delivery_due."""
+    begun = Delivery.objects.for_org(org_id).filter(
+        state=Delivery.State.SENDING, next_attempt_at__gt=at + LEASE - SENDING_COUNTS
+    )
+    return begun.values("message_id").distinct().count()
 
 
 def _message(org_id: int, waiting: Sequence[Delivery]) -> list[Delivery]:
@@ -247,6 +285,10 @@ def _begin(org_id: int, channel: Channel, message: Sequence[Delivery], place: Pl
     return Claimed(org_id, first.message_id, channel, first.tries + 1, is_repeat, notices, place, first.waiting_for)
 
 
+def _fail(org_id: int, message: Sequence[Delivery], why: str) -> None:
+    _update(org_id, message[0].message_id, state=Delivery.State.FAILED, next_attempt_at=None, error=why[:300])
+
+
 def _update(org_id: int, message_id: UUID, **fields: Any) -> int:
     return Delivery.objects.for_org(org_id).filter(message_id=message_id).update(**fields)
 
@@ -258,6 +300,9 @@ def send(claimed: Claimed, clock: Clock) -> Outcome:
         outcome = _send(claimed, clock, at) if claimed.notices else Outcome(sent=False, error="the crossing is gone")
     except Unreadable as error:
         outcome = Outcome(sent=False, error=str(error))
+    except Exception as error:  # one message that cannot be sent must keep neither its own end nor the others
+        log.exception("a message could not be sent", organization_id=claimed.org_id, message_id=claimed.message_id)
+        outcome = Outcome(sent=False, error=f"{type(error).__name__} here, not there", may_have_arrived=True)
     milliseconds = round((time.monotonic() - began) * 1000)
     record(claimed, outcome, milliseconds, clock)
     return outcome

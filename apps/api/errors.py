@@ -56,6 +56,7 @@ _STATUS = {
     "delivery_under_way": 409,
     "too_many_channels": 422,
     "tests_waiting": 409,
+    "too_many_tests": 409,
     "rate_limited": 429,
     "body_too_large": 413,
     "query_too_slow": 422,
