@@ -407,7 +407,12 @@ def retry(*, org: Organization, delivery_id: UUID, actor: object) -> Delivery:
 
 
 def forget_old(org_id: int, *, at: datetime) -> int:
-    """Delete deliveries that ended and are older than `KEPT`; how many. A crossing of one is not told again."""
+    """Delete deliveries that ended and are older than `KEPT`; how many. A crossing of one is not told again.
+
+    Secrets that sign no more are wiped.
+    """
     with tenant(org_id):
+        rotated = Channel.objects.for_org(org_id).filter(previous_until__lt=at)
+        rotated.update(previous_secret="", previous_until=None)
         old = Delivery.objects.for_org(org_id).filter(created_at__lt=at - KEPT, next_attempt_at=None)
         return old.delete()[0]

@@ -22,9 +22,13 @@ from apps.core.errors import DomainError
 
 TIMEOUT_SECONDS = 15
 # Of looking a name up while a person waits for the answer.
-LOOK_UP_SECONDS = 5
+LOOK_UP_SECONDS = 2
+# Of one process at the same time: those that nobody waits for any more count until the resolver gives up.
+LOOK_UPS_MAX = 32
 ANSWER_BYTES_MAX = 64 * 1024
 ADDRESSES_MAX = 32
+
+_look_ups = threading.BoundedSemaphore(LOOK_UPS_MAX)
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -146,10 +150,15 @@ def _within(seconds: float, look_up: Callable[[], Sequence[str]]) -> Sequence[st
             answers.put(look_up())
         except Exception as error:  # raised again for whoever waits
             answers.put(error)
+        finally:
+            _look_ups.release()
 
+    deadline = time.monotonic() + seconds
+    if not _look_ups.acquire(timeout=max(0, seconds)):
+        raise TimeoutError
     threading.Thread(target=run, name="look-up", daemon=True).start()
     try:
-        found = answers.get(timeout=max(0, seconds))
+        found = answers.get(timeout=max(0, deadline - time.monotonic()))
     except Empty:
         raise TimeoutError from None
     if isinstance(found, Exception):

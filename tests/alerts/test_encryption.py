@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from django.db import IntegrityError, connections
 
 from apps.alerts.channels import rotate_secret, secret_of
 from apps.alerts.models import Channel
+from apps.alerts.services import forget_old
 from apps.core.encryption import Unreadable, decrypt
 from apps.core.tenancy import tenant
 from tests.alerts.desk import Desk
 from tests.alerts.receivers import Receiver
-from tests.database import owner_url
+from tests.database import as_worker, owner_url
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "the-old-key-the-old-key-the-old-key-1", "the-new-key-the-new-key-the-new-key-2"
@@ -62,6 +64,16 @@ def test_the_database_holds_neither_url_nor_address_nor_secret(desk: Desk, hook:
     assert all(part.startswith("gAAAA") for part in stored(webhook))
     assert not any(secret in text for secret in (first, hook.url, "/hook", "whsec_", "cfo@example.com"))
     assert decrypt(stored(webhook)[2]) == first
+
+
+def test_a_secret_that_signs_no_more_is_wiped(desk: Desk, hook: Receiver) -> None:
+    channel = desk.channel("webhook", hook.url)
+    rotate_secret(org=desk.org, channel_id=channel.pk, actor=None)
+    for hours, kept in ((23, True), (25, False)):
+        with as_worker():
+            forget_old(desk.org.pk, at=desk.now + timedelta(hours=hours))
+        assert bool(stored(channel)[2]) is kept
+    assert secret_of(desk.reread(channel))
 
 
 def test_what_is_not_encrypted_cannot_be_stored(desk: Desk, hook: Receiver) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from apps.alerts.addresses import is_public, read_url
 from apps.alerts.chat import room_of
-from apps.alerts.transport import ANSWER_BYTES_MAX, NoAnswer, NotSent, Outbound
+from apps.alerts.transport import ANSWER_BYTES_MAX, LOOK_UPS_MAX, NoAnswer, NotSent, Outbound
 from apps.core.errors import DomainError
 from tests.alerts.receivers import Receiver
 from tests.alerts.rooms import ROOMS
@@ -216,6 +216,26 @@ def test_a_resolver_that_takes_its_time_is_not_waited_for(connects: list[object]
     assert time.monotonic() - began < 5
     answered.set()
     assert connects == []
+
+
+def test_only_so_many_look_ups_are_left_behind() -> None:
+    answered, begun = threading.Event(), []
+
+    def slow(*_: object) -> list[str]:
+        begun.append(1)
+        answered.wait(30)
+        return []
+
+    out = Outbound(networks=HOME, resolve=slow)
+    try:
+        for _ in range(LOOK_UPS_MAX + 5):
+            with pytest.raises(NotSent, match="cannot be found"):
+                out.request("POST", "http://slow.example.com/", {}, b"{}", seconds=0.01)
+        assert len(begun) == LOOK_UPS_MAX
+    finally:
+        answered.set()
+    found = Outbound(networks=(), resolve=lambda *_: [PUBLIC]).check("https://hooks.example.com/")
+    assert found.host == "hooks.example.com"
 
 
 def test_all_requests_of_one_chat_message_share_one_deadline(hook: Receiver) -> None:
