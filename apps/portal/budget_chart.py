@@ -1,4 +1,4 @@
-"""A budget's period as one Vega-Lite spec, and its past periods as small pictures.
+"""A budget's period as one Vega-Lite spec; smaller pictures are in `budget_pictures`.
 
 Spend adds up from the left; what is held lies lighter on top of it; the limit and the thresholds are rules with their
 names; the run rate is dashed. Colours are Okabe and Ito's, as in `charts`.
@@ -13,14 +13,13 @@ from typing import Any
 
 import altair as alt
 
-from apps.budgets.outlook import Past, Standing
+from apps.budgets.outlook import Standing
 from apps.budgets.outlook_sql import Point, Unit
 from apps.core.periods import Calendar
 from apps.portal import formats
 from apps.portal.charts import CHART_HEIGHT_PIXELS
 
 SPENT, LIMIT, GREY = "#0072B2", "#D55E00", "#8A919C"
-PICTURE_WIDTH, PICTURE_HEIGHT = 160, 48
 # The part of the chart's height that the name of a rule takes.
 NAME_ROOM = Decimal("0.1")
 # The name of a run rate may stand above everything else.
@@ -44,21 +43,6 @@ class Burn:
     sentence: str
     unit: Unit
     rows: tuple[BurnRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PastPicture:
-    """A past period: `line` are the points of an SVG polyline, `limit_y` where its limit lies, None where it has none
-    of its own.
-    """
-
-    label: str
-    line: str
-    limit_y: str | None
-    spent_usd: Decimal
-    limit_usd: Decimal | None
-    overrun_usd: Decimal
-    is_over: bool
 
 
 def burn(points: Sequence[Point], standing: Standing, unit: Unit, clock: Calendar, at: datetime) -> Burn:
@@ -270,40 +254,6 @@ _PARSE: Mapping[str, dict[str, str]] = {
     "rate": {"y": "number"},
     "span": {},
 }
-
-
-def pictures(past: Sequence[Past], points: Sequence[Point], zone: tzinfo) -> Iterator[PastPicture]:
-    """Past periods on one scale, so that they can be compared; `points` are of all of them, in order of time."""
-    highest = max((max(one.spent_usd, one.limit_usd or Decimal(0)) for one in past), default=Decimal(0))
-    for one in past:
-        these = [point for point in points if one.start <= point.start < one.end]
-        limit = one.limit_usd
-        yield PastPicture(
-            label=period_label(one.start, one.end, zone),
-            line=_line(these, one, highest),
-            limit_y=None if limit is None else _height(limit, highest),
-            spent_usd=one.spent_usd,
-            limit_usd=limit,
-            overrun_usd=one.overrun_usd,
-            is_over=limit is not None and one.spent_usd > limit,
-        )
-
-
-def _line(points: Sequence[Point], one: Past, highest: Decimal) -> str:
-    total = Decimal(0)
-    line = [f"0,{_height(total, highest)}"]
-    for point in points:
-        x = f"{(point.start - one.start) / (one.end - one.start) * PICTURE_WIDTH:.1f}"
-        line.append(f"{x},{_height(total, highest)}")
-        total += point.cost_usd
-        line.append(f"{x},{_height(total, highest)}")
-    return " ".join([*line, f"{PICTURE_WIDTH},{_height(total, highest)}"])
-
-
-def _height(amount: Decimal, highest: Decimal) -> str:
-    """Where an amount lies in a picture: 0 is the top, with a pixel of air on both sides."""
-    share = amount / highest if highest else Decimal(0)
-    return f"{(PICTURE_HEIGHT - 1) - (PICTURE_HEIGHT - 2) * min(max(share, Decimal(0)), Decimal(1)):.1f}"
 
 
 def period_label(start: datetime, end: datetime, zone: tzinfo) -> str:

@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from apps.budgets.outlook import Ungoverned
-from apps.portal.budget_chart import Burn, PastPicture
+from apps.portal.budget_chart import Burn
+from apps.portal.budget_pictures import PastPicture, Spark
 from apps.portal.pages import Option, Tab
 from apps.portal.pages_prices import FormError
 
@@ -33,6 +34,8 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
+    """`spark` None: its spend over time is not read for a list. `over_usd`: what is spent and held above the limit."""
+
     name: str
     url: str
     scope: str
@@ -41,10 +44,14 @@ class BudgetRow:
     resets_at: datetime | None
     state: State
     meter: Meter
+    spark: Spark | None
     limit_usd: Decimal
     spent_usd: Decimal
     held_usd: Decimal
+    remaining_usd: Decimal
+    over_usd: Decimal
     run_rate_usd: Decimal | None
+    spend_url: str | None
     # Whose figures these are, where each has a limit of its own: "user ann, the first of 12".
     whose: str
 
@@ -76,6 +83,7 @@ class BudgetsPage:
     may_change: bool
     new_url: str
     stop_url: str
+    held_url: str
     policy: tuple[PolicyChoice, ...]
     policy_url: str
 

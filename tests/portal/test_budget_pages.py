@@ -283,8 +283,90 @@ def test_the_list_says_how_a_budget_stands(shop, viewer, mode, events, held, sta
     (cells,) = [cells for cells in get(viewer, shop.url("budgets")).rows() if "Search" in text_of(cells[0])]
     # The run rate of a year can put any spend at risk.
     assert text_of(cells[1]) in ({state, "at risk"} if state == "fine" else {state})
-    assert amounts_in(cells[-1]) == [events * COST, Decimal("0.01")]
-    assert amounts_in(cells[3]) == [Decimal(held)]
+    spent, left = events * COST, Decimal("0.01") - events * COST - Decimal(held)
+    assert amounts_in(cells[4]) == [spent]
+    assert amounts_in(cells[5]) == [Decimal(held)]
+    assert amounts_in(cells[6]) == ([left] if left >= 0 else [0, -left])
+    assert amounts_in(cells[8]) == [Decimal("0.01")]
+    widths = [attribute(bar, "width") for bar in find(cells[3], "rect")][1:]
+    assert (widths[0] != "0.0%", widths[1] != "0.0%") == (True, held != "0")
+
+
+def around_now(**fields):
+    """A period of twenty days, half of which is over, so that its picture is half full."""
+    now = timezone.now()
+    return {"period": "range", "starts_at": now - timedelta(days=10), "ends_at": now + timedelta(days=10), **fields}
+
+
+def drawn(page, name):
+    """The lines of a row's picture, as points, by class; what stands in for them where nothing is drawn."""
+    (cells,) = [cells for cells in page.rows() if name in text_of(cells[0])]
+    lines = {
+        attribute(line, "class"): [tuple(map(float, point.split(","))) for point in attribute(line, "points").split()]
+        for line in find(cells[2], "polyline")
+    }
+    limits = [float(attribute(line, "y1")) for line in find(cells[2], "line")]
+    return lines, limits, text_of(cells[2])
+
+
+def test_a_row_of_the_list_draws_its_period_held_and_run_rate(shop, viewer):
+    one = budget(shop, name="Search", scope={"team": "search"}, **around_now(amount_usd=4 * COST, mode="block"))
+    for days in (7, 2):
+        send(shop, ago=timedelta(days=days))
+    assert hold(shop, str(COST)).decision == "allow"
+    lines, limits, words = drawn(get(viewer, shop.url("budgets")), "Search")
+    # Half of the limit is spent after half of the period: the run rate ends at the limit, a pixel below the top.
+    assert limits == [pytest.approx(1, abs=0.2)]
+    heights = list(dict.fromkeys(y for _, y in lines["spent"]))
+    assert heights == [47, pytest.approx(35.5, abs=0.1), pytest.approx(24, abs=0.1)]
+    assert lines["spent"][0][0] == 0
+    assert lines["spent"][-1] == (80, heights[-1])
+    assert lines["held"] == [(80, heights[-1]), (80, pytest.approx(12.5, abs=0.1))]
+    assert lines["rate"] == [(80, heights[-1]), (160, pytest.approx(1, abs=0.2))]
+    assert "0.009000 of 0.01800 USD spent, 0.004500 USD held; 0.01800 USD at the run rate." in words
+    day = next(x for x, y in lines["spent"] if y == heights[-1])
+    begins = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    assert day == pytest.approx((begins - one.starts_at) / timedelta(days=20) * 160, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("scope", "steps"),
+    [
+        ({}, 3),
+        ({"team": "sea*"}, 2),
+        ({"team": "search", "model": "claude-*"}, 2),
+        ({"user": "a*"}, 1),
+        # Of each, the one with the least left: ann has none of bob's.
+        ({"user": "*"}, 1),
+        ({"team": "nobody"}, 0),
+        ({"tags.tier": "pro"}, None),
+        ({"user": "ann", "task_type": "coding"}, None),
+    ],
+)
+def test_a_row_of_the_list_draws_what_its_scope_names(shop, viewer, scope, steps):
+    create_team(org=shop.org, slug="nobody")
+    budget(shop, name="One", scope=scope, **around_now(amount_usd=Decimal(1)))
+    budget(shop, name="Other", scope={"environment": "prod"}, **around_now(amount_usd=Decimal(1)))
+    send(shop, ago=timedelta(days=6), user="bob", tags={"tier": "pro"})
+    for _ in range(2):
+        send(shop, ago=timedelta(days=4), user="ann", task_type="coding", tags={"tier": "pro"})
+    other = make_event(occurred_at=(datetime.now(UTC) - timedelta(days=2)).isoformat(), model="claude-sonnet-4-5")
+    assert shop.api.send({**other, "team": None, "user": None})["accepted"] == 1
+    lines, _, words = drawn(get(viewer, shop.url("budgets")), "One")
+    if steps is None:
+        assert (lines, "drawn on its page only" in words) == ({}, True)
+    else:
+        heights = [y for _, y in lines["spent"]]
+        assert len(set(heights)) - 1 == steps, lines
+        assert heights == sorted(heights, reverse=True)
+
+
+def test_pictures_are_left_out_where_they_are_too_much(shop, viewer, monkeypatch):
+    budget(shop, name="Search", scope={"team": "search"})
+    send(shop)
+    monkeypatch.setattr(outlook_sql, "ROWS_MAX", 0)
+    lines, _, words = drawn(get(viewer, shop.url("budgets")), "Search")
+    assert (lines, "drawn on its page only" in words) == ({}, True)
 
 
 def test_the_page_of_a_budget_draws_what_it_says(shop, viewer):
@@ -429,7 +511,7 @@ def test_a_raise_is_asked_for_by_anybody_and_decided_once(shop, viewer, finance,
     again = finance.post(shop.url(f"budgets/raises/{asked.pk}/{other}"))
     assert again.status_code == 400
     (cells,) = [cells for cells in get(viewer, shop.url("budgets")).rows() if one.name in text_of(cells[0])]
-    assert amounts_in(cells[-1]) == [0, limit]
+    assert amounts_in(cells[-1]) == [limit]
     assert finance.post(shop.url(f"budgets/raises/{asked.pk}/explode")).status_code == 404
 
 
@@ -660,7 +742,7 @@ def test_the_list_asks_as_often_for_many_budgets_as_for_one(shop, viewer):
             budget(shop, scope=scope, period=period)
     for number in range(20):
         send(shop, user=f"user-{number}")
-    assert queries(viewer, shop.url("budgets")) == few <= 20
+    assert queries(viewer, shop.url("budgets")) == few <= 24
     budget(shop, scope={"api_key": key})
     # The names of keys are read once.
     assert queries(viewer, shop.url("budgets")) <= few + 4

@@ -13,19 +13,19 @@ from apps.budgets import services
 from apps.budgets.forecast import reaches_at, state_of
 from apps.budgets.models import Budget, Counter, Crossing, Raise
 from apps.budgets.outlook import Past, Standing, past_periods, spend_series, standings, subjects_of, unit_of
-from apps.budgets.rules import TAG
 from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
-from apps.portal.budget_chart import Burn, PastPicture, burn, period_label, pictures
+from apps.portal.budget_chart import Burn, burn, period_label
+from apps.portal.budget_pictures import PastPicture, pictures
 from apps.portal.budget_words import MODES, PERIODS, crossing_words, meter, state_words, subject_words
 from apps.portal.filters import names_of_keys
 from apps.portal.pages import Crumb
 from apps.portal.pages_budgets import BudgetPage, CrossingRow, RaiseRow, State, SubjectRow
 from apps.portal.pages_prices import FormError
-from apps.portal.views.budgets import budget_url, resets_at, scope_words, whose
+from apps.portal.views.budgets import budget_url, resets_at, scope_words, spend_url, whose
 
 RAISES_SHOWN = 20
 CROSSINGS_SHOWN = 25
@@ -36,10 +36,6 @@ RAISE_STATES = {
     "refused": State("refused", "", "Not part of the limit."),
 }
 EXPIRED = State("expired", "", "Was part of the limit until it expired.")
-# Dimensions that the explorer filters by the same name.
-EXPLORED = frozenset(
-    {"team", "project", "workflow", "user", "api_key", "task_type", "provider", "model", "environment"}
-)
 
 
 @organization_page(section="budgets", permission=Permission.VIEW_SPEND, writes=Permission.VIEW_SPEND)
@@ -243,18 +239,3 @@ def _period_of(visit: Visit, facts: Mapping[str, Any]) -> str:
         return ""
     start, end = (datetime.fromisoformat(facts[name]) for name in ("period_start", "period_end"))
     return period_label(start, end, visit.calendar.zone_at(start))
-
-
-def spend_url(visit: Visit, scope: Mapping[str, str], start: datetime, end: datetime) -> str | None:
-    """The explorer with the scope as filters; None where it has no such filter. "*" groups by the dimension."""
-    exact = {name: value for name, value in scope.items() if not value.endswith("*")}
-    each = [name for name, value in scope.items() if value == "*"]
-    if any(name not in EXPLORED and not name.startswith(TAG) for name in scope) or len(exact) + len(each) < len(scope):
-        return None
-    zone = visit.calendar.zone_at(visit.at)
-    days = {
-        "from": start.astimezone(zone).date().isoformat(),
-        "to": max(start, end - timedelta(microseconds=1)).astimezone(zone).date().isoformat(),
-    }
-    grouped = dict(zip(("group_by", "then_by"), (name for name in each if name in EXPLORED), strict=False))
-    return visit.url("spend", {**exact, **grouped, **days})

@@ -1,19 +1,22 @@
 """The budgets of an organization: how each stands, when they begin anew, and what unpriced calls under caps are."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.http import HttpResponse, HttpResponseRedirect
 
 from apps.budgets.models import Budget, Stop
-from apps.budgets.outlook import Standing, standings, ungoverned
-from apps.budgets.rules import describe
+from apps.budgets.outlook import Standing, spend_of_list, standings, ungoverned
+from apps.budgets.outlook_sql import Point
+from apps.budgets.rules import TAG, describe
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.organizations.services import change_settings
 from apps.portal.access import Visit, organization_page
+from apps.portal.budget_pictures import spark
 from apps.portal.budget_words import MODES, PERIODS, meter, state_words, subject_words
 from apps.portal.filters import names_of_keys
 from apps.portal.pages import Crumb
@@ -22,6 +25,10 @@ from apps.portal.pages_budgets import BudgetRow, BudgetsPage, PolicyChoice, Rese
 ROWS_SHOWN = 200
 RESETS_SHOWN = 8
 ENDED_SHOWN = 20
+# Dimensions that the explorer filters by the same name.
+EXPLORED = frozenset(
+    {"team", "project", "workflow", "user", "api_key", "task_type", "provider", "model", "environment"}
+)
 # The worst first.
 ORDER = ("refusing", "over", "at_risk", "fine", "waiting", "past")
 POLICIES = (
@@ -43,8 +50,9 @@ def budgets(visit: Visit) -> HttpResponse:
         stops = Stop.objects.for_org(visit.org).filter(lifted_at=None).count()
     key_names = names_of_keys(visit.org, {name for one in found for name in one.budget.scope})
     found.sort(key=lambda one: (ORDER.index(one.state), -_taken(one), one.budget.name))
+    series = spend_of_list(visit.org, found[:ROWS_SHOWN], visit.calendar, visit.at)
     page = BudgetsPage(
-        rows=tuple(_row(visit, one, key_names) for one in found[:ROWS_SHOWN]),
+        rows=tuple(_row(visit, one, key_names, series.get(one.budget.pk)) for one in found[:ROWS_SHOWN]),
         row_count=len(found),
         resets=tuple(_resets(visit, found)),
         ended=tuple((one.name, budget_url(visit, one.pk), one.ended_at) for one in ended if one.ended_at),
@@ -53,6 +61,7 @@ def budgets(visit: Visit) -> HttpResponse:
         may_change=visit.may(Permission.MANAGE_BUDGETS),
         new_url=visit.url("budget_new"),
         stop_url=visit.url("stop"),
+        held_url=visit.url("reservations", {"state": "held"}),
         policy=tuple(
             PolicyChoice(value, label, says, visit.org.unpriced_policy == value) for value, label, says in POLICIES
         ),
@@ -84,8 +93,10 @@ def _taken(one: Standing) -> Decimal:
     return (one.spent_usd + one.held_usd) / one.limit_usd if one.limit_usd else Decimal(0)
 
 
-def _row(visit: Visit, one: Standing, key_names: Mapping[str, str]) -> BudgetRow:
+def _row(visit: Visit, one: Standing, key_names: Mapping[str, str], points: Sequence[Point] | None) -> BudgetRow:
     budget = one.budget
+    left = one.limit_usd - one.spent_usd - one.held_usd
+    scope = {**budget.scope, **(json.loads(one.subject) if one.subject else {})}
     return BudgetRow(
         name=budget.name,
         url=budget_url(visit, budget.pk),
@@ -95,10 +106,14 @@ def _row(visit: Visit, one: Standing, key_names: Mapping[str, str]) -> BudgetRow
         resets_at=resets_at(one),
         state=state_words(one.state, budget.mode),
         meter=meter(one.spent_usd, one.held_usd, one.limit_usd, budget.thresholds),
+        spark=None if points is None else spark(one, points, visit.at, visit.calendar.zone_at(visit.at)),
         limit_usd=one.limit_usd,
         spent_usd=one.spent_usd,
         held_usd=one.held_usd,
+        remaining_usd=max(Decimal(0), left),
+        over_usd=max(Decimal(0), -left),
         run_rate_usd=one.run_rate_usd,
+        spend_url=spend_url(visit, scope, one.start, min(one.end, visit.at)),
         whose=whose(one),
     )
 
@@ -123,3 +138,18 @@ def _resets(visit: Visit, found: Sequence[Standing]) -> list[Reset]:
         if (at := resets_at(one)) is not None:
             by_time[at].append((one.budget.name, budget_url(visit, one.budget.pk)))
     return [Reset(at, tuple(sorted(names))) for at, names in sorted(by_time.items())[:RESETS_SHOWN]]
+
+
+def spend_url(visit: Visit, scope: Mapping[str, str], start: datetime, end: datetime) -> str | None:
+    """The explorer with the scope as filters; None where it has no such filter. "*" groups by the dimension."""
+    exact = {name: value for name, value in scope.items() if not value.endswith("*")}
+    each = [name for name, value in scope.items() if value == "*"]
+    if any(name not in EXPLORED and not name.startswith(TAG) for name in scope) or len(exact) + len(each) < len(scope):
+        return None
+    zone = visit.calendar.zone_at(visit.at)
+    days = {
+        "from": start.astimezone(zone).date().isoformat(),
+        "to": max(start, end - timedelta(microseconds=1)).astimezone(zone).date().isoformat(),
+    }
+    grouped = dict(zip(("group_by", "then_by"), (name for name in each if name in EXPLORED), strict=False))
+    return visit.url("spend", {**exact, **grouped, **days})
