@@ -1,3 +1,6 @@
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -43,7 +46,13 @@ def position_after(cursor: str) -> Position:
 
 
 def find_deliveries(
-    org: HasPk | int, *, limit: int, state: str = "", channel_id: int | None = None, after: Position | None = None
+    org: HasPk | int,
+    *,
+    limit: int,
+    state: str = "",
+    channel_id: int | None = None,
+    crossing_id: UUID | None = None,
+    after: Position | None = None,
 ) -> list[Delivery]:
     """Deliveries, newest first. Raises `DomainError` (`state_unknown`)."""
     found = Delivery.objects.for_org(org).order_by("-created_at", "-delivery_id")
@@ -55,6 +64,9 @@ def find_deliveries(
         found = found.filter(state=state)
     if channel_id is not None:
         found = found.filter(channel_id=channel_id) if channel_id <= ID_MAX else found.none()
+    if crossing_id is not None:
+        # By the ids of channels: alerts_delivery_once begins with them.
+        found = found.filter(channel_id__in=list(channel_names(org)), crossing_id=crossing_id)
     if after is not None:
         at, delivery_id = after
         found = found.filter(Q(created_at__lt=at) | Q(created_at=at, delivery_id__lt=delivery_id))
@@ -78,3 +90,24 @@ def last_deliveries(org: HasPk | int) -> dict[int, Delivery]:
     """The newest delivery of each channel. Index: alerts_delivery_newest, per channel a handful of rows."""
     newest = Delivery.objects.for_org(org).order_by("channel_id", "-created_at").distinct("channel_id")
     return {delivery.channel_id: delivery for delivery in newest}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Deliveries by crossing, and the channels' names by id. `has_active`: somebody is told of what crosses now."""
+
+    deliveries: Mapping[UUID, Sequence[Delivery]]
+    channels: Mapping[int, str]
+    has_active: bool
+
+
+def told_of(org: HasPk | int, crossing_ids: Collection[UUID]) -> Told:
+    """Who is told of these crossings, in two statements. Index: alerts_delivery_once."""
+    channels = list(Channel.objects.for_org(org).values_list("pk", "name", "state", "deleted_at"))
+    names = {pk: name for pk, name, _, _ in channels}
+    by_crossing: dict[UUID, list[Delivery]] = defaultdict(list)
+    found = Delivery.objects.for_org(org).filter(channel_id__in=list(names), crossing_id__in=crossing_ids)
+    for delivery in found.order_by("created_at", "channel_id"):
+        by_crossing[delivery.crossing_id].append(delivery)
+    active = any(state == Channel.State.ACTIVE and deleted_at is None for _, _, state, deleted_at in channels)
+    return Told(by_crossing, names, active)

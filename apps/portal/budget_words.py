@@ -85,23 +85,38 @@ def crossing_words(row: Crossing) -> str:
             return f"{facts.get('asked_by')} asked for {_usd(facts.get('amount_usd'))} USD more"
         case "run_bound":
             workflow = f" of {facts['workflow']}" if facts.get("workflow") else ""
-            return f"Run {row.run_id}{workflow} reached its bound: {_usd(facts.get('limit'))} {_BOUNDS[facts['bound']]}"
+            return f"Run {row.run_id}{workflow} reached its bound on {_bound_words(facts)}"
     return str(row.kind).replace("_", " ").capitalize()
 
 
 _BOUNDS = {
-    "cost": "USD",
     "steps": "steps",
     "attempts": "attempts of a step",
     "depth": "levels of child runs",
     "children": "child runs",
-    "seconds": "seconds",
     "same_tool_calls": "identical tool calls",
 }
+
+
+def _bound_words(facts: Mapping[str, Any]) -> str:
+    """What is bounded, and the most of it, with its unit."""
+    limit = facts.get("limit")
+    if facts["bound"] == "cost":
+        return f"cost: {_usd(limit)} USD"
+    if facts["bound"] == "seconds":
+        return f"time: {_count(limit)} s"
+    return f"{_BOUNDS[facts['bound']]}: {_count(limit)}"
 
 
 def _usd(text: Any) -> str:
     try:
         return formats.money(Decimal(str(text)))
+    except InvalidOperation:
+        return formats.NONE
+
+
+def _count(text: Any) -> str:
+    try:
+        return formats.digits(Decimal(str(text)))
     except InvalidOperation:
         return formats.NONE

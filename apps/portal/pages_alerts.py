@@ -96,8 +96,10 @@ class DeliveriesPage:
     channels: tuple[tuple[int, str], ...]
     state: str
     channel: int
+    crossing: str
     may_change: bool
     first_url: str
     next_url: str
+    every_url: str
     channels_url: str
     has_open: bool

@@ -116,14 +116,26 @@ class RaiseRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldRow:
+    """What became of a crossing at one channel: `at` is when it was sent, or when it is tried next."""
+
+    channel: str
+    state: State
+    at: datetime | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class CrossingRow:
-    """`told_at` None: the message waits to be sent."""
+    """`untold` says why `told` is empty; `untold_url` leads to where that is changed."""
 
     at: datetime
     what: str
     period: str
     badge: str
-    told_at: datetime | None
+    told: tuple[ToldRow, ...]
+    untold: str
+    untold_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +173,7 @@ class BudgetPage:
     subject_count: int
     raises: tuple[RaiseRow, ...]
     crossings: tuple[CrossingRow, ...]
+    earlier: tuple[CrossingRow, ...]
     spend_url: str | None
     edit_url: str
     end_url: str

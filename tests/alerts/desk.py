@@ -39,9 +39,8 @@ class Desk:
     now: datetime = field(default_factory=timezone.now)
 
     def channel(self, kind: str, target: str, **fields: Any) -> Channel:
-        made = create_channel(
-            org=self.org, actor=None, kind=kind, name=f"{kind} {uuid4().hex}", target=target, **fields
-        )
+        fields = {"name": f"{kind} {uuid4().hex}", **fields}
+        made = create_channel(org=self.org, actor=None, kind=kind, target=target, **fields)
         self.now = max(self.now, made.active_since)
         return made
 

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import permutations
 from uuid import uuid4
 
 import pytest
@@ -21,6 +22,7 @@ from apps.organizations.permissions import Role
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import add_member, touch_facts
 from apps.teams.services import create_project, create_team, create_workflow
+from tests.alerts.desk import Desk
 from tests.portal.conftest import HOSTILE_NAME, client_of, make_person, make_shop
 from tests.portal.reading import THIN, Page, attribute, find, get, number_of, text_of
 from tests.world import make_event, unique
@@ -407,19 +409,78 @@ def test_overrun_is_explained_where_a_cap_could_not_refuse(shop, viewer):
     assert "First call refused" in get(viewer, shop.url(f"budgets/{one.pk}")).text
 
 
-def test_thresholds_say_when_and_whether_people_were_told(shop, viewer):
+def told(client, url, section="told"):
+    """What was told of each crossing of a page, with the links of it: by the first number of the sentence."""
+    rows = Page(client.get(url)).rows_of(next(get(client, url).find("section", aria_labelledby=section)))
+    return {
+        next(word for word in text_of(cells[1]).split() if word.isdigit()): (
+            text_of(cells[2]),
+            [attribute(link, "href").replace("&amp;", "&") for link in find(cells[2], "a")],
+        )
+        for cells in rows
+    }
+
+
+def test_crossings_say_why_nobody_was_told(shop, viewer):
     one = budget(shop, name="Search", scope={"team": "search"}, amount_usd=Decimal("0.005"))
+    url = shop.url(f"budgets/{one.pk}")
+    send(shop)
+    assert told(viewer, url) == dict.fromkeys(("50", "80"), ("Nobody: there is no channel", [shop.url("alerts")]))
+    desk = Desk(shop.org)
+    desk.channel("email", "a@example.com")
+    assert {words for words, _ in told(viewer, url).values()} == {"Waiting to be sent"}
+    desk.work()
+    assert told(viewer, url)["80"] == ("Nobody: no channel was told of it", [shop.url("alerts")])
+    with tenant(shop.org):
+        Crossing.objects.for_org(shop.org).update(dispatched_at=timezone.now() - timedelta(days=91))
+    assert told(viewer, url)["80"] == ("The log goes back 90 days", [])
+
+
+def test_crossings_say_what_became_of_them_at_each_channel(shop, viewer, hook, mail):
+    desk = Desk(shop.org, now=timezone.now() - timedelta(minutes=1))
+    desk.channel("email", "a@example.com", name="All")
+    desk.channel("email", "b@example.com", name="In the morning", digest="daily")
+    desk.channel("webhook", hook.url, name="Grave", min_severity="warning")
+    hook.will_answer(410)
+    one = budget(shop, name="Search", scope={"team": "search"}, amount_usd=Decimal("0.005"), thresholds=[50, 80])
+    send(shop)
+    desk.now = timezone.now()
+    desk.work()
+    url = shop.url(f"budgets/{one.pk}")
+    half, most = told(viewer, url)["50"], told(viewer, url)["80"]
+    assert "All sent" in half[0]
+    assert "In the morning held until" in half[0]
+    assert "Grave" not in half[0]
+    assert "Grave failed" in most[0]
+    log = get(viewer, most[1][0])
+    assert [text_of(cells[1]) for cells in log.rows()] in (
+        list(order) for order in permutations(("All", "In the morning", "Grave"))
+    )
+    assert {"80 %" in text_of(cells[0]) for cells in log.rows()} == {True}
+    assert len(get(viewer, half[1][0]).rows()) == 2
+    assert len(get(viewer, shop.url("alerts/deliveries?crossing=none")).rows()) == 5
+    assert "No deliveries like that" in get(viewer, shop.url(f"alerts/deliveries?crossing={uuid4()}")).text
+
+
+def test_crossings_of_earlier_periods_are_folded_below(shop, viewer):
+    one = budget(shop, scope={"team": "search"}, period="day", amount_usd=Decimal("0.005"), thresholds=[50])
+    with tenant(shop.org):  # as if it were a week old
+        Budget.objects.for_org(shop.org).update(created_at=timezone.now() - timedelta(days=7))
+        touch_facts(shop.org)
+    for days in (1, 3, 2):
+        send(shop, ago=timedelta(days=days))
+    page = get(viewer, shop.url(f"budgets/{one.pk}"))
+    section = next(page.find("section", aria_labelledby="told"))
+    assert "Nothing in this period yet" in text_of(section)
+    (fold,) = find(section, "details")
+    assert "3 of earlier periods" in text_of(next(find(fold, "summary")))
+    days = [timezone.now() - timedelta(days=days) for days in (1, 2, 3)]
+    said = [text_of(cells[1]) for cells in page.rows_of(fold)]
+    assert [f"{day:%a} {day.day} {day:%b}" in words for day, words in zip(days, said, strict=True)] == [True] * 3
     send(shop)
     page = get(viewer, shop.url(f"budgets/{one.pk}"))
-    rows = [
-        [text_of(cell) for cell in cells] for cells in page.rows_of(next(page.find("section", aria_labelledby="told")))
-    ]
-    assert {row[1].split(" % ")[0].split()[-1] for row in rows} == {"50", "80"}
-    assert {row[-1] for row in rows} == {"waiting"}
-    told_at = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-    with tenant(shop.org):
-        Crossing.objects.for_org(shop.org).update(dispatched_at=told_at)
-    assert "4 Mar, 05:06:07" in get(viewer, shop.url(f"budgets/{one.pk}")).text
+    assert len(page.rows_of(next(page.find("section", aria_labelledby="told")))) == 4
+    assert len(page.rows_of(next(find(next(page.find("section", aria_labelledby="told")), "details")))) == 3
 
 
 def test_past_periods_stand_beside_the_current_one(shop, viewer):
@@ -640,7 +701,7 @@ def test_bounds_are_set_shown_changed_and_removed(shop, finance, viewer):
     assert viewer.post(url, given).status_code == 403
     assert finance.post(url, given).status_code == 302
     (cells,) = get(viewer, url).rows()
-    assert [text_of(cell) for cell in cells[:4]] == ["rag", "2.5", "40", "—"]
+    assert [text_of(cell) for cell in cells[:4]] == ["rag", "2.50", "40", "—"]
     form = Page(finance.get(url, {"workflow": "rag"}))
     assert attribute(named(form, "max_cost_usd")[0], "value") == "2.5"
     assert finance.post(url, {"workflow": "rag", "max_seconds": "60"}).status_code == 302
@@ -677,7 +738,7 @@ def test_a_run_that_reached_its_bound_is_listed(shop, finance, viewer):
     finance.post(shop.url("run-bounds"), {"workflow": "rag", "max_steps": "1"})
     for step in (0, 1):
         send(shop, project="answers", workflow="rag", run_id="run-1", step=step)
-    assert "Run run-1 of rag reached its bound: 1.00 steps" in get(viewer, shop.url("run-bounds")).text
+    assert "Run run-1 of rag reached its bound on steps: 1" in get(viewer, shop.url("run-bounds")).text
 
 
 # --- unpriced policy, roles, counts ---

@@ -259,17 +259,20 @@ def deliveries(visit: Visit) -> HttpResponse:
     state = state if state in STATES else ""
     asked = str(query.get("channel", ""))
     channel_id = int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= CHANNEL_ID_DIGITS_MAX else 0
+    crossing_id = _uuid(query.get("crossing", ""))
     after = _position(query.get("cursor"))
     with tenant(visit.org):
         found = selectors.find_deliveries(
             visit.org,
             state=state,
             channel_id=channel_id or None,
+            crossing_id=crossing_id,
             limit=ROWS + 1,
             after=after,
         )
         names = selectors.channel_names(visit.org)
-    kept = {name: value for name, value in (("state", state), ("channel", str(channel_id or ""))) if value}
+    chosen = {"state": state, "channel": str(channel_id or ""), "crossing": str(crossing_id or "")}
+    kept = {name: value for name, value in chosen.items() if value}
     following = cursor_of((found[ROWS - 1].created_at, found[ROWS - 1].delivery_id)) if len(found) > ROWS else ""
     may_change = visit.may(Permission.MANAGE_ALERTS)
     page = DeliveriesPage(
@@ -278,14 +281,23 @@ def deliveries(visit: Visit) -> HttpResponse:
         channels=tuple(sorted(names.items(), key=lambda item: item[1].lower())),
         state=state,
         channel=channel_id,
+        crossing=str(crossing_id or ""),
         may_change=may_change,
         first_url=visit.url("deliveries", kept) if after else "",
         next_url=visit.url("deliveries", {**kept, "cursor": following}) if following else "",
+        every_url=visit.url("deliveries"),
         channels_url=visit.url("alerts"),
         has_open=any(one.next_attempt_at and one.next_attempt_at <= visit.at for one in found[:ROWS]),
     )
     crumbs = (Crumb("Alerts", visit.url("alerts")), Crumb("Deliveries"))
     return visit.render("portal/deliveries.html", frame=visit.frame("Deliveries", *crumbs), deliveries=page)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _position(cursor: str | None) -> selectors.Position | None:

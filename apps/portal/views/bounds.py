@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from django.http import HttpResponse, HttpResponseRedirect
 
+from apps.alerts.selectors import told_of
 from apps.budgets import services
 from apps.budgets.models import Crossing, RunBound
 from apps.budgets.services import BOUNDS
@@ -15,7 +16,7 @@ from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb
 from apps.portal.pages_budgets import BoundField, BoundRow, BoundsPage
 from apps.portal.pages_prices import FormError
-from apps.portal.views.budget import crossing_row
+from apps.portal.told import crossing_row
 from apps.teams.selectors import list_workflows
 
 # What people call a bound, and what it counts.
@@ -76,11 +77,12 @@ def _page(visit: Visit, given: Mapping[str, str], error: FormError | None) -> Bo
             .filter(kind=Crossing.Kind.RUN_BOUND)
             .order_by("-crossed_at", "-crossing_id")[:REACHED_SHOWN]
         )
+        told = told_of(visit.org, [row.crossing_id for row in reached])
     chosen = next((row for row in rows if row.workflow.slug == given["workflow"]), None)
     return BoundsPage(
         headings=tuple(label for label, _ in LABELS.values()),
         rows=tuple(_row(visit, row) for row in rows),
-        reached=tuple(crossing_row(visit, row) for row in reached),
+        reached=tuple(crossing_row(visit, row, told) for row in reached),
         workflows=workflows,
         workflow=given["workflow"],
         fields=tuple(
@@ -100,11 +102,17 @@ def _text(row: RunBound, name: str) -> str:
     return formats.digits(value).replace(formats.THIN, "") if name == "max_cost_usd" else str(value)
 
 
+def _shown(row: RunBound, name: str) -> str:
+    if name == "max_cost_usd" and row.max_cost_usd is not None:
+        return formats.money(row.max_cost_usd)
+    return _text(row, name) or formats.NONE
+
+
 def _row(visit: Visit, row: RunBound) -> BoundRow:
     slug = row.workflow.slug
     return BoundRow(
         workflow=slug,
-        cells=tuple(_text(row, name) or formats.NONE for name in LABELS),
+        cells=tuple(_shown(row, name) for name in LABELS),
         changed_by=row.changed_by,
         changed_at=row.changed_at,
         edit_url=visit.url("bounds", {"workflow": slug}) + "#set",

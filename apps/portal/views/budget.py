@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from operator import itemgetter
 
 from django.http import HttpResponse, HttpResponseRedirect
 
+from apps.alerts.selectors import told_of
 from apps.alerts.tasks import hint_tell
 from apps.budgets import services
 from apps.budgets.forecast import reaches_at, state_of
@@ -18,18 +19,20 @@ from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
-from apps.portal.budget_chart import Burn, burn, period_label
+from apps.portal.budget_chart import Burn, burn
 from apps.portal.budget_pictures import PastPicture, pictures
-from apps.portal.budget_words import MODES, PERIODS, crossing_words, meter, state_words, subject_words
+from apps.portal.budget_words import MODES, PERIODS, meter, state_words, subject_words
 from apps.portal.filters import names_of_keys
 from apps.portal.pages import Crumb
-from apps.portal.pages_budgets import BudgetPage, CrossingRow, RaiseRow, State, SubjectRow
+from apps.portal.pages_budgets import BudgetPage, RaiseRow, State, SubjectRow
 from apps.portal.pages_prices import FormError
+from apps.portal.told import crossing_row, crossing_start
 from apps.portal.views.budgets import budget_url, resets_at, scope_words, spend_url, whose
 
 RAISES_SHOWN = 20
+# Of the current period; and of all of which the earlier ones are shown below.
 CROSSINGS_SHOWN = 25
-BADGES = {"info": "", "warning": "risk", "critical": "bad"}
+CROSSINGS_READ = 100
 RAISE_STATES = {
     "asked": State("asked", "open", "Waits for somebody who may approve it."),
     "approved": State("approved", "", "Part of the limit until it expires."),
@@ -104,9 +107,11 @@ def _page(visit: Visit, budget_id: int, given: Mapping[str, str], error: FormErr
         crossings = list(
             Crossing.objects.for_org(org)
             .filter(budget_id=found.pk)
-            .order_by("-crossed_at", "-crossing_id")[:CROSSINGS_SHOWN]
+            .order_by("-crossed_at", "-crossing_id")[:CROSSINGS_READ]
         )
+        told = told_of(org, [row.crossing_id for row in crossings])
     drawn, pictured = _drawn(visit, one, past)
+    rows = [(crossing_start(row), crossing_row(visit, row, told)) for row in crossings]
     approved = [row for row in raises if row.state == "approved" and row.expires_at > visit.at]
     is_ended = found.ended_at is not None
     return BudgetPage(
@@ -140,7 +145,8 @@ def _page(visit: Visit, budget_id: int, given: Mapping[str, str], error: FormErr
         subjects=tuple(_subject(visit, one, row) for row in counters),
         subject_count=one.subjects,
         raises=tuple(_raise(visit, row, is_ended) for row in raises),
-        crossings=tuple(crossing_row(visit, row) for row in crossings),
+        crossings=tuple(row for start, row in rows if start >= one.start)[:CROSSINGS_SHOWN],
+        earlier=tuple(row for start, row in sorted(rows, key=itemgetter(0), reverse=True) if start < one.start),
         spend_url=spend_url(visit, found.scope, one.start, min(one.end, visit.at)),
         edit_url=f"{budget_url(visit, found.pk)}/edit",
         end_url=f"{budget_url(visit, found.pk)}/end",
@@ -221,21 +227,3 @@ def _raise(visit: Visit, row: Raise, is_ended: bool) -> RaiseRow:
         refuse_url=f"{below}/{row.pk}/refuse",
         may_decide=row.state == Raise.State.ASKED and visit.may(Permission.APPROVE_RAISES) and not is_ended,
     )
-
-
-def crossing_row(visit: Visit, row: Crossing) -> CrossingRow:
-    return CrossingRow(
-        at=row.crossed_at,
-        what=crossing_words(row),
-        period=_period_of(visit, row.facts),
-        badge=BADGES[row.severity],
-        told_at=row.dispatched_at,
-    )
-
-
-def _period_of(visit: Visit, facts: Mapping[str, Any]) -> str:
-    """The period that a crossing is about; "" where it is about none."""
-    if "period_start" not in facts:
-        return ""
-    start, end = (datetime.fromisoformat(facts[name]) for name in ("period_start", "period_end"))
-    return period_label(start, end, visit.calendar.zone_at(start))
