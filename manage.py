@@ -6,6 +6,7 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+from finops import celery  # noqa: F401  (tasks are sent through this application)
 from finops.cluster import EmbeddedError
 from finops.embedded import servers
 

@@ -8,12 +8,13 @@ from apps.alerts.channels import secret_of
 from apps.alerts.models import Channel
 from apps.core.encryption import decrypt
 from apps.core.tenancy import tenant
+from apps.ingest.demo.budgets import furnish_channel
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_team
 from tests.alerts.desk import Desk
 from tests.portal.conftest import HOSTILE_NAME, client_of, make_person, make_shop
-from tests.portal.reading import get
+from tests.portal.reading import get, text_of
 
 MAIL = {"kind": "email", "name": "Finance", "target": "cfo@example.com", "min_severity": "warning", "digest": "none"}
 HOOK = {"kind": "webhook", "name": "Pager", "target": "https://93.184.215.14/hooks/top-secret-token"}
@@ -188,3 +189,19 @@ def test_pages_ask_as_often_for_many_channels_as_for_one(shop, finance, django_a
     for page in ("alerts", "alerts/deliveries"):
         with django_assert_max_num_queries(16):
             assert finance.get(shop.url(page)).status_code == 200
+
+
+def test_the_channel_of_the_demo_is_told_of_what_comes_and_not_of_the_past(shop, finance, mail):
+    desk = Desk(shop.org)
+    desk.cross(severity="critical", budget="Long ago")
+    furnish_channel(shop.org, "tests")
+    furnish_channel(shop.org, "tests")
+    desk.later(seconds=1)
+    desk.cross(severity="critical", budget="Growth cap")
+    desk.cross(budget="All of it")
+    desk.work()
+    rows = {text_of(cells[0]): text_of(cells[3]) for cells in get(finance, shop.url("alerts/deliveries")).rows()}
+    assert sorted(rows.values()) == ["held", "sent"]
+    assert {"Long ago" in title for title in rows} == {False}
+    assert ["Growth cap" in letter["Subject"] for letter in mail.inbox] == [True]
+    assert "finance@example.com" in get(finance, shop.url("alerts")).text

@@ -17,9 +17,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.accounts.services import set_operator
+from apps.alerts.services import has_work
+from apps.alerts.tasks import hint_tell
 from apps.core.tenancy import tenant
 from apps.ingest.demo import places
-from apps.ingest.demo.budgets import ask_for_some, furnish_budgets
+from apps.ingest.demo.budgets import ask_for_some, furnish_budgets, furnish_channel
 from apps.organizations.models import ApiKey, Organization
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import create_organization, issue_key, revoke_key
@@ -39,6 +41,7 @@ SAMPLE = Path(places.__file__).parent / "sample"
 WINDOW_DAYS = 28
 START_SECONDS_MAX = 60
 START_POLL_SECONDS = 0.5
+TOLD_SECONDS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,10 @@ class Command(BaseCommand):
                 stdout=self.stdout,
             )
         visitor = issue_key(org=org, name="Demo", scopes=["ingest", "decide", "read"], actor=ACTOR)
+        furnish_channel(org, ACTOR)
         ask_for_some(principal_for(visitor.secret, at=timezone.now()))
         _revoke_loaders(org)
+        _wait_until_told(org)
         return visitor.secret
 
     def _say(self, text: str) -> None:
@@ -125,6 +130,14 @@ def _answers(url: str) -> bool:
             return bool(response.status == http.client.OK)
     except (URLError, OSError, http.client.HTTPException):
         return False
+
+
+def _wait_until_told(org: Organization) -> None:
+    """The worker may print a mail, which should not hide the welcome; without a worker nobody waits long."""
+    hint_tell(org.pk)
+    deadline = time.monotonic() + TOLD_SECONDS_MAX
+    while has_work(org.pk, at=timezone.now()) and time.monotonic() < deadline:
+        time.sleep(START_POLL_SECONDS)
 
 
 def _has_sample(org: Organization) -> bool:
