@@ -210,7 +210,7 @@ class ReplayRow:
     so_far: bool
     spent_usd: Decimal
     subjects: int
-    thresholds: tuple[datetime | None, ...]
+    thresholds: tuple[tuple[int, datetime | None], ...]
     full_at: datetime | None
     full: int
     beyond_usd: Decimal
@@ -322,8 +322,10 @@ class StopPage:
 
 @dataclass(frozen=True, slots=True)
 class BoundRow:
+    """`cells` are headings with what stands below them."""
+
     workflow: str
-    cells: tuple[str, ...]
+    cells: tuple[tuple[str, str], ...]
     changed_by: str
     changed_at: datetime
     edit_url: str

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from apps.accounts.models import User
+from apps.budgets.services import BudgetTerms, create_budget
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
+from apps.teams.services import create_team
 from tests.browser_binary import find_chromium
 from tests.portal.conftest import Shop, client_of, make_shop
 from tests.site import Site
@@ -283,6 +286,24 @@ def test_a_narrow_screen_shows_every_page_without_scrolling_sideways(look: Open,
     page.get_by_role("link", name="Menu").click()
     page.get_by_role("link", name="Statements").click()
     expect_page(page, "Statements")
+
+
+def test_a_budget_is_a_card_on_a_narrow_screen_and_has_its_picture(look: Open) -> None:
+    shop = make_shop()
+    create_team(org=shop.org, slug="search")
+    terms = BudgetTerms(name="All of it", period="month", amount_usd=Decimal(1))
+    create_budget(org=shop.org, terms=terms, actor="tests")
+    shop.api.send(make_event(team="search"))
+    page = look(shop.url("budgets"), shop.alice, viewport=NARROW, has_touch=True, is_mobile=True)
+    row = page.get_by_role("region", name="Budgets, table").locator("tbody tr")
+    for part in row.locator("th, td, svg").all():
+        box = part.bounding_box()
+        assert box
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= NARROW["width"], part.inner_text()
+    expect(row.get_by_text("fine").or_(row.get_by_text("at risk"))).to_be_visible()
+    left = row.locator("[data-label='Left, USD']")
+    assert left.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Left, USD"'
+    assert page.locator("svg.spark polyline.spent").evaluate("line => getComputedStyle(line).stroke") != "none"
 
 
 def test_a_budget_is_previewed_made_and_drawn(look: Open, shop: Shop) -> None:

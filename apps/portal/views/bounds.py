@@ -112,7 +112,7 @@ def _row(visit: Visit, row: RunBound) -> BoundRow:
     slug = row.workflow.slug
     return BoundRow(
         workflow=slug,
-        cells=tuple(_shown(row, name) for name in LABELS),
+        cells=tuple((label, _shown(row, name)) for name, (label, _) in LABELS.items()),
         changed_by=row.changed_by,
         changed_at=row.changed_at,
         edit_url=visit.url("bounds", {"workflow": slug}) + "#set",

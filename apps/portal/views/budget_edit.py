@@ -276,7 +276,7 @@ def _replay_row(visit: Visit, one: PastReplay) -> ReplayRow:
         so_far=one.so_far,
         spent_usd=one.replay.spent_usd,
         subjects=one.subjects,
-        thresholds=tuple(reached.at for reached in one.replay.thresholds),
+        thresholds=tuple((reached.percent, reached.at) for reached in one.replay.thresholds),
         full_at=one.replay.full_at,
         full=one.full,
         beyond_usd=one.replay.beyond_usd,
