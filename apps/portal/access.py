@@ -123,17 +123,21 @@ def organization_page(
 
 def no_permission(visit: Visit, permission: Permission) -> HttpResponse:
     owners = tuple(user.email for user in members_with_role(visit.org, Role.OWNER))
-    refusal = NoPermission(visit.section.capitalize(), permission, visit.membership.role, owners)
-    context = {"frame": visit.frame(visit.section.capitalize()), "no_permission": refusal}
+    title = _title(visit)
+    refusal = NoPermission(title, permission, visit.membership.role, owners)
+    context = {"frame": visit.frame(title), "no_permission": refusal}
     return render(visit.request, "portal/no_permission.html", context, status=403)
 
 
 def refused(visit: Visit, error: DomainError) -> HttpResponse:
     """A page that a rule said no to."""
-    title = visit.section.capitalize()
-    return render(
-        visit.request, "portal/refused.html", {"frame": visit.frame(title), "refusal": error.detail}, status=400
-    )
+    context = {"frame": visit.frame(_title(visit)), "refusal": error.detail}
+    return render(visit.request, "portal/refused.html", context, status=400)
+
+
+def _title(visit: Visit) -> str:
+    """What the rail calls the section."""
+    return {"bounds": "Run bounds", "stop": "Emergency stop"}.get(visit.section, visit.section.capitalize())
 
 
 def operator_page(view: View) -> View:

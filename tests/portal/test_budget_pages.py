@@ -793,6 +793,19 @@ def test_each_role_may_what_the_matrix_says(shop, role, may_manage, may_stop):
             assert posts == ([None] if path == f"budgets/{one.pk}" and not may_manage else []), path
 
 
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [("budgets/new", "Budgets"), ("run-bounds", "Run bounds"), ("stop", "Emergency stop")],
+)
+def test_who_may_not_is_told_which_permission_it_takes_and_who_gives_it(shop, viewer, path, title):
+    answer = viewer.get(shop.url(path)) if path == "budgets/new" else viewer.post(shop.url(path), {})
+    assert answer.status_code == 403
+    page = Page(_as_200(answer))
+    assert text_of(next(page.find("h1"))) == title
+    assert f"below {title} needs the permission" in page.text
+    assert shop.alice.email in page.text
+
+
 def test_the_list_asks_as_often_for_many_budgets_as_for_one(shop, viewer):
     budget(shop, scope={"user": "*"})
     send(shop, user="ann")
