@@ -89,7 +89,7 @@ def _channel_row(visit: Visit, channel: Channel, last: Delivery | None) -> Chann
         kind=LABELS[channel.kind],
         hint=channel.hint,
         told_of=f"{dict(SEVERITIES)[channel.min_severity]}, {of}",
-        waits="; ".join(waits) or "at once",
+        waits="; ".join([*waits, "what is critical at once"]) if waits else "at once",
         state=channel.state,
         why=channel.disabled_reason,
         last_state=last.state if last else "",
