@@ -16,7 +16,7 @@ SITE = LOG_LEVEL="$${LOG_LEVEL:-WARNING}" BASE_URL="$${BASE_URL:-http://localhos
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench reset format lock port
+.PHONY: help demo run test check bench chaos reset format lock port
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,10 @@ check: $(DEVELOPMENT) ## Lint, format, types, imports, migrations, deployment se
 bench: $(DEVELOPMENT) ## The benchmarks, one JSON object per line
 	@$(EMBEDDED) --name bench reset > /dev/null
 	@$(BIN)/python -m bench
+
+chaos: $(DEVELOPMENT) ## A million operations on caps, workers killed: do they hold? Half an hour
+	@$(EMBEDDED) --name bench reset > /dev/null
+	@$(BIN)/python -m bench chaos
 
 reset: $(RUNTIME) ## Stop the embedded servers and delete their data
 	@$(EMBEDDED) reset

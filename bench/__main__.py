@@ -1,4 +1,6 @@
-"""`python -m bench` runs everything; `python -m bench servers` compares web servers, `rerating` only re-rates."""
+"""`python -m bench` runs everything; with a word, a part of it: `servers` compares web servers, `rerating` re-rates,
+`decisions` decides, `caps` is the short proof that caps hold, and `chaos` the long one.
+"""
 
 import contextlib
 import io
@@ -21,9 +23,10 @@ def main() -> None:
     os.environ["API_REQUESTS_PER_MINUTE"] = "1000000"
     with servers("bench"):
         secret = _prepare()
-        chosen = {"servers": _servers, "rerating": _rerating, "decisions": _decisions}.get(
-            "".join(sys.argv[1:]), _everything
-        )
+        chosen = {
+            "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
+            "runaway": _runaway,
+        }.get("".join(sys.argv[1:]), _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
@@ -48,7 +51,7 @@ def _prepare() -> str:
 
 
 def _everything(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import cost_agreement, decisions, door, ingest, pricing, rerating, spend
+    from bench import caps, cost_agreement, decisions, door, ingest, leasing, pricing, rerating, runaway, spend
     from bench.site import serving
 
     yield from cost_agreement.measure()
@@ -66,6 +69,9 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     yield from spend.measure(secret)
     yield from rerating.measure(secret)
     yield from decisions.measure()
+    yield from leasing.measure()
+    yield from runaway.measure()
+    yield from caps.measure(caps.SHORT)
 
 
 def _servers(secret: str) -> Iterator[dict[str, Any]]:
@@ -94,9 +100,28 @@ def _rerating(secret: str) -> Iterator[dict[str, Any]]:
 
 
 def _decisions(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import decisions
+    from bench import decisions, leasing
 
     yield from decisions.measure()
+    yield from leasing.measure()
+
+
+def _caps(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import caps
+
+    yield from caps.measure(caps.SHORT)
+
+
+def _runaway(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import runaway
+
+    yield from runaway.measure()
+
+
+def _chaos(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import caps
+
+    yield from caps.measure(caps.LONG)
 
 
 if __name__ == "__main__":

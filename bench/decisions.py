@@ -34,29 +34,30 @@ class Scene:
 
 
 def measure() -> Iterator[dict[str, Any]]:
-    scenes = {HOT: _scene(1), MANY: _scene(USERS)}
+    scenes = {HOT: scene(1), MANY: scene(USERS)}
     database = os.environ["DATABASE_URL"]
     found: dict[tuple[str, str, int], list[Measured]] = {}
     with serving(settings="bench.plain_settings") as site:
         for number in range(ROUNDS + 1):
-            for name, scene in scenes.items():
+            for name, one in scenes.items():
                 for clients in CLIENTS:
                     roads = {
-                        "http": over_http(Target(site.url, PATH, scene.secret, scene.users), clients, SECONDS),
-                        "plain": over_http(Target(site.url, PLAIN_PATH, scene.secret, scene.users), clients, SECONDS),
-                        "sql": over_sql(database, scene.statement, scene.users, clients, SECONDS),
+                        "http": over_http(Target(site.url, PATH, one.secret, one.users), clients, SECONDS),
+                        "plain": over_http(Target(site.url, PLAIN_PATH, one.secret, one.users), clients, SECONDS),
+                        "sql": over_sql(database, one.statement, one.users, clients, SECONDS),
                     }
                     if number:  # the first round warms caches and connections, and opens the counters
                         for road, measured in roads.items():
                             found.setdefault((road, name, clients), []).append(measured)
         yield from _lines(found)
         yield from _ratios(found)
-        scene = scenes[HOT]
-        target = Target(site.url, PATH, scene.secret, scene.users)
+        hot = scenes[HOT]
+        target = Target(site.url, PATH, hot.secret, hot.users)
         yield _open_line(over_http(target, 64, OPEN_SECONDS, OPEN_RATE))
 
 
-def _scene(users: int) -> Scene:
+def scene(users: int) -> Scene:
+    """An organization of its own, with a key that decides and ingests."""
     from apps.budgets.services import BudgetTerms, create_budget
     from apps.organizations.selectors import principal_for
     from apps.organizations.services import create_organization, issue_key
@@ -70,7 +71,7 @@ def _scene(users: int) -> Scene:
         name="bench", period="month", amount_usd=Decimal(1_000_000), mode="block", scope=scope, thresholds=()
     )
     create_budget(org=org, terms=terms, actor="bench")
-    secret = issue_key(org=org, name="decisions", scopes=["decide"]).secret
+    secret = issue_key(org=org, name="decisions", scopes=["decide", "ingest"]).secret
     return Scene(secret, statement_for(principal_for(secret, at=datetime.now(UTC))), users)
 
 

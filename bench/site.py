@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS_MAX = 60
+END_SECONDS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Site:
 
     url: str
     pid: int
+
+    def workers(self) -> list[int]:
+        """The processes that answer, the oldest first."""
+        return sorted(_children(self.pid), key=lambda pid: int(Path(f"/proc/{pid}/stat").read_text().split()[21]))
 
     def peak_memory_bytes(self) -> int:
         """The largest resident set that any one process of the web server ever had."""
@@ -35,7 +40,10 @@ def free_port() -> int:
         return port
 
 
-GRANIAN = "granian --interface wsgi --host 127.0.0.1 --port {port} --workers {workers} --blocking-threads {threads}"
+GRANIAN = (
+    "granian --interface wsgi --host 127.0.0.1 --port {port} --workers {workers} --blocking-threads {threads}"
+    " --respawn-failed-workers --respawn-interval 0.5"
+)
 GUNICORN = "gunicorn --bind 127.0.0.1:{port} --workers {workers} --threads {threads} --log-level error"
 APPLICATION = "finops.wsgi:application"
 
@@ -55,7 +63,17 @@ def serving(
             _await(url, server)
             yield Site(url, server.pid)
         finally:
-            server.send_signal(signal.SIGTERM)
+            _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """A worker that was killed a moment ago keeps the server from ending."""
+    server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(timeout=END_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        for pid in (server.pid, *_children(server.pid)):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _await(url: str, server: subprocess.Popen[bytes]) -> None:
