@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_django.plugin import blocking_manager_key
 
 from tests import (
@@ -8,6 +9,10 @@ from tests import (
     servers,  # before anything that reads the settings
 )
 from tests.world import World, make_world
+
+# No test fails because the machine is slow.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_unconfigure() -> None:
