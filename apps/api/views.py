@@ -35,6 +35,18 @@ class Exact(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class Quoted(serializers.CharField):
+    """A decimal as a string. A JSON number has lost digits before anybody reads it."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            raise serializers.ValidationError(
+                f'Write "{str(data)[:40]}" in quotes: amounts and rates are decimal strings.'
+            )
+        text: str = super().to_internal_value(data)
+        return text
+
+
 # No docstring: the API's document would show it on every operation.
 class ScopedView(APIView):
     # Declares the scope each of its methods needs; one that does not refuses to load.

@@ -36,6 +36,9 @@ from apps.teams.selectors import workflow_by_slug
 from apps.usage.services import closing_month
 
 BUDGETS_MAX = 2_000
+# Of one budget, those that wait or count.
+RAISES_MAX = 100
+STOPPED_RUNS_MAX = 1_000
 # Events are accepted that say they happened so much later than now.
 EVENTS_AHEAD_MAX = timedelta(minutes=5)
 # As long as an event may come late.
@@ -272,7 +275,8 @@ def ask_raise(
 ) -> Raise:
     """More for a budget until an instant: to be approved, or `approved` at once by an actor who may.
 
-    Raises `NotFound`, `DomainError` (`amount_invalid`, `expires_at_invalid`, `reason_invalid`, `budget_ended`).
+    Raises `NotFound`, `DomainError` (`amount_invalid`, `expires_at_invalid`, `reason_invalid`, `budget_ended`,
+    `too_many_raises`).
     """
     now = timezone.now()
     if not now < expires_at <= now + timedelta(days=366):
@@ -283,6 +287,11 @@ def ask_raise(
         )
     with tenant(org):
         budget = _locked(org, budget_id)
+        standing = Raise.objects.for_org(org).filter(budget=budget, expires_at__gt=now)
+        if standing.exclude(state=Raise.State.REFUSED).count() >= RAISES_MAX:
+            raise DomainError(
+                "too_many_raises", f"Of a budget at most {RAISES_MAX} raises wait or count: change its amount instead."
+            )
         asked = Raise(
             organization=org,
             budget=budget,
@@ -388,7 +397,8 @@ def remove_run_bound(*, org: Organization, workflow: str, actor: object) -> None
 def stop(*, org: Organization, kind: str, target: str, reason: str, actor: object) -> Stop:
     """Grant no decision for the organization, a team, workflow, key or run, from the next one on.
 
-    Stopping it twice changes nothing. Raises `DomainError`: `stop_kind_unknown`, `target_unknown`, `reason_invalid`.
+    Stopping it twice changes nothing. Raises `DomainError`: `stop_kind_unknown`, `target_unknown`, `reason_invalid`,
+    `too_many_stops`.
     """
     if kind not in Stop.Kind.values:
         raise DomainError("stop_kind_unknown", f"kind is '{kind}': use {', '.join(Stop.Kind.values)}.", param="kind")
@@ -406,10 +416,20 @@ def stop(*, org: Organization, kind: str, target: str, reason: str, actor: objec
             },
         )
         if is_new:
+            # The others are at most as many as there are names and keys, and the organization can always be stopped.
+            if kind == Stop.Kind.RUN and _stopped_runs(org) > STOPPED_RUNS_MAX:
+                raise DomainError(
+                    "too_many_stops",
+                    f"At most {STOPPED_RUNS_MAX} runs are stopped at once: lift some, or stop their workflow or key.",
+                )
             sql.cross_stop(org.pk, row, "stopped", str(actor))
             subject = f"{kind} {target}".strip()
             audit.record(org=org, actor=actor, action="budgets.stopped", subject=subject, data={"reason": row.reason})
     return row
+
+
+def _stopped_runs(org: Organization) -> int:
+    return Stop.objects.for_org(org).filter(kind=Stop.Kind.RUN, lifted_at=None).count()
 
 
 def lift(*, org: Organization, stop_id: int, actor: object) -> Stop:

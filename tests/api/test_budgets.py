@@ -199,6 +199,8 @@ def test_a_fixed_range(api):
         ({"period": "range"}, "range_invalid", "starts_at"),
         ({"starts_at": "2026-01-01T00:00:00Z"}, "range_invalid", "starts_at"),
         ({"amount_usd": "-1"}, "amount_invalid", "amount_usd"),
+        ({"amount_usd": 0.1}, "invalid", "amount_usd"),
+        ({"amount_usd": 10**40}, "invalid", "amount_usd"),
         ({"amount_usd": "NaN"}, "amount_invalid", "amount_usd"),
         ({"amount_usd": "1e30"}, "amount_invalid", "amount_usd"),
         ({"amount_usd": "0.0000000000001"}, "amount_invalid", "amount_usd"),
@@ -468,6 +470,7 @@ def test_bounds_of_a_workflow(api):
         ({}, "bounds_missing"),
         ({"max_steps": -1}, "bound_invalid"),
         ({"max_cost_usd": "no"}, "amount_invalid"),
+        ({"max_cost_usd": 2}, "invalid"),
     ):
         assert put(api, "run-bounds/agent", **given).json()["code"] == code
     assert put(api, "run-bounds/nobody", max_steps=1).json()["code"] == "workflow_unknown"

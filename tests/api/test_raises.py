@@ -204,3 +204,14 @@ def test_who_may_not(org, api):
     assert ask(stranger, one).status_code == 404
     assert stranger.post(f"budget-raises/{row['id']}/refuse", {}).status_code == 404
     assert reader.get(f"budgets/{one['id']}/raises").json()["data"] == [row]
+
+
+def test_a_budget_has_at_most_so_many_raises(api, monkeypatch):
+    monkeypatch.setattr("apps.budgets.services.RAISES_MAX", 2)
+    budget = create(api, amount_usd="1")
+    row = asked(api, budget)
+    approved(api, budget)
+    response = ask(api, budget)
+    assert (response.status_code, response.json()["code"]) == (400, "too_many_raises")
+    api.post(f"budget-raises/{row['id']}/refuse", {})
+    asked(api, budget)

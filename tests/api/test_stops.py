@@ -152,3 +152,15 @@ def test_who_may_not(org, api):
     assert stranger.get("stops").json()["data"] == []
     assert reader.get("stops").json()["data"] == [row]
     denied(api, "stopped", **CALL)
+
+
+def test_so_many_runs_are_stopped_at_most_but_the_organization_always_can_be(api, monkeypatch):
+    monkeypatch.setattr("apps.budgets.services.STOPPED_RUNS_MAX", 2)
+    first = stopped(api, "run", "run-0")
+    stopped(api, "run", "run-1")
+    response = api.post("stops", {"kind": "run", "target": "run-2", "reason": "Loop"})
+    assert (response.status_code, response.json()["code"]) == (400, "too_many_stops")
+    allowed(api, estimate_usd="0.01", run_id="run-2")
+    lifted(api, first)
+    stopped(api, "run", "run-2")
+    lifted(api, stopped(api, "organization"))

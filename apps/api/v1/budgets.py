@@ -13,7 +13,7 @@ from apps.alerts.tasks import hint_tell
 from apps.api import parameters
 from apps.api.v1.names import validated
 from apps.api.v1.paging import PAGED, next_of
-from apps.api.views import Exact, ScopedView, listing
+from apps.api.views import Exact, Quoted, ScopedView, listing
 from apps.budgets import selectors, services
 from apps.budgets.models import Budget, Counter, Raise
 from apps.budgets.reading import require_amount
@@ -37,10 +37,10 @@ class BudgetInput(Exact):
     period = serializers.CharField(max_length=10)
     starts_at = serializers.DateTimeField(required=False, allow_null=True, default=None, help_text="Of a range.")
     ends_at = serializers.DateTimeField(required=False, allow_null=True, default=None, help_text="Of a range.")
-    amount_usd = serializers.CharField(**AMOUNT)
+    amount_usd = Quoted(**AMOUNT)
     mode = serializers.CharField(max_length=10, required=False, default="notify")
     downgrade_to = serializers.DictField(
-        child=serializers.CharField(max_length=256), required=False, allow_null=True, default=None,
+        child=Quoted(max_length=256), required=False, allow_null=True, default=None,
         help_text="{provider, model}, or {input_usd, output_usd} per million tokens.",
     )  # fmt: skip
     thresholds = serializers.ListField(
@@ -61,9 +61,9 @@ class BudgetChange(Exact):
     period = serializers.CharField(max_length=10, required=False, help_text="As it is.")
     starts_at = serializers.DateTimeField(required=False, allow_null=True, help_text="As it is.")
     ends_at = serializers.DateTimeField(required=False, allow_null=True, help_text="As it is.")
-    amount_usd = serializers.CharField(required=False, **AMOUNT)
+    amount_usd = Quoted(required=False, **AMOUNT)
     mode = serializers.CharField(max_length=10, required=False)
-    downgrade_to = serializers.DictField(child=serializers.CharField(max_length=256), required=False, allow_null=True)
+    downgrade_to = serializers.DictField(child=Quoted(max_length=256), required=False, allow_null=True)
     thresholds = serializers.ListField(child=serializers.IntegerField(), required=False)
     forecast_thresholds = serializers.ListField(child=serializers.IntegerField(), required=False)
     rollover = serializers.BooleanField(required=False)
@@ -85,7 +85,7 @@ class CounterOutput(serializers.Serializer[Any]):
 
 
 class RaiseInput(Exact):
-    amount_usd = serializers.CharField(**AMOUNT)
+    amount_usd = Quoted(**AMOUNT)
     expires_at = serializers.DateTimeField()
     reason = serializers.CharField(max_length=500)
 

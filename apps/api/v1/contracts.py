@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from apps.api import parameters
 from apps.api.v1.names import validated
-from apps.api.views import ScopedView, listing
+from apps.api.views import Quoted, ScopedView, listing
 from apps.core.money import usd_text
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Scope
@@ -28,7 +28,7 @@ TEXT: dict[str, Any] = {"max_length": 256, "required": False, "allow_blank": Tru
 
 class TierInput(serializers.Serializer[Any]):
     over_prompt_tokens = serializers.IntegerField()
-    rates = serializers.DictField(child=serializers.CharField(max_length=40))
+    rates = serializers.DictField(child=Quoted(max_length=40))
 
 
 class ContractInput(serializers.Serializer[Any]):
@@ -40,11 +40,11 @@ class ContractInput(serializers.Serializer[Any]):
     starts_at = serializers.DateTimeField(required=False, allow_null=True, default=None, help_text="Now, if left out.")
     ends_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
     rates = serializers.DictField(
-        child=serializers.CharField(max_length=40), required=False, default=dict, help_text="USD per million units."
+        child=Quoted(max_length=40), required=False, default=dict, help_text="USD per million units."
     )
     tiers = TierInput(many=True, required=False, default=list)
-    percent = serializers.CharField(max_length=40, required=False, allow_null=True, default=None)
-    amount_usd = serializers.CharField(max_length=40, required=False, allow_null=True, default=None)
+    percent = Quoted(max_length=40, required=False, allow_null=True, default=None)
+    amount_usd = Quoted(max_length=40, required=False, allow_null=True, default=None)
     quantity = serializers.IntegerField(required=False, default=1)
     monthly = serializers.BooleanField(required=False, default=False)
     team = serializers.CharField(max_length=256, required=False, allow_null=True, default=None)

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from apps.api import parameters
 from apps.api.v1.budgets import AMOUNT
 from apps.api.v1.names import validated
-from apps.api.views import Exact, ScopedView, listing
+from apps.api.views import Exact, Quoted, ScopedView, listing
 from apps.budgets import selectors, services
 from apps.budgets.models import RunBound
 from apps.budgets.reading import require_amount
@@ -23,7 +23,7 @@ from apps.organizations.services import change_settings
 
 
 class RunBoundInput(Exact):
-    max_cost_usd = serializers.CharField(required=False, allow_null=True, default=None, **AMOUNT)
+    max_cost_usd = Quoted(required=False, allow_null=True, default=None, **AMOUNT)
     max_steps = serializers.IntegerField(required=False, allow_null=True, default=None)
     max_attempts = serializers.IntegerField(required=False, allow_null=True, default=None)
     max_depth = serializers.IntegerField(required=False, allow_null=True, default=None)
