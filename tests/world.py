@@ -47,6 +47,14 @@ class Api:
             headers={**self.headers, **headers},
         )  # fmt: skip
 
+    def ask(self, path: str, body: Any) -> Any:
+        """The response to a decision or lease, asked for again while the store is busy, as callers are told to do."""
+        for _ in range(100):
+            response = self.post(path, body)
+            if response.status_code != 503:
+                break
+        return response
+
     def send(self, *events: dict[str, Any]) -> dict[str, Any]:
         """Send events; the 202's body."""
         response = self.post("events", list(events))

@@ -54,7 +54,7 @@ def lower(api: Api, one: Any) -> None:
 
 def refuse_lease(api: Api, _: Any) -> None:
     body = {"request_id": unique("r"), **SONNET, "amount_usd": "5", "ttl_seconds": 10}
-    assert api.post("leases", body).json()["decision"] == "deny"
+    assert api.ask("leases", body).json()["decision"] == "deny"
 
 
 @pytest.mark.parametrize(

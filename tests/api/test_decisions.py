@@ -18,7 +18,6 @@ from tests.api.tenants import make_api, make_org
 from tests.world import make_event, unique
 
 SONNET = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
-ASKED_AGAIN_MAX = 20
 # Of 1,000 tokens in and 100 out, at 3 and 15 USD a million.
 COST = Decimal("0.0045")
 
@@ -43,12 +42,7 @@ def budget(org, amount="1", mode="block", **terms):
 
 def decide(api, **fields):
     """The answer; asked again, as a client does, where a busy machine took longer than a decision may."""
-    body = {"request_id": unique("req"), **SONNET, **fields}
-    for _ in range(ASKED_AGAIN_MAX):
-        response = api.post("decisions", body)
-        if response.status_code != 503:
-            break
-    return response
+    return api.ask("decisions", {"request_id": unique("req"), **SONNET, **fields})
 
 
 def allowed(api, **fields):

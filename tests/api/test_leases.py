@@ -14,7 +14,7 @@ __all__ = ["api", "org"]  # fixtures
 
 
 def take(api, amount="0.5", **fields):
-    return api.post("leases", {"request_id": unique("req"), **SONNET, "amount_usd": amount, **fields})
+    return api.ask("leases", {"request_id": unique("req"), **SONNET, "amount_usd": amount, **fields})
 
 
 def taken(api, amount="0.5", **fields):

@@ -107,13 +107,13 @@ class Caps(RuleBasedStateMachine):
         hold = self.ledger.hold(call, run, amount, is_lease=lease)
         self.check_answer(said, hold)
         if again:
-            assert self.api.post("leases" if lease else "decisions", body).json() == said
+            assert self.api.ask("leases" if lease else "decisions", body).json() == said
         found = (said["lease_id" if lease else "reservation_id"], hold, fields)
         self.reservations.append(found[:2])
         return found
 
     def answered(self, path: str, body: dict[str, Any], why: list[tuple[str, int]]) -> dict[str, Any]:
-        response = self.api.post(path, body)
+        response = self.api.ask(path, body)
         assert response.status_code == 200, response.content
         said: dict[str, Any] = response.json()
         reasons = [(one["code"], one.get("budget_id") or 0) for one in said["reasons"]]

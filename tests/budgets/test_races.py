@@ -64,12 +64,8 @@ def budget(org, amount="1", **terms):
 
 
 def post(secret: str, path: str, body: Any) -> Any:
-    """The response, asked for again while the store says that it is busy: threads outnumber its connections."""
-    for _ in range(100):
-        response = Api(secret).post(path, body)
-        if response.status_code != 503:
-            break
-    return response
+    """The response; threads outnumber the store's connections, so it may have to be asked for again."""
+    return Api(secret).ask(path, body)
 
 
 def patiently(act: Callable[[], T]) -> T:

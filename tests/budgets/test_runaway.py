@@ -67,7 +67,7 @@ def ask_then_call(api, calls):
     """Every call of the session is tried, as a loop would; how many were refused."""
     refused = 0
     for number, call in enumerate(calls):
-        said = api.post("decisions", question(call, number)).json()
+        said = api.ask("decisions", question(call, number)).json()
         if said["decision"] == "deny":
             refused += 1
         else:
@@ -138,7 +138,7 @@ def test_who_only_tells_passes_the_bound_by_less_than_one_call(org, api, runaway
         assert run.overrun_usd == run.spent_usd
         # The row is there when the call's own event is answered.
         assert began <= row.crossed_at <= answered
-        assert api.post("decisions", question(calls[-1], 0)).json()["reasons"][0]["code"] == "run_cost"
+        assert api.ask("decisions", question(calls[-1], 0)).json()["reasons"][0]["code"] == "run_cost"
 
 
 def test_who_only_tells_passes_the_cap_by_less_than_one_call(org, api, runaways):
