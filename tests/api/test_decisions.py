@@ -12,6 +12,7 @@ from apps.budgets.decisions import free_due
 from apps.budgets.models import Counter, Crossing, Reservation
 from apps.budgets.services import BudgetTerms, change_budget, create_budget, end_budget
 from apps.core.tenancy import tenant
+from apps.organizations.selectors import principal_for
 from apps.organizations.services import change_settings, revoke_key
 from apps.teams.services import create_on_first_sight
 from tests.api.tenants import make_api, make_org
@@ -169,6 +170,16 @@ def test_the_same_request_is_answered_as_before_and_holds_once(org, api):
     assert (conflict.status_code, conflict.json()["code"]) == (409, "request_id_conflict")
     age(org, first, 25 * 3600)
     assert allowed(api, **{**asked, "estimate_usd": "0.5"})["reservation_id"] != first["reservation_id"]
+
+
+def test_the_hold_of_one_key_is_no_leave_for_another(org, api):
+    other = make_api(org)
+    full = budget(org, "0", scope={"api_key": str(principal_for(other.secret, at=datetime.now(UTC)).key_id)})
+    allowed(api, request_id="1", estimate_usd="0.25")
+    response = decide(other, request_id="1", estimate_usd="0.25")
+    assert (response.status_code, response.json()["code"]) == (409, "request_id_conflict")
+    denied(other, "budget_exceeded", request_id="2", estimate_usd="0.25")
+    assert figures(org, full) == (0, 0, 0)
 
 
 def test_a_deny_is_evaluated_again(org, api):

@@ -46,7 +46,8 @@ BEGIN
   SELECT * INTO v_old FROM budgets_reservation WHERE organization_id = v_org AND request_id = v_request;
   IF FOUND THEN
     IF v_old.decided_at > v_now - interval '1 day' THEN
-      IF v_old.fingerprint <> decode(p ->> 'fingerprint', 'hex') THEN
+      -- Another key falls under other budgets: what was held for one is no leave for the other.
+      IF v_old.fingerprint <> decode(p ->> 'fingerprint', 'hex') OR v_old.key_id <> (p ->> 'key_id')::bigint THEN
         RETURN jsonb_build_object('verdict', 'conflict');
       END IF;
       RETURN jsonb_build_object('verdict', 'replayed', 'answer', v_old.answer);
@@ -156,7 +157,7 @@ BEGIN
   IF NOT FOUND THEN
     SELECT * INTO v_old FROM budgets_reservation WHERE organization_id = v_org AND request_id = v_request;
     PERFORM budgets_leave_run(v_org, v_tally, v_is_new);
-    IF v_old.fingerprint <> decode(p ->> 'fingerprint', 'hex') THEN
+    IF v_old.fingerprint <> decode(p ->> 'fingerprint', 'hex') OR v_old.key_id <> (p ->> 'key_id')::bigint THEN
       RETURN jsonb_build_object('verdict', 'conflict');
     END IF;
     RETURN jsonb_build_object('verdict', 'replayed', 'answer', v_old.answer);
