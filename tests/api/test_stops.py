@@ -60,6 +60,20 @@ def test_a_run_that_nobody_has_seen_can_be_stopped_before_it_begins(api):
     allowed(api, estimate_usd="0", run_id="tomorrow's run")
 
 
+def test_a_run_in_the_middle_of_a_tree_stops_what_is_below_it(api):
+    below = {"child": "top", "grandchild": "child", "fourth": "grandchild"}
+    allowed(api, estimate_usd="0", run_id="top")
+    for run, parent in below.items():
+        allowed(api, estimate_usd="0", run_id=run, parent_run_id=parent)
+    row = stopped(api, "run", "child")
+    for run in below:
+        denied(api, "stopped", estimate_usd="0", run_id=run)
+    allowed(api, estimate_usd="0", run_id="top")
+    allowed(api, estimate_usd="0", run_id="sibling", parent_run_id="top")
+    lifted(api, row)
+    allowed(api, estimate_usd="0", run_id="fourth")
+
+
 def test_stopping_and_lifting_twice_change_nothing(org, api):
     row = stopped(api, "team", "search")
     assert stopped(api, "team", "search", reason="Another") == row

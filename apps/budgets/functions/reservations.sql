@@ -16,7 +16,6 @@ DECLARE
   v_request text := p ->> 'request_id';
   v_run jsonb := NULLIF(p -> 'run', 'null');
   v_stops jsonb := p -> 'stops';
-  v_roots text[] := '{}';
   v_old budgets_reservation;
   v_entered record;
   v_tally budgets_runtally;
@@ -72,11 +71,11 @@ BEGIN
     v_tally := v_entered.run;
     v_root := v_entered.root;
     v_is_new := v_entered.is_new;
-    v_roots := ARRAY[v_tally.run_id, v_root.run_id];
   END IF;
   SELECT * INTO v_stop FROM budgets_stop s
   WHERE s.organization_id = v_org AND s.lifted_at IS NULL
-    AND (s.kind = 'organization' OR s.target = v_stops ->> s.kind OR s.kind = 'run' AND s.target = ANY (v_roots))
+    AND (s.kind = 'organization' OR s.target = v_stops ->> s.kind OR s.kind = 'run'
+      AND s.target IN (SELECT budgets_lineage(v_org, v_tally.run_id)))
   ORDER BY s.id LIMIT 1;
   IF FOUND THEN
     v_reasons := v_reasons || jsonb_build_object('code', 'stopped', 'stop_id', v_stop.id, 'kind', v_stop.kind,

@@ -74,6 +74,16 @@ BEGIN
   RETURN v_run;
 END $$;
 
+-- A run and all that it is a child run of.
+CREATE OR REPLACE FUNCTION budgets_lineage(p_org bigint, p_run text) RETURNS SETOF text LANGUAGE sql STABLE AS $$
+  WITH RECURSIVE lineage AS (
+    SELECT t.run_id, t.parent_run_id FROM budgets_runtally t WHERE t.organization_id = p_org AND t.run_id = p_run
+    -- Parents make no circle; should they ever, it ends here.
+    UNION SELECT t.run_id, t.parent_run_id FROM lineage l
+    JOIN budgets_runtally t ON t.organization_id = p_org AND t.run_id = l.parent_run_id)
+  SELECT run_id FROM lineage
+$$;
+
 -- The bounds of a run: the tighter ones of its own workflow and of its root's.
 CREATE OR REPLACE FUNCTION budgets_bounds(
   p_org bigint, p_run budgets_runtally, p_root budgets_runtally,
