@@ -16,7 +16,7 @@ def template_for(principal: Principal) -> str:
     body = {**asked("0", 1), "request_id": "REQUEST", "user": "USER"}
     request = asked_of_decision(read(msgspec.json.encode(body), DecisionRequest))
     watch = load_watch(principal.organization)
-    question = decisions._question(principal, request, watch, timezone.now(), ())
+    question = decisions._question(principal, request, watch, timezone.now(), (), may_free=True)
     assert not isinstance(question, decisions.Decision), question
     return question.parameters[0]
 

@@ -122,7 +122,7 @@ def decide(principal: Principal, asked: Asked) -> Decision:
     for _ in range(ROUNDS_MAX):
         org = principal.organization
         watch = load_watch(org)
-        question = _question(principal, asked, watch, at, because)
+        question = _question(principal, asked, watch, at, because, may_free)
         if isinstance(question, Decision):
             version = org.facts_version
             recheck(principal, at=timezone.now())
@@ -167,7 +167,12 @@ def _ask(org: Organization, question: _Question) -> str:
 
 
 def _question(
-    principal: Principal, asked: Asked, watch: Watch, at: datetime, because: Sequence[Mapping[str, Any]]
+    principal: Principal,
+    asked: Asked,
+    watch: Watch,
+    at: datetime,
+    because: Sequence[Mapping[str, Any]],
+    may_free: bool,
 ) -> _Question | Decision:
     """The question to Postgres, or the deny that needs none."""
     org = principal.organization
@@ -211,6 +216,7 @@ def _question(
         "grace_seconds": 0 if asked.kind == "call" else LEASE_GRACE_SECONDS,
         "hold_usd": hold,
         "is_free": found.is_free,
+        "may_free": may_free,
         "watch": [key._asdict() for _, key in over],
         "downgrades": list(downgrades),
         "stops": {"team": where.team, "workflow": where.workflow, "key": str(principal.key_id), "run": asked.run_id},

@@ -27,6 +27,8 @@ DECLARE
   v_budgets jsonb := '[]';
   v_over jsonb := '[]';
   v_ids bigint[] := '{}';
+  v_full bigint[] := '{}';
+  v_due boolean;
   v_counter budgets_counter;
   v_id uuid := uuidv7();
   v_expires timestamptz := v_now + make_interval(secs => (p ->> 'ttl_seconds')::integer);
@@ -101,12 +103,7 @@ BEGIN
     IF v_counter.spent_usd + v_counter.held_usd + v_hold > v_counter.limit_usd AND NOT (p ->> 'is_free')::boolean THEN
       IF v_counter.is_cap THEN
         v_reasons := v_reasons || (jsonb_build_object('code', 'budget_exceeded') || budgets_shown(v_counter));
-        INSERT INTO budgets_crossing (organization_id, crossing_id, kind, subject, severity, team, budget_id,
-          crossed_at, facts)
-        SELECT v_org, uuidv7(), 'refused', v_counter.counter_id::text, 'critical', budgets_team(v_counter, b), b.id,
-          v_now, budgets_facts(v_counter, b) || jsonb_build_object('hold_usd', v_hold::text)
-        FROM budgets_budget b WHERE b.organization_id = v_org AND b.id = v_counter.budget_id
-        ON CONFLICT (organization_id, kind, subject) DO NOTHING;
+        v_full := v_full || v_counter.counter_id;
       ELSIF v_counter.budget_id = ANY (ARRAY(SELECT jsonb_array_elements_text(p -> 'downgrades')::bigint)) THEN
         v_over := v_over || budgets_shown(v_counter);
       END IF;
@@ -126,12 +123,17 @@ BEGIN
   END IF;
   IF v_reasons <> '[]' THEN
     PERFORM budgets_leave_run(v_org, v_tally, v_is_new);
+    v_due := EXISTS (
+      SELECT FROM budgets_reservation
+      WHERE organization_id = v_org AND state = 'held' AND release_at <= v_now);
+    -- Where expired holds are let go of first, this is not the last word.
+    IF NOT (v_due AND (p ->> 'may_free')::boolean) THEN
+      PERFORM budgets_refused(v_org, v_now, v_full, v_hold);
+    END IF;
     SELECT COALESCE(jsonb_agg(budgets_shown(c) ORDER BY c.counter_id), '[]') INTO v_budgets
     FROM budgets_counter c WHERE c.organization_id = v_org AND c.counter_id = ANY (v_ids);
     RETURN jsonb_build_object('verdict', 'refused', 'reasons', v_reasons, 'budgets', v_budgets,
-      'crossed', budgets_crossed(v_org), 'due', EXISTS (
-      SELECT FROM budgets_reservation
-      WHERE organization_id = v_org AND state = 'held' AND release_at <= v_now));
+      'crossed', budgets_crossed(v_org), 'due', v_due);
   END IF;
 
   IF v_run IS NOT NULL THEN
@@ -176,6 +178,18 @@ BEGIN
   END IF;
   RETURN jsonb_build_object('verdict', 'granted', 'answer', v_answer);
 END $$;
+
+-- Say once that these counters refused a call.
+CREATE OR REPLACE FUNCTION budgets_refused(p_org bigint, p_now timestamptz, p_counters bigint[], p_hold numeric)
+RETURNS void LANGUAGE sql AS $$
+  INSERT INTO budgets_crossing (organization_id, crossing_id, kind, subject, severity, team, budget_id, crossed_at,
+    facts)
+  SELECT p_org, uuidv7(), 'refused', c.counter_id::text, 'critical', budgets_team(c, b), b.id, p_now,
+    budgets_facts(c, b) || jsonb_build_object('hold_usd', p_hold::text)
+  FROM budgets_counter c JOIN budgets_budget b ON b.organization_id = c.organization_id AND b.id = c.budget_id
+  WHERE c.organization_id = p_org AND c.counter_id = ANY (p_counters)
+  ON CONFLICT (organization_id, kind, subject) DO NOTHING
+$$;
 
 -- Decisions share the turn; who makes a budget takes it alone, and so finds every hold of a decision that could not
 -- know the budget. Decisions that come later find that facts have changed.

@@ -10,7 +10,7 @@ NAMES = (
     "budgets_leave_run", "budgets_allowance", "budgets_free", "budgets_return", "budgets_extend", "budgets_enter_run", "budgets_adopt",
     "budgets_lineage", "budgets_bounds", "budgets_reach", "budgets_count", "budgets_apply_runs", "budgets_limit", "budgets_rolled",
     "budgets_open", "budgets_relimit", "budgets_relimit_all", "budgets_facts", "budgets_team", "budgets_cross",
-    "budgets_apply", "budgets_decision_turn",
+    "budgets_apply", "budgets_decision_turn", "budgets_refused",
 )  # fmt: skip
 
 
