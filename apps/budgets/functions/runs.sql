@@ -1,7 +1,7 @@
 -- What runs use of their bounds. A run's sums stand on its root, which is found through parents.
 
 -- Find a run's tally, or make it, and hold it, its parent and its root in the order of their ids.
--- `p_run`: {run_id, parent_run_id, workflow_id}. `p_children_max`: refuse a new child beyond so many.
+-- `p_run`: {run_id, parent_run_id, workflow_id}. `is_new`: it was made here; `parent_children` are those before it.
 CREATE OR REPLACE FUNCTION budgets_enter_run(
   p_org bigint, p_now timestamptz, p_run jsonb,
   OUT run budgets_runtally, OUT root budgets_runtally, OUT parent_children integer, OUT is_new boolean)
@@ -10,7 +10,7 @@ DECLARE
   v_run_id text := p_run ->> 'run_id';
   v_parent_id text := NULLIF(p_run ->> 'parent_run_id', p_run ->> 'run_id');
   v_parent budgets_runtally;
-  v_root_id text;
+  v_locked text[];
 BEGIN
   IF v_parent_id IS NOT NULL THEN
     INSERT INTO budgets_runtally (organization_id, run_id, root_run_id, depth, started_at, last_at, children, steps,
@@ -18,29 +18,31 @@ BEGIN
     VALUES (p_org, v_parent_id, v_parent_id, 0, p_now, p_now, 0, 0, 0, 0, 0, 0, '{}')
     ON CONFLICT DO NOTHING;
   END IF;
-  -- A root changes where a parent turns out to have one itself: look again until what is held is what was found.
+  is_new := false;
+  -- A root changes where a parent turns out to have one itself, and another may make the run meanwhile: look again
+  -- until what is found is what is held.
   LOOP
-    SELECT t.root_run_id INTO v_root_id FROM budgets_runtally t
-    WHERE t.organization_id = p_org AND t.run_id = COALESCE(v_parent_id, v_run_id);
+    v_locked := ARRAY[v_run_id, v_parent_id] || ARRAY(SELECT t.root_run_id FROM budgets_runtally t
+      WHERE t.organization_id = p_org AND t.run_id = ANY (ARRAY[v_run_id, v_parent_id]));
     PERFORM 1 FROM budgets_runtally t
-    WHERE t.organization_id = p_org AND t.run_id = ANY (ARRAY[v_run_id, v_parent_id, v_root_id]
-      || ARRAY(SELECT s.root_run_id FROM budgets_runtally s WHERE s.organization_id = p_org AND s.run_id = v_run_id))
-    ORDER BY t.run_id COLLATE "C" FOR UPDATE;
+    WHERE t.organization_id = p_org AND t.run_id = ANY (v_locked) ORDER BY t.run_id COLLATE "C" FOR UPDATE;
     SELECT t.* INTO v_parent FROM budgets_runtally t
     WHERE t.organization_id = p_org AND t.run_id = v_parent_id;
     SELECT t.* INTO run FROM budgets_runtally t WHERE t.organization_id = p_org AND t.run_id = v_run_id;
-    EXIT WHEN v_root_id IS NOT DISTINCT FROM COALESCE(v_parent.root_run_id, run.root_run_id);
+    CONTINUE WHEN (COALESCE(v_parent.root_run_id, v_run_id) = ANY (v_locked)) IS NOT TRUE;
+    IF run.run_id IS NULL THEN
+      INSERT INTO budgets_runtally AS t (organization_id, run_id, parent_run_id, root_run_id, depth, workflow_id,
+        started_at, last_at, children, steps, steps_held, spent_usd, held_usd, overrun_usd, reached)
+      VALUES (p_org, v_run_id, v_parent_id, COALESCE(v_parent.root_run_id, v_run_id), COALESCE(v_parent.depth + 1, 0),
+        (p_run ->> 'workflow_id')::bigint, p_now, p_now, 0, 0, 0, 0, 0, 0, '{}')
+      ON CONFLICT DO NOTHING RETURNING t.* INTO run;
+      is_new := FOUND;
+      CONTINUE WHEN NOT is_new;
+    END IF;
+    EXIT WHEN run.root_run_id = ANY (v_locked);
   END LOOP;
-  is_new := run.run_id IS NULL;
   parent_children := v_parent.children;
   IF is_new THEN
-    INSERT INTO budgets_runtally (organization_id, run_id, parent_run_id, root_run_id, depth, workflow_id, started_at,
-      last_at, children, steps, steps_held, spent_usd, held_usd, overrun_usd, reached)
-    VALUES (p_org, v_run_id, v_parent_id, COALESCE(v_parent.root_run_id, v_run_id), COALESCE(v_parent.depth + 1, 0),
-      (p_run ->> 'workflow_id')::bigint, p_now, p_now, 0, 0, 0, 0, 0, 0, '{}')
-    ON CONFLICT DO NOTHING;
-    SELECT t.* INTO run FROM budgets_runtally t
-    WHERE t.organization_id = p_org AND t.run_id = v_run_id FOR UPDATE;
     UPDATE budgets_runtally t SET children = t.children + 1
     WHERE t.organization_id = p_org AND t.run_id = v_parent_id;
   ELSIF run.parent_run_id IS NULL AND v_parent_id IS NOT NULL AND v_parent.root_run_id <> v_run_id THEN

@@ -1,0 +1,90 @@
+"""Runs whose place in a tree is learned while others use them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from apps.budgets.models import RunTally
+from apps.budgets.services import set_run_bound
+from apps.core.tenancy import tenant
+from tests.api.test_budgets import elsewhere, wait_for
+from tests.api.test_decisions import COST, allowed, api, budget, denied, org
+from tests.database import hanging_up
+from tests.world import make_event
+
+__all__ = ["api", "org"]  # fixtures
+
+
+@pytest.fixture(autouse=True)
+def bound(org):
+    set_run_bound(org=org, workflow="agent", bounds={"max_children": 1, "max_cost_usd": "100"}, actor="test")
+
+
+@contextmanager
+def held_up(one):
+    """Whoever gets as far as the budget's counter waits there while the block lasts."""
+    with elsewhere() as blocker:
+        blocker.execute("SELECT FROM budgets_counter WHERE budget_id = %s FOR UPDATE", [one.pk])
+        yield
+        blocker.rollback()
+
+
+def event(run, parent=None, **fields):
+    return make_event(workflow="agent", run_id=run, parent_run_id=parent, **fields)
+
+
+def tree(org):
+    """By run: its parent, its root, its children, what its tree has spent and holds."""
+    with tenant(org):
+        rows = RunTally.objects.for_org(org)
+        return {
+            row.run_id: (row.parent_run_id, row.root_run_id, row.children, row.spent_usd, row.held_usd) for row in rows
+        }
+
+
+def waiting(count):
+    """Whether so many wait for others here."""
+    with elsewhere() as connection:
+        (found,) = connection.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid)"
+            " WHERE NOT granted AND a.datname = current_database()"
+        ).fetchone()
+    return found >= count
+
+
+def test_a_parent_that_begins_with_its_child_is_found_by_both(org, api):
+    one = budget(org)
+    allowed(api, estimate_usd="0")
+    with ThreadPoolExecutor(2) as pool:
+        with held_up(one):
+            child = pool.submit(hanging_up(api.send), event("child", "parent"))
+            wait_for(lambda: waiting(1))
+            parent = pool.submit(hanging_up(api.send), event("parent", "top"))
+            wait_for(lambda: waiting(2))
+        assert (child.result()["accepted"], parent.result()["accepted"]) == (1, 1)
+    api.send(event("parent", "top"))
+    assert tree(org) == {
+        "top": (None, "top", 1, 3 * COST, 0),
+        "parent": ("top", "top", 1, 0, 0),
+        "child": ("parent", "top", 0, 0, 0),
+    }
+
+
+def test_a_refused_decision_forgets_no_run_that_another_made(org, api):
+    one = budget(org)
+    allowed(api, estimate_usd="0")
+    with ThreadPoolExecutor(2) as pool:
+        with held_up(one):
+            first = pool.submit(hanging_up(api.send), event("run", "one parent"))
+            wait_for(lambda: waiting(1))
+            other = {"workflow": "agent", "run_id": "run", "parent_run_id": "another"}
+            second = pool.submit(hanging_up(denied), api, "budget_exceeded", estimate_usd="5", **other)
+            wait_for(lambda: waiting(2))
+        assert first.result()["accepted"] == 1
+        second.result()
+    assert tree(org) == {
+        "one parent": (None, "one parent", 1, COST, 0),
+        "run": ("one parent", "one parent", 0, 0, 0),
+        "another": (None, "another", 0, 0, 0),
+    }
