@@ -2,14 +2,17 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from decimal import Decimal
 
 import pytest
 
+from apps.budgets.counting import reconcile
 from apps.budgets.models import RunTally
 from apps.budgets.services import set_run_bound
 from apps.core.tenancy import tenant
 from tests.api.test_budgets import elsewhere, wait_for
 from tests.api.test_decisions import COST, allowed, api, budget, denied, org
+from tests.api.test_leases import taken
 from tests.database import hanging_up
 from tests.world import make_event
 
@@ -88,3 +91,20 @@ def test_a_refused_decision_forgets_no_run_that_another_made(org, api):
         "run": ("one parent", "one parent", 0, 0, 0),
         "another": (None, "another", 0, 0, 0),
     }
+
+
+def test_a_lease_is_returned_while_its_run_finds_its_parent(org, api):
+    one = budget(org)
+    lease = taken(api, "0.5", workflow="agent", run_id="run")
+    with ThreadPoolExecutor(2) as pool:
+        with held_up(one):
+            used = pool.submit(hanging_up(api.send), event("run", "top"))
+            wait_for(lambda: waiting(1))
+            back = pool.submit(
+                hanging_up(api.post), f"leases/{lease['lease_id']}/return", {"unused_usd": "0.4", "unused_steps": 0}
+            )
+            wait_for(lambda: waiting(2))
+        assert used.result()["accepted"] == 1
+        assert back.result().status_code == 200, back.result().content
+    assert tree(org) == {"top": (None, "top", 1, COST, Decimal("0.1")), "run": ("top", "top", 0, 0, 0)}
+    assert reconcile(org) == []

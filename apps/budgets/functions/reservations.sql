@@ -402,6 +402,10 @@ BEGIN
   UPDATE budgets_reservation SET held_usd = held_usd - v_freed, steps = steps - v_steps, closed_at = v_now,
     expires_at = LEAST(expires_at, v_now), state = CASE WHEN held_usd = v_freed THEN 'returned' ELSE 'held' END
   WHERE organization_id = p_org AND reservation_id = p_id;
+  -- Held before the update looks for it: the root may be about to become another one's child.
+  PERFORM 1 FROM budgets_runtally r WHERE r.organization_id = p_org AND r.run_id IN (
+    SELECT t.root_run_id FROM budgets_runtally t WHERE t.organization_id = p_org AND t.run_id = v_lease.run_id)
+  FOR UPDATE;
   UPDATE budgets_runtally r SET held_usd = r.held_usd - v_freed, steps_held = r.steps_held - v_steps
   FROM budgets_runtally t
   WHERE t.organization_id = p_org AND t.run_id = v_lease.run_id AND r.organization_id = p_org
