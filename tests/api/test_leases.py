@@ -128,6 +128,17 @@ def test_the_allowance_of_a_run_is_leased_too(org, api):
     ]
 
 
+def test_steps_that_never_came_are_free_half_a_minute_after_the_lease(org, api):
+    set_run_bound(org=org, workflow="agent", bounds={"max_steps": 6}, actor="test")
+    lease = taken(api, "0.5", workflow="agent", run_id="run", steps=6)
+    response = api.post(f"leases/{lease['lease_id']}/return", {"unused_usd": "0.5", "unused_steps": 2})
+    assert response.status_code == 200, response.content
+    (reason,) = take(api, "0", workflow="agent", run_id="run", steps=6).json()["reasons"]
+    assert (reason["code"], reason["used"]) == ("run_steps", "4")
+    age(org, lease, 61)
+    taken(api, "0", workflow="agent", run_id="run", steps=6)
+
+
 @pytest.mark.parametrize(
     ("wrong", "code", "param"),
     [

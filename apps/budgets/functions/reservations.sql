@@ -400,7 +400,9 @@ BEGIN
   v_freed := LEAST(p_unused, v_lease.held_usd);
   v_steps := LEAST(p_steps, v_lease.steps);
   UPDATE budgets_reservation SET held_usd = held_usd - v_freed, steps = steps - v_steps, closed_at = v_now,
-    expires_at = LEAST(expires_at, v_now), state = CASE WHEN held_usd = v_freed THEN 'returned' ELSE 'held' END
+    expires_at = LEAST(expires_at, v_now),
+    -- Steps are on their way also where no money is: those that never come are let go of at `release_at`.
+    state = CASE WHEN held_usd = v_freed AND steps = v_steps THEN 'returned' ELSE 'held' END
   WHERE organization_id = p_org AND reservation_id = p_id;
   -- Held before the update looks for it: the root may be about to become another one's child.
   PERFORM 1 FROM budgets_runtally r WHERE r.organization_id = p_org AND r.run_id IN (
