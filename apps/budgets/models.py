@@ -7,6 +7,7 @@ their keys lead with `organization_id` and none is a foreign key's target. Amoun
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import MD5
 
 from apps.core.tenancy import TenantModel
 from apps.usage.models import Tenant, Usd, money_within
@@ -192,8 +193,9 @@ class Counter(Tenant):
             ),
         ]
         constraints = [
+            # Six values of 256 characters are longer than a row of an index.
             models.UniqueConstraint(
-                fields=["organization_id", "budget_id", "period_start", "subject"], name="budgets_counter_once"
+                "organization_id", "budget_id", "period_start", MD5("subject"), name="budgets_counter_once"
             ),
             models.CheckConstraint(
                 name="budgets_counter_cap_holds",

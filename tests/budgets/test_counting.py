@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from random import Random
 
 import pytest
 from django.db import connection
@@ -189,3 +190,18 @@ def test_what_came_for_the_next_period_is_counted_in_it(org, api):
         assert [row.events for row in found] == [1, 1]
     with as_worker():
         assert reconcile(org) == []
+
+
+def test_each_of_five_values_as_long_as_they_may_be_is_counted(org, api):
+    random = Random(1)
+
+    def longest() -> str:
+        return "".join(chr(random.randrange(0x4E00, 0x9000)) for _ in range(256))
+
+    names = ("user", "task_type", "environment")
+    one = budget(org, scope=dict.fromkeys((*names, "tags.first", "tags.second"), "*"))
+    call = {**{name: longest() for name in names}, "tags": {"first": longest(), "second": longest()}}
+    allowed(api, estimate_usd="0.25", **call)
+    assert api.send(make_event(**call))["accepted"] == 1
+    assert figures(org, one) == (COST, Decimal("0.25"), COST)
+    assert reconcile(org) == []

@@ -45,7 +45,8 @@ BEGIN
   LOOP
     SELECT c.counter_id, c.period_end INTO v_id, v_end FROM budgets_counter c
     WHERE c.organization_id = p_org AND c.budget_id = v_watched.budget_id
-      AND c.period_start = v_watched.period_start AND c.subject = v_watched.subject;
+      AND c.period_start = v_watched.period_start
+      AND md5(c.subject) = md5(v_watched.subject) AND c.subject = v_watched.subject;
     IF FOUND AND v_end <> v_watched.period_end THEN
       -- The organization's zone changes within the period.
       UPDATE budgets_counter c SET period_end = v_watched.period_end
@@ -66,7 +67,8 @@ BEGIN
       IF NOT FOUND THEN
         SELECT c.counter_id INTO v_id FROM budgets_counter c
         WHERE c.organization_id = p_org AND c.budget_id = v_watched.budget_id
-          AND c.period_start = v_watched.period_start AND c.subject = v_watched.subject;
+          AND c.period_start = v_watched.period_start
+      AND md5(c.subject) = md5(v_watched.subject) AND c.subject = v_watched.subject;
       END IF;
     END IF;
     budget_id := v_watched.budget_id;
