@@ -45,7 +45,9 @@ def _find(
                 workflow=workflow, provider=provider, model=model, calls__gte=SAMPLES_MIN
             )
         )
-    for wanted in ((step, None), (None, task_type), (None, None)):
+    own = [(step, None)] if step is not None else []
+    task = [(None, task_type)] if task_type is not None else []
+    for wanted in (*own, *task, (None, None)):
         for row in rows:
             if (row.step, row.task_type) == wanted:
                 p95_usd: Decimal = row.p95_usd

@@ -38,6 +38,7 @@ def test_the_95th_percentile_of_the_step_then_of_its_task_then_of_the_workflow(o
     assert held(api, step=9, task_type="coding") == 57
     assert held(api, step=2) == 300  # 2 calls are no history of a step: 42 of the workflow are
     assert held(api, task_type="summarization") == 300
+    assert held(api, task_type="coding") == 57
     denied(api, "estimate_needed", workflow="agent", step=1, model="claude-haiku-4-5")
     denied(api, "estimate_needed", step=1)
 
