@@ -346,7 +346,7 @@ class StepCost(Tenant):
 
     class Meta:
         indexes = [
-            models.Index(fields=["organization_id", "workflow", "provider", "model"], name="budgets_stepcost_of"),
+            models.Index(fields=["organization_id", "workflow"], name="budgets_stepcost_of"),
         ]
         constraints = [money_within("p95_usd", "budgets_stepcost_p95_within")]
 

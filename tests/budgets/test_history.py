@@ -1,11 +1,13 @@
 """What a step usually costs, for callers who do not say."""
 
 from decimal import Decimal
+from random import Random
 
 from apps.budgets import history
 from apps.budgets.services import reckon_step_costs
 from tests.api.test_decisions import allowed, api, denied, org
 from tests.database import as_worker
+from tests.usage.reratings import contract
 from tests.world import make_event
 
 __all__ = ["api", "org"]  # fixtures
@@ -49,3 +51,14 @@ def test_it_is_reckoned_again(org, api):
     calls(api, [30] * 20, step=1)
     reckon(org)
     assert held(api, step=1) == 30
+
+
+def test_names_as_long_as_they_may_be_have_a_history_too(org, api):
+    random = Random(1)
+    workflow, provider, model = ("".join(chr(random.randrange(0x20000, 0x2A000)) for _ in range(256)) for _ in range(3))
+    contract(api, provider=provider, model=model, rates={"input_tokens": "1", "output_tokens": "1"})
+    event = {"provider": provider, "model": model, "usage": {"output_tokens": 1_000_000}}
+    api.send(*(make_event(workflow=workflow, **event) for _ in range(20)))
+    calls(api, [3] * 20)
+    reckon(org)
+    assert held(api) == 3

@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('reckoned_at', models.DateTimeField()),
             ],
             options={
-                'indexes': [models.Index(fields=['organization_id', 'workflow', 'provider', 'model'], name='budgets_stepcost_of')],
+                'indexes': [models.Index(fields=['organization_id', 'workflow'], name='budgets_stepcost_of')],
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('p95_usd__gte', 0), ('p95_usd__lt', Decimal('1000000000000000000000000'))), ('p95_usd__isnull', True), _connector='OR'), name='budgets_stepcost_p95_within')],
             },
         ),
