@@ -132,7 +132,7 @@ def require_plain_text(event: Any) -> None:
     for name, value in zip(event.__struct_fields__, astuple(event), strict=True):
         if isinstance(value, str) and CONTROL.search(value):
             raise invalid_character(name)
-    for key, value in (event.tags or {}).items():
+    for key, value in (getattr(event, "tags", None) or {}).items():
         if CONTROL.search(key) or CONTROL.search(value):
             raise invalid_character(f"tags.{label(key)}")
 
