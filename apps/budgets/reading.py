@@ -1,8 +1,9 @@
 """Reading what people set: a value as it is kept, or an error that names it and the way out. Inside `tenant(org)`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -24,6 +25,7 @@ SCOPE_MAX = 6
 # A trillion: a year of the dearest budget, counted for a thousand years, still has fewer than 38 digits.
 AMOUNT_MAX_USD = Decimal(10) ** 12
 THRESHOLDS_MAX = 12
+_AMOUNT = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 RANGE_MAX = timedelta(days=3660)
 _NAMED = {"team": team_by_slug, "project": project_by_slug, "workflow": workflow_by_slug}
 
@@ -89,10 +91,9 @@ def require_text(text: Any, field: str, length_max: int) -> str:
 
 def require_amount(value: Any, field: str) -> Decimal:
     """A positive amount in USD. Raises `DomainError` (`amount_invalid`)."""
-    try:
-        amount = value if isinstance(value, Decimal) else Decimal(str(value)) if isinstance(value, str) else None
-    except InvalidOperation:
-        amount = None
+    amount = value if isinstance(value, Decimal) else None
+    if isinstance(value, str) and _AMOUNT.fullmatch(value):
+        amount = Decimal(value)
     if amount is None or not amount.is_finite() or not 0 <= amount <= AMOUNT_MAX_USD or _places(amount) > USD_PLACES:
         raise DomainError(
             "amount_invalid",
