@@ -108,3 +108,30 @@ def test_a_lease_is_returned_while_its_run_finds_its_parent(org, api):
         assert back.result().status_code == 200, back.result().content
     assert tree(org) == {"top": (None, "top", 1, COST, Decimal("0.1")), "run": ("top", "top", 0, 0, 0)}
     assert reconcile(org) == []
+
+
+def deadlocks():
+    with elsewhere() as connection:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        (found,) = connection.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+    return found
+
+
+def test_batches_of_many_trees_wait_for_each_other_in_one_order(org, api):
+    before = deadlocks()
+    roots = [f"{letter}-root" for letter in "mn"]
+    api.send(*(event(root) for root in roots))
+
+    @hanging_up
+    def send(number):
+        # By name, the first of one batch has the root of the last of another.
+        first, last = roots if number % 2 else reversed(roots)
+        for turn in range(8):
+            api.send(event(f"a-{number}-{turn}", first), event(f"z-{number}-{turn}", last))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(send, range(6)))
+    assert [row[3] for run, row in tree(org).items() if run in roots] == [49 * COST, 49 * COST]
+    assert deadlocks() == before

@@ -123,6 +123,27 @@ RETURNS bigint LANGUAGE sql AS $$
   RETURNING c.count
 $$;
 
+-- Hold all the trees of a batch in one order: the root of one run stands anywhere among the names of the others.
+CREATE OR REPLACE FUNCTION budgets_enter_all(p_org bigint, p_now timestamptz, p_changes jsonb)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_runs text[] := ARRAY(SELECT r.run_id FROM jsonb_to_recordset(p_changes) AS r(run_id text));
+  v_parents text[] := ARRAY(
+    SELECT DISTINCT r.parent_run_id FROM jsonb_to_recordset(p_changes) AS r(parent_run_id text)
+    WHERE r.parent_run_id <> ALL (v_runs));
+BEGIN
+  INSERT INTO budgets_runtally (organization_id, run_id, root_run_id, depth, started_at, last_at, children, steps,
+    steps_held, spent_usd, held_usd, overrun_usd, reached)
+  SELECT p_org, parent, parent, 0, p_now, p_now, 0, 0, 0, 0, 0, 0, '{}' FROM unnest(v_parents) AS parent
+  ORDER BY parent COLLATE "C"
+  ON CONFLICT DO NOTHING;
+  PERFORM 1 FROM budgets_runtally t WHERE t.organization_id = p_org AND t.run_id IN (
+    SELECT unnest(v_runs || v_parents)
+    UNION SELECT s.root_run_id FROM budgets_runtally s
+    WHERE s.organization_id = p_org AND s.run_id = ANY (v_runs || v_parents))
+  ORDER BY t.run_id COLLATE "C" FOR UPDATE;
+END $$;
+
 -- Add what events brought to runs, and notice the bounds that they reached. `p_changes`, sorted by run_id:
 -- [{run_id, parent_run_id, workflow_id, workflow, team, spent, held, overrun, steps, steps_held, attempt,
 --   counts: [{kind, name, n}]}], signed.
@@ -137,6 +158,7 @@ DECLARE
   v_attempts bigint;
   v_same bigint;
 BEGIN
+  PERFORM budgets_enter_all(p_org, p_now, p_changes);
   FOR v_change IN SELECT value FROM jsonb_array_elements(p_changes) LOOP
     SELECT * INTO v_entered FROM budgets_enter_run(p_org, p_now, v_change);
     UPDATE budgets_runtally t SET last_at = p_now

@@ -8,7 +8,7 @@ FUNCTIONS = Path(__file__).parent.parent / "functions"
 NAMES = (
     "budgets_reserve", "budgets_shown", "budgets_run_refusals", "budgets_steps_of", "budgets_hold_run",
     "budgets_leave_run", "budgets_allowance", "budgets_free", "budgets_return", "budgets_extend", "budgets_enter_run", "budgets_adopt",
-    "budgets_lineage", "budgets_bounds", "budgets_reach", "budgets_count", "budgets_apply_runs", "budgets_limit", "budgets_rolled",
+    "budgets_lineage", "budgets_enter_all", "budgets_bounds", "budgets_reach", "budgets_count", "budgets_apply_runs", "budgets_limit", "budgets_rolled",
     "budgets_open", "budgets_relimit", "budgets_relimit_all", "budgets_facts", "budgets_team", "budgets_cross",
     "budgets_apply", "budgets_decision_turn", "budgets_refused",
 )  # fmt: skip
