@@ -24,7 +24,10 @@ DECLARE
   v_lease budgets_reservation;
   v_stop budgets_stop;
   v_reasons jsonb := '[]';
-  v_budgets jsonb := '[]';
+  v_budgets jsonb;
+  -- An array grows in place; a jsonb is written anew for each budget of 2,000.
+  v_shown jsonb[] := '{}';
+  v_exceeded jsonb[] := '{}';
   v_over jsonb := '[]';
   v_ids bigint[] := '{}';
   v_full bigint[] := '{}';
@@ -102,14 +105,15 @@ BEGIN
     END IF;
     IF v_counter.spent_usd + v_counter.held_usd + v_hold > v_counter.limit_usd AND NOT (p ->> 'is_free')::boolean THEN
       IF v_counter.is_cap THEN
-        v_reasons := v_reasons || (jsonb_build_object('code', 'budget_exceeded') || budgets_shown(v_counter));
+        v_exceeded := v_exceeded || (jsonb_build_object('code', 'budget_exceeded') || budgets_shown(v_counter));
         v_full := v_full || v_counter.counter_id;
       ELSIF v_counter.budget_id = ANY (ARRAY(SELECT jsonb_array_elements_text(p -> 'downgrades')::bigint)) THEN
         v_over := v_over || budgets_shown(v_counter);
       END IF;
     END IF;
-    v_budgets := v_budgets || budgets_shown(v_counter, v_hold);
+    v_shown := v_shown || budgets_shown(v_counter, v_hold);
   END LOOP;
+  v_reasons := v_reasons || to_jsonb(v_exceeded);
 
   IF p ->> 'lease_id' IS NOT NULL AND (v_lease.state <> 'held' OR v_lease.closed_at IS NOT NULL
     OR v_lease.expires_at <= clock_timestamp() OR NOT (v_lease.counters @> v_ids AND v_ids @> v_lease.counters))
@@ -140,7 +144,7 @@ BEGIN
     v_steps := budgets_steps_of(v_org, v_run);
   END IF;
   v_answer := (p -> 'answer') || jsonb_build_object('reservation_id', v_id, 'expires_at', v_expires,
-    'decided_at', v_now, 'held_usd', v_hold::text, 'budgets', v_budgets);
+    'decided_at', v_now, 'held_usd', v_hold::text, 'budgets', to_jsonb(v_shown));
   IF p ->> 'kind' <> 'call' AND v_run IS NOT NULL THEN
     v_answer := v_answer || jsonb_build_object('run', budgets_allowance(v_org, v_now, v_run, v_tally,
       v_root));
