@@ -113,12 +113,14 @@ class PostedRow(NamedTuple):
 
 
 def take_uncounted(org_id: int, limit: int) -> list[PostedRow]:
-    """Take up to `limit` postings off the queue. Indexes: the primary keys of postings and events."""
+    """Take the postings of up to `limit` events of a cause off the queue, both sides of each: what leaves a budget and
+    comes back to it is nothing added. Indexes: the primary keys of postings and events.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH taken AS (DELETE FROM usage_uncountedposting WHERE organization_id = %(org)s"
-            "  AND (cause, event_id, side) IN (SELECT cause, event_id, side FROM usage_uncountedposting"
-            "   WHERE organization_id = %(org)s ORDER BY cause, event_id, side LIMIT %(limit)s)"
+            "  AND (cause, event_id) IN (SELECT DISTINCT cause, event_id FROM usage_uncountedposting"
+            "   WHERE organization_id = %(org)s ORDER BY cause, event_id LIMIT %(limit)s)"
             "  RETURNING cause, event_id, side)"
             " SELECT COALESCE(e.budget_at, e.occurred_at), CASE WHEN p.team_id IS NOT NULL THEN p.team END,"
             "  CASE WHEN p.project_id IS NOT NULL THEN p.project END,"

@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from time_machine import travel
 
+from apps.budgets import counting
 from apps.budgets.counting import count_postings, reconcile
 from apps.budgets.models import Counter
 from apps.core.tenancy import tenant
@@ -44,6 +45,19 @@ def test_spend_that_moves_to_a_team_moves_to_its_budget(org, api):
     # Nothing came to the whole; what came to the team was not held there.
     assert (figures(org, whole), figures(org, team)) == ((2 * COST, 0, 2 * COST), (2 * COST, 0, 2 * COST))
     assert (counter(org, whole).events, counter(org, team).events) == (2, 2)
+
+
+def test_both_sides_of_a_move_are_counted_together(org, api, monkeypatch):
+    monkeypatch.setattr(counting, "POSTINGS_AT_ONCE", 1)
+    whole = budget(org)
+    api.send(make_event(team="serach"), make_event(team="serach"))
+    map_name(org=org, kind="team", name="serach", slug="search", actor=None)
+    org.refresh_from_db()
+    with as_worker():
+        assert attribute_known_names(org) == 2
+    assert count(org) == 4
+    # What left the whole came back to it: nothing was added.
+    assert figures(org, whole) == (2 * COST, 0, 2 * COST)
 
 
 def test_a_budget_that_comes_between_counts_a_posting_once(org, api):
