@@ -288,7 +288,7 @@ def counter_ids(org: HasPk, watch: Watch, keys: Iterable[CounterKey]) -> dict[tu
 def _cross(org: HasPk, booking: Booking) -> bool:
     crossed = False
     for one in booking.settling.values():
-        if not _touched(one) or not one.overrun:
+        if not (one.overrun or one.is_late):
             continue
         kind = "settled_late" if one.is_late else "overrun"
         facts = {

@@ -279,6 +279,16 @@ def test_a_hold_that_is_over_and_was_not_swept_covers_nothing(org, api):
     assert figures(org, one) == (COST, 0, COST)
 
 
+def test_a_late_settle_is_told_whatever_it_cost(org, api):
+    one = budget(org)
+    body = allowed(api, estimate_usd="0.25", ttl_seconds=10)
+    age(org, body, 11)
+    assert settle(api, body, usage={"input_tokens": 0}).json()["status"] == "settled_late"
+    assert figures(org, one) == (0, 0, 0)
+    with tenant(org):
+        assert Crossing.objects.for_org(org).filter(kind="settled_late").count() == 1
+
+
 def test_extending_holds_longer_and_revives_nothing(org, api):
     budget(org)
     body = allowed(api, estimate_usd="0.25", ttl_seconds=10)
