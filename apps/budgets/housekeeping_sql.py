@@ -6,13 +6,17 @@ from django.db import connection
 
 
 def forget_runs(org_id: int, after: timedelta, limit: int) -> int:
-    """Delete quiet runs and what was counted of them; how many. Index: budgets_runtally_root."""
+    """Delete runs whose tree is quiet and holds nothing, and what was counted of them; how many.
+
+    Index: budgets_runtally_root.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT run_id FROM budgets_runtally t WHERE organization_id = %(org)s"
-            " AND last_at < clock_timestamp() - make_interval(secs => %(after)s) AND held_usd = 0"
+            " AND last_at < clock_timestamp() - make_interval(secs => %(after)s)"
             " AND NOT EXISTS (SELECT FROM budgets_runtally k WHERE k.organization_id = %(org)s"
-            "  AND k.root_run_id = t.root_run_id AND k.last_at >= clock_timestamp() - make_interval(secs => %(after)s))"
+            "  AND k.root_run_id = t.root_run_id AND (k.held_usd <> 0 OR k.steps_held <> 0"
+            "   OR k.last_at >= clock_timestamp() - make_interval(secs => %(after)s)))"
             " ORDER BY run_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED",
             {"org": org_id, "after": after.total_seconds(), "limit": limit},
         )

@@ -269,6 +269,19 @@ def test_a_run_is_forgotten_after_thirty_quiet_days_with_its_whole_tree(org, api
     step(api)
 
 
+def test_a_child_is_not_forgotten_while_its_tree_holds_something(org, api):
+    bound(org, max_steps=10)
+    step(api)
+    body = step(api, "child", parent_run_id="run", ttl_seconds=3600)
+    for run in ("run", "child"):
+        move(org, run, 31 * 24 * 3600)
+    with as_worker():
+        assert forget_runs(org) == 0
+    path = f"reservations/{body['reservation_id']}/settle"
+    assert api.post(path, {"event": event("child", parent_run_id="run")}).json()["status"] == "settled"
+    assert (tally(org).spent_usd, tally(org).held_usd) == (COST, Decimal("0.01"))
+
+
 # --- emergency stop ---
 
 
