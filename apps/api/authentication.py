@@ -1,3 +1,4 @@
+from copy import copy
 from dataclasses import replace
 
 from django.http import HttpRequest
@@ -48,7 +49,13 @@ def recognise(request: HttpRequest) -> Principal:
             note_use(found, at=at)
             found = replace(found, last_used_at=at)
     _recognised[header] = found
-    return found
+    # A copy of its own: where facts have changed a request reads them again, and others are in the midst of theirs.
+    return replace(found, organization=copy(found.organization))
+
+
+def remember(request: HttpRequest, principal: Principal) -> None:
+    """Keep what an answered request has learned of its organization for the next ones."""
+    _recognised[request.headers.get("Authorization", "")] = principal
 
 
 def forget(request: HttpRequest) -> None:

@@ -12,13 +12,14 @@ import pytest
 from django.db import OperationalError, connection
 from psycopg_pool import PoolTimeout
 
-from apps.budgets import counting
+from apps.budgets import counting, decisions
 from apps.budgets.decisions import free_due
 from apps.budgets.models import Counter, Reservation
 from apps.budgets.services import BudgetTerms, ask_raise, change_budget, create_budget, decide_raise
 from apps.core.tenancy import tenant
 from apps.organizations.services import change_settings, issue_key
 from tests.api.tenants import make_api, make_org
+from tests.database import hanging_up
 from tests.world import SCOPES, Api, make_event, unique
 
 SONNET = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
@@ -279,3 +280,31 @@ def test_leases_and_their_ends_at_once(org):
     (row,) = counters(org)
     assert (row.spent_usd, row.held_usd, row.overrun_usd) == (answers["allow"] * COST, 0, 0)
     assert counting.reconcile(org) == []
+
+
+def test_no_grant_passes_by_a_budget_of_which_another_request_of_the_key_has_learned(org, monkeypatch):
+    secret = make_api(org).secret
+    decide(secret, estimate_usd="0")
+    loaded, learned = threading.Event(), threading.Event()
+    load_watch = decisions.load_watch
+
+    def load_and_wait(known):
+        watch = load_watch(known)
+        if threading.current_thread().name == "early" and not loaded.is_set():
+            loaded.set()
+            assert learned.wait(timeout=60)
+        return watch
+
+    monkeypatch.setattr(decisions, "load_watch", load_and_wait)
+    answers = []
+    early = threading.Thread(
+        name="early", target=hanging_up(lambda: answers.append(decide(secret, estimate_usd="0.9")))
+    )
+    early.start()
+    assert loaded.wait(timeout=60)
+    budget(org, "1")
+    decide(secret, estimate_usd="0.2")
+    learned.set()
+    early.join(timeout=60)
+    assert answers[0]["decision"] == "deny"
+    assert [row.held_usd for row in counters(org)] == [Decimal("0.2")]

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from apps.alerts.tasks import hint_tell
-from apps.api.authentication import authenticate, forget, recognise, require_scope
+from apps.api.authentication import authenticate, forget, recognise, remember, require_scope
 from apps.api.errors import Problem, problem_of
 from apps.api.parameters import require_unpinned
 from apps.budgets import decisions, leases, runs, services
@@ -68,6 +68,8 @@ def plain_view(scope: Scope, method: str = "POST", *, hot: bool = False) -> Call
                     principal = recognise(request) if hot else authenticate(request)
                     require_scope(principal, scope)
                     said = answer(principal, request, **named)
+                    if hot:
+                        remember(request, principal)
             except Exception as error:  # whatever it is, the caller is told in the API's own form
                 if hot:
                     forget(request)
