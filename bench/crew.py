@@ -55,9 +55,7 @@ def _work(pipe: Any, name: str, url: str | None, secret: str, is_random: bool) -
     principal = None if url else _principal(secret)
     agents = []
     for number in range(CLIENTS // PROCESSES):
-        door: Door = (
-            Http(url, secret) if url else Straight(replace(principal, organization=copy(principal.organization)))
-        )
+        door: Door = Http(url, secret) if url else Straight(_own(principal))
         agents.append(Agent(f"{name}-{number}", door, is_random=is_random))
     with ThreadPoolExecutor(len(agents)) as pool:
         while True:
@@ -76,6 +74,7 @@ def _one(acts: int, scopes: dict[int, Scope], caps: frozenset[int], is_last: boo
 
 
 def _own(principal: Any) -> Any:
+    """What a door may read again without another's seeing it, as a request has it."""
     return replace(principal, organization=copy(principal.organization))
 
 
