@@ -170,6 +170,8 @@ def _create(stage: Stage, scope: Scope, amount: Decimal, mode: str) -> int:
 @contextmanager
 def _noting(owner: Any) -> Iterator[None]:
     """A trigger that notes every grant above a limit, whoever makes it."""
+    unnote = "DROP TABLE IF EXISTS bench_above; DROP FUNCTION IF EXISTS bench_note() CASCADE"
+    owner.execute(unnote)  # A run that was killed left its own.
     owner.execute(
         "CREATE TABLE bench_above (organization_id bigint, counter_id bigint, facts text);"
         "CREATE FUNCTION bench_note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
@@ -181,7 +183,7 @@ def _noting(owner: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        owner.execute("DROP TRIGGER bench_note ON budgets_counter; DROP FUNCTION bench_note(); DROP TABLE bench_above")
+        owner.execute(unnote)
 
 
 @contextmanager
