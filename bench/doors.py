@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-BUSY = {500, 502, 503, 504}
+BUSY = {502, 503, 504}
 
 
 class RefusedError(Exception):
