@@ -76,6 +76,8 @@ class Stage:
     samples: int = 0
     outlives: float = 0.0
     kills: int = 0
+    # Taken by who frees holds and who reckons with what is held.
+    freeing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def is_random(self) -> bool:
@@ -122,9 +124,10 @@ def _work(stage: Stage, owner: Any, dice: random.Random, length: Length, site: S
                 done = crew.work(acts, stage.scopes, frozenset(stage.caps), is_last=is_last)
             stage.ledger.add(done)
             stage.violations += done.violations
-            _compare(stage, owner)
-            if stage.is_random:
-                _upset(stage, owner, dice)
+            with stage.freeing:
+                _compare(stage, owner)
+                if stage.is_random:
+                    _upset(stage, owner, dice)
 
 
 # --- the stage ---------------------------------------------------------------------------------------------
@@ -226,7 +229,8 @@ def _kill(stage: Stage, site: Site) -> None:
 def _tend(stage: Stage) -> None:
     from apps.budgets.decisions import free_due
 
-    free_due(stage.org)
+    with stage.freeing:
+        free_due(stage.org)
 
 
 def _grow(stage: Stage, dice: random.Random) -> None:
@@ -264,8 +268,13 @@ def _upset(stage: Stage, owner: Any, dice: random.Random) -> None:
     if len(stage.scopes) > BUDGETS_MAX or dice.random() < 0.5:
         number = dice.choice(sorted(stage.slack))
         spent = _spent(stage)
-        keys = [key for key in spent if key[0] == number]
-        amount = (max(spent[key] + held.get(key, 0) for key in keys) * Decimal("0.9")).quantize(Decimal("0.01"))
+        # Below what is counted within the limit: under less than that, more is over than before.
+        within = max(
+            spent[key] + held.get(key, Decimal(0)) - stage.ledger.overrun.get(key, Decimal(0))
+            for key in spent
+            if key[0] == number
+        )
+        amount = (within * Decimal("0.9")).quantize(Decimal("0.01"))
         _change(stage, number, amount)
         _count_excess(stage, [number], spent, held, amount)
     else:
