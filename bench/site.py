@@ -56,7 +56,13 @@ def serving(
     port = free_port()
     programs = Path(sys.executable).parent
     words = [*command.format(port=port, workers=workers, threads=threads).split(), APPLICATION]
-    environment = {**os.environ, "FINOPS_PROCESS": "web", "LOG_LEVEL": "ERROR", "DJANGO_SETTINGS_MODULE": settings}
+    environment = {
+        **os.environ,
+        "FINOPS_PROCESS": "web",
+        "LOG_LEVEL": "ERROR",
+        "DJANGO_SETTINGS_MODULE": settings,
+        "PYTHONWARNINGS": "ignore:No directory at",  # of static files, which nobody asks for here
+    }
     with subprocess.Popen([programs / words[0], *words[1:]], env=environment, stdout=subprocess.DEVNULL) as server:
         try:
             url = f"http://127.0.0.1:{port}"
