@@ -268,13 +268,14 @@ def _upset(stage: Stage, owner: Any, dice: random.Random) -> None:
     if len(stage.scopes) > BUDGETS_MAX or dice.random() < 0.5:
         number = dice.choice(sorted(stage.slack))
         spent = _spent(stage)
-        # Below what is counted within the limit: under less than that, more is over than before.
+        # Below what is counted within the limit: under less than that, more is over than before. Less than nothing is
+        # counted within it where holds were over and then released.
         within = max(
             spent[key] + held.get(key, Decimal(0)) - stage.ledger.overrun.get(key, Decimal(0))
             for key in spent
             if key[0] == number
         )
-        amount = (within * Decimal("0.9")).quantize(Decimal("0.01"))
+        amount = max(Decimal(0), (within * Decimal("0.9")).quantize(Decimal("0.01")))
         _change(stage, number, amount)
         _count_excess(stage, [number], spent, held, amount)
     else:
