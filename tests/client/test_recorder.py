@@ -33,7 +33,20 @@ def test_an_event_leaves_by_its_age_alone(service: Service, make_client: MakeCli
     assert stored.wait(10)
 
 
-@pytest.mark.parametrize("fault", [AWAY, RESET, LOST_ANSWER, Fault(429), Fault(500, b"oops"), Fault(200, b"<p>hello")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AWAY,
+        RESET,
+        LOST_ANSWER,
+        Fault(429),
+        Fault(500, b"oops"),
+        Fault(200, b"<p>hello"),
+        Fault(404, b"<h1>default backend"),
+        Fault(401, b'{"message": "Sign in to the gateway."}'),
+        Fault(301, headers=(("Location", "/elsewhere"),)),
+    ],
+)
 def test_a_batch_is_sent_again_as_it_was(service: Service, make_client: MakeClient, fault: Fault) -> None:
     client = make_client(flush_seconds=60)
     service.faults["events"].extend([fault, fault])
@@ -114,12 +127,17 @@ def test_a_full_queue_raises_where_chosen(service: Service, make_client: MakeCli
     assert [event["step"] for event in service.events.values()] == list(range(kept))
 
 
-def test_a_full_queue_drops_the_oldest_and_counts_them(service: Service, make_client: MakeClient) -> None:
+def test_a_full_queue_drops_the_oldest_counts_and_tells(
+    service: Service, make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
     client = make_client(queue_bytes_max=1000, batch_events=1, flush_seconds=60, backoff_seconds=60)
     service.always["events"] = AWAY
     ids = record(client, 50)
     kept = client.stats.waiting
     assert client.stats.dropped == 50 - kept
+    told = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
+    assert told[0] == "1 entries are dropped and will never be counted: 1000 bytes are full."
+    assert len(told) == client.stats.dropped.bit_length()
     service.always.clear()
     assert client.flush(10)
     in_hand, *newest = service.events

@@ -23,6 +23,8 @@ FAULTS = {
     "502": Fault(502, b""),
     "a page": Fault(200, b"<h1>Sign in to the airport's network</h1>"),
     "a list": Fault(200, b"[]"),
+    "a proxy's page": Fault(404, b"<h1>default backend</h1>"),
+    "a redirect": Fault(302, b"", (("Location", "/sign-in"),)),
     "a reset": RESET,
 }
 

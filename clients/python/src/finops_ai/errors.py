@@ -60,7 +60,7 @@ class ApiError(FinopsError):
 
 
 class Unavailable(FinopsError):
-    """No answer, or one that says to come again: connection errors, timeouts and every 5xx."""
+    """No answer, one that says to come again, or somebody else's: connection errors, timeouts, 5xx, a proxy's page."""
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)

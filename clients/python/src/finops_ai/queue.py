@@ -4,6 +4,7 @@ An entry is one line of JSON: [method, path, body]. Entries are kept in segments
 what is sent again after a failure or a crash is the same to the last byte.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Literal
 from uuid import uuid4
 
 from finops_ai.errors import QueueFull
+
+log = logging.getLogger("finops_ai")
 
 WhenFull = Literal["raise", "drop_oldest"]
 
@@ -68,10 +71,10 @@ class Queue(ABC):
                 self._make_room(len(data))
                 segment = self._open or self._begin()
                 self._write(segment, data)
-            except QueueFull:
+            except QueueFull as error:
                 if self.limits.when_full == "raise":
                     raise
-                self.dropped += len(lines)
+                self._count_dropped(len(lines), str(error))
                 return
             segment.size += len(data)
             segment.entries += len(lines)
@@ -148,8 +151,14 @@ class Queue(ABC):
                 raise QueueFull(f"The queue holds {used} of {self.limits.bytes_max} bytes; {size} more find no room.")
             self._sealed.remove(oldest)
             self._remove(oldest)
-            self.dropped += oldest.entries
+            self._count_dropped(oldest.entries, f"{self.limits.bytes_max} bytes are full.")
             used -= oldest.size
+
+    def _count_dropped(self, entries: int, why: str) -> None:
+        before = self.dropped
+        self.dropped += entries
+        if self.dropped.bit_length() > before.bit_length():  # told at the first one, and when their number doubles
+            log.error("%d entries are dropped and will never be counted: %s", self.dropped, why)
 
     def _oldest_droppable(self) -> Segment | None:
         """The oldest segment that is not being sent; the open one is sealed for it where there is no other."""

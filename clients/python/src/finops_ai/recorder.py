@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -65,7 +66,13 @@ class Recorder:
         self._is_closed = False
         self._start()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._start_in_child)
+            this = weakref.ref(self)  # what is registered stays for good
+
+            def start() -> None:
+                if (found := this()) is not None:
+                    found._start_in_child()
+
+            os.register_at_fork(after_in_child=start)
 
     def _start_in_child(self) -> None:
         """A child process gets a queue, a thread and connections of its own; what waits is the parent's to send."""

@@ -13,6 +13,8 @@ from finops_ai.errors import ApiError, Unavailable
 
 RETRY_AFTER_MAX_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS = 0.05
+# What a proxy on the way may mean as well. Other errors without a code of the service's are not the service's answers.
+_ANYBODYS = (408, 413, 425, 429)
 
 
 class Transport:
@@ -76,13 +78,16 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     body = _object(response)
     if response.is_success and body is not None:
         return body
-    detail = str((body or {}).get("detail") or f"The service answered {response.status_code}.")
+    status = response.status_code
+    said = body or {}
     retry_after = _retry_after(response.headers.get("Retry-After"))
-    if response.is_success or response.is_server_error:
+    detail = str(said.get("detail") or f"{response.request.url.host} answered {status}.")
+    if not (response.is_client_error and ("code" in said or status in _ANYBODYS)):
         raise Unavailable(detail, retry_after)
-    code = str((body or {}).get("code") or f"http_{response.status_code}")
-    param = (body or {}).get("param")
-    raise ApiError(response.status_code, code, detail, None if param is None else str(param), retry_after)
+    param = said.get("param")
+    raise ApiError(
+        status, str(said.get("code", f"http_{status}")), detail, None if param is None else str(param), retry_after
+    )
 
 
 def _object(response: httpx.Response) -> dict[str, Any] | None:
