@@ -76,7 +76,7 @@ def test_the_openai_example(service: Service, environment: dict[str, str]) -> No
 def test_the_anthropic_example(service: Service, environment: dict[str, str]) -> None:
     out = run(environment, str(PACKAGE / "examples/anthropic_messages.py"))
     assert out.splitlines() == [TEXT] * 3
-    assert used(service) == [("claude-sonnet-4-5-2026", upstream.ANTHROPIC_USAGE)] * 3
+    assert used(service) == [("claude-sonnet-4-6-2026", upstream.ANTHROPIC_USAGE)] * 3
     assert {event["team"] for event in service.events.values()} == {"search"}
     assert [event["stop_reason"] for event in service.events.values()] == ["end_turn"] * 3
 

@@ -13,7 +13,7 @@ from anthropic.types import Message, RawMessageStreamEvent
 
 from finops_ai import Call, Client
 
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-sonnet-4-6"
 
 
 class Assistant:
