@@ -110,11 +110,20 @@ def test_an_exception_after_usage_records_what_was_used(
 
 def test_what_is_recorded_last_counts(service: Service, client: Client) -> None:
     with client.call(**ASKED) as call:
-        call.record({"input_tokens": 1200, "output_tokens": 1})
+        call.record({"input_tokens": 1200, "output_tokens": 1}, cost_usd="0.01")
         call.record(provider_usage={"prompt_tokens": 1200, "completion_tokens": 150}, model_served="gpt-5-2026")
     event = only_event(service, client)
     assert event["provider_usage"] == {"prompt_tokens": 1200, "completion_tokens": 150}
-    assert "usage" not in event
+    assert not {"usage", "cost_usd"} & set(event)
+
+
+def test_what_is_recorded_too_late_is_told(service: Service, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with client.call(**ASKED) as call:
+        pass
+    call.record({"input_tokens": 1200})
+    assert "after its block had ended" in caplog.text
+    assert client.flush(10)
+    assert service.events == {}
 
 
 def test_a_block_that_ends_twice_sends_once(service: Service, client: Client) -> None:

@@ -305,6 +305,22 @@ def test_a_lease_whose_answer_was_lost_is_one_lease(service: Service, make_clien
         assert len(service.answers) == 1
 
 
+def test_a_renewal_that_nobody_answers_is_asked_for_again_as_it_was(
+    service: Service, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "AWAY_SECONDS", 0.0)
+    client = make_client(timeout=0.05)
+    with client.lease("0.05", **FOR, auto_renew=True) as lease:
+        lease.call(estimate_usd="0.05")
+        service.always["leases"] = LOST_ANSWER
+        for amount in ("0.01", "0.02", "0.08"):
+            assert refusal(lease, estimate_usd=amount) == "store_unavailable"
+        service.always.clear()
+        assert len(service.answers) == 2, "the service holds slices of which nobody knows"
+        lease.call(estimate_usd="0.08")
+    assert [answer["amount_usd"] for answer in service.answers.values()] == ["0.05", "0.05", "0.08"]
+
+
 # --- renewal -----------------------------------------------------------------------------------------
 
 

@@ -197,6 +197,7 @@ from finops_ai import Client
 
 client = Client(sys.argv[1], "aif_live_key", spool_dir=sys.argv[2] or None, flush_seconds=60)
 lease = client.lease("1", provider="openai", model="gpt-5")
+call = client.call(provider="openai", model="gpt-5")
 def record(name):
     client.record({"event_id": name, "provider": "openai", "model": "gpt-5", "usage": {"input_tokens": 1}})
 record("before")
@@ -207,6 +208,8 @@ if pid == 0:
         lease.call(estimate_usd="0.1")
     except RuntimeError:
         record("refused")
+    lease.close()
+    call.finish()
     assert client.close(20)
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
@@ -277,6 +280,8 @@ def test_a_fork_sends_each_event_once_and_uses_no_lease(service: Service, tmp_pa
     (lease,) = (request for request in service.requests if request.path == "leases")
     (child,) = (request for request in service.to("events") if request.body[0]["event_id"] == "child")
     assert child.port != lease.port
+    assert not service.returned, "a child gave back what its parent uses"
+    assert not service.released, "a child ended a call of its parent's"
 
 
 def test_what_is_refused_for_good_is_kept_aside(service: Service, make_client: MakeClient, tmp_path: Path) -> None:

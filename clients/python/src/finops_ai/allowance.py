@@ -122,7 +122,7 @@ class Allowance:
     def _count(self, use: Use) -> None:
         if self._steps_left is not None and self._is_new_step(use):
             self._steps_left -= 1
-        if use.step is not None:
+        if use.step is not None and (self._run.max_attempts is not None or self._steps_left is not None):
             self._attempts[use.step] += 1
-        if use.tool is not None:
+        if use.tool is not None and self._run.max_same_tool_calls is not None:
             self._tools[use.tool] += 1

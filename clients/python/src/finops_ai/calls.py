@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ class Call:
     event_id: str = field(default_factory=lambda: uuid4().hex)
     occurred_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     _started: float = field(default_factory=time.monotonic, repr=False)
+    _pid: int = field(default_factory=os.getpid, repr=False)
     _result: dict[str, Any] = field(default_factory=dict, repr=False)
     _stream: StreamUsage | None = field(default=None, repr=False)
     _is_over: bool = False
@@ -172,8 +174,11 @@ class Call:
         self.finish(error)
 
     def finish(self, error: BaseException | None = None) -> None:
-        """What the end of a `with` block does; doing it twice changes nothing. Raises `QueueFull` where chosen."""
-        if self._is_over:
+        """What the end of a `with` block does; doing it twice changes nothing. Raises `QueueFull` where chosen.
+
+        A child process that leaves the block changes nothing: the call is its parent's.
+        """
+        if self._is_over or self._pid != os.getpid():
             return
         self._is_over = True
         if not self.is_recorded:
@@ -185,9 +190,11 @@ class Call:
             self.recorder.put(*entries)
 
     def _say(self, said: dict[str, Any]) -> None:
+        if self._is_over:
+            log.error("A call said what it has used after its block had ended: that is not counted")
         if "usage" in said or "provider_usage" in said:
-            self._result.pop("usage", None)
-            self._result.pop("provider_usage", None)
+            for replaced in ("usage", "provider_usage", "cost_usd"):
+                self._result.pop(replaced, None)
         self._result |= {"latency_ms": int((time.monotonic() - self._started) * 1000), **said}
 
     def _say_how_it_ended(self, error: BaseException | None) -> None:

@@ -95,6 +95,8 @@ class Lease:
     _grants: int = 0
     _away_until: float = 0.0
     _away: Unavailable | None = None
+    # What was asked for and when first, while nobody has answered: asked again it is the same slice, not another one.
+    _unanswered: tuple[dict[str, Any], float] | None = None
     _is_closed: bool = False
     _renewing: Lock = field(default_factory=Lock, repr=False)
     _pid: int = field(default_factory=os.getpid, repr=False)
@@ -160,7 +162,12 @@ class Lease:
         )
 
     def close(self) -> None:
-        """Grant nothing more and give back what no call has used, after the events that are on their way."""
+        """Grant nothing more and give back what no call has used, after the events that are on their way.
+
+        In another process than the lease's own it does nothing.
+        """
+        if self._pid != os.getpid():
+            return
         with self._renewing:
             if self._is_closed:
                 return
@@ -190,7 +197,7 @@ class Lease:
         """A grant that holds `use`. Raises `Denied` and `Unavailable`."""
         refusal = "lease_used_up"
         for _ in range(ROUNDS_MAX):
-            grant, seen = self._grant, self._grants
+            seen, grant = self._grants, self._grant  # in this order: a grant that is newer than `seen` does no harm
             if grant is not None:
                 refused = grant.allowance.take(use, at=time.monotonic())
                 if refused is None:
@@ -228,7 +235,7 @@ class Lease:
     def _extend(self, grant: _Grant, amount: int) -> bool:
         """A fresh amount and time under the same lease; False where that is over for the service."""
         try:
-            asked = self._ask(f"leases/{grant.id}/renew", amount, {})
+            answered = self._ask(f"leases/{grant.id}/renew", amount, {})
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
@@ -237,14 +244,15 @@ class Lease:
             if denied.code != "lease_over":
                 raise
             return False
-        self._add(grant, amount, *asked)
+        self._add(grant, *answered)
+        self._note_granted()
         return True
 
     def _take(self, amount: int) -> None:
         fields = {"provider": self.provider, "model": self.model, **self.dimensions}
         if self.steps is not None:
             fields["steps"] = self.steps
-        answer, start = self._ask("leases", amount, fields)
+        asked, answer, start = self._ask("leases", amount, fields)
         before = self._grant
         back = before.give_back() if before else []
         grant = _Grant(
@@ -253,21 +261,30 @@ class Lease:
             model=answer.get("model") or self.model,
             allowance=Allowance(before.allowance if before else None),
         )
-        self._add(grant, amount, answer, start)
+        self._add(grant, asked, answer, start)
         self._grant = grant
+        self._note_granted()
         if back:
             self.asking.recorder.put(*back)
 
-    def _ask(self, path: str, amount: int, fields: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
-        """The answer, and the instant before it was asked for."""
-        body = {
-            **fields,
-            "request_id": uuid4().hex,
-            "amount_usd": text_of(amount),
-            "ttl_seconds": self.ttl_seconds,
-        }
-        start = time.monotonic()
-        return self.asking.granted(path, body, "lease_id"), start
+    def _ask(self, path: str, amount: int, fields: Mapping[str, Any]) -> tuple[int, dict[str, Any], float]:
+        """The units that were asked for, the answer, and the instant before it was first asked for."""
+        if self._unanswered is None:
+            body = {
+                **fields,
+                "request_id": uuid4().hex,
+                "amount_usd": text_of(amount),
+                "ttl_seconds": self.ttl_seconds,
+            }
+            self._unanswered = body, time.monotonic()
+        body, start = self._unanswered
+        try:
+            answer = self.asking.granted(path, body, "lease_id")
+        except (ApiError, Denied):
+            self._unanswered = None
+            raise
+        self._unanswered = None
+        return units_of(body["amount_usd"]), answer, start
 
     def _add(self, grant: _Grant, asked: int, answer: Mapping[str, Any], start: float) -> None:
         """Never more than was asked for, than was granted, or than the run may still cost."""
@@ -276,6 +293,8 @@ class Lease:
         units = min([asked, *(units_of(amount) for amount in amounts if amount is not None)])
         ttl = min(self.ttl_seconds, answer.get("ttl_seconds") or self.ttl_seconds)
         grant.allowance.grant(units, deadline=start + ttl - MARGIN_SECONDS, run=_bounds(run, start) if run else None)
+
+    def _note_granted(self) -> None:
         self._away = None
         self._grants += 1
 
