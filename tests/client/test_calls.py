@@ -1,6 +1,7 @@
 """What happens around one call: leave before it, an event after it, its hold settled or let go."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from typing import Any
@@ -124,6 +125,44 @@ def test_what_is_recorded_too_late_is_told(service: Service, client: Client, cap
     assert "after its block had ended" in caplog.text
     assert client.flush(10)
     assert service.events == {}
+
+
+def test_a_call_whose_asker_was_cancelled_is_released(service: Service, client: Client) -> None:
+    asked, answer = threading.Event(), threading.Event()
+    decided = service._decided
+
+    def slow(body: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        assert answer.wait(10)
+        return decided(body)
+
+    service._decided = slow  # type: ignore[method-assign]
+
+    async def give_up() -> None:
+        asking = asyncio.create_task(client.acall(**ASKED))
+        await asyncio.to_thread(asked.wait, 10)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        answer.set()
+
+    asyncio.run(give_up())
+    assert client.flush(10)
+    (answered,) = service.answers.values()
+    assert service.released == {answered["reservation_id"]}
+
+
+def test_an_answer_that_cannot_be_read_is_not_lost(
+    service: Service, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Answer:
+        def usage(self) -> int:
+            return 3
+
+    answer = Answer()
+    caplog.set_level("WARNING", logger="finops_ai")
+    assert client.governed(**ASKED)(lambda: answer)() is answer
+    assert "hold is released" in caplog.text
 
 
 def test_a_block_that_ends_twice_sends_once(service: Service, client: Client) -> None:

@@ -1,6 +1,8 @@
 """Events reach the service once for the books, whatever happens on the way."""
 
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +44,7 @@ def test_an_event_leaves_by_its_age_alone(service: Service, make_client: MakeCli
         Fault(429),
         Fault(500, b"oops"),
         Fault(200, b"<p>hello"),
+        Fault(400, b'{"code": "body_unreadable", "detail": "The body broke off. Send the same request again."}'),
         Fault(404, b"<h1>default backend"),
         Fault(401, b'{"message": "Sign in to the gateway."}'),
         Fault(301, headers=(("Location", "/elsewhere"),)),
@@ -106,6 +109,52 @@ def test_one_refused_event_does_not_touch_its_neighbors(service: Service, make_c
     assert [(one.path, one.body["event_id"], one.code) for one in refused] == [("events", ids[1], "out_of_range")]
 
 
+def test_a_refused_batch_is_divided_until_only_what_is_wrong_is_refused(
+    service: Service, make_client: MakeClient
+) -> None:
+    refused: list[Rejected] = []
+    client = make_client(on_rejected=refused.append, flush_seconds=60)
+    service.faults["events"].extend([Fault(413, b"<h1>Too large")] * 3)
+    first, *others = record(client, 4)
+    assert client.flush(10)
+    assert [(one.body["event_id"], one.code) for one in refused] == [(first, "http_413")]
+    assert list(service.events) == others
+    assert [len(request.body) for request in service.to("events")] == [4, 2, 1, 1, 2]
+
+
+def test_a_disk_that_cannot_sync_keeps_nothing_from_the_service(
+    service: Service, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(spool_dir=tmp_path)
+    service.faults["events"].append(AWAY)
+
+    def fsync(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    ids = record(client, 3)
+    assert client.flush(10)
+    assert list(service.events) == ids
+
+
+@pytest.mark.parametrize("key", ["", " ", "aif_live_\nkey", "aif_live_ключ"])
+def test_a_key_that_is_none_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="api_key") as refused:
+        Client("http://localhost", key)
+    assert not key.strip() or key not in str(refused.value)
+
+
+def test_a_key_from_a_file_may_end_its_line(service: Service) -> None:
+    with Client(service.url, "aif_live_key\n") as client:
+        client.record(EVENT)
+    assert len(service.events) == 1
+
+
+def test_a_run_that_cannot_be_is_refused_where_it_is_named(client: Client) -> None:
+    with pytest.raises(ValueError, match="70000 characters"):
+        client.put_run("r" * 70_000)
+
+
 def test_a_release_of_what_is_over_is_no_news(service: Service, client: Client) -> None:
     service.faults["reservations"].append(Fault(409, b'{"code": "reservation_expired", "detail": "."}'))
     with client.call(provider="openai", model="gpt-5"):
@@ -139,6 +188,7 @@ def test_a_full_queue_drops_the_oldest_counts_and_tells(
     assert told[0] == "1 entries are dropped and will never be counted: 1000 bytes are full."
     assert len(told) == client.stats.dropped.bit_length()
     service.always.clear()
+    assert not client.flush(10), "not all that was recorded is with the service"
     assert client.flush(10)
     in_hand, *newest = service.events
     assert newest == ids[-len(newest) :]
@@ -176,3 +226,4 @@ def test_closing_says_when_something_was_left(service: Service, make_client: Mak
     client = make_client()
     record(client, 3)
     assert not client.close(0.1)
+    assert not client.close(0.1), "closing it again delivered nothing"

@@ -176,6 +176,19 @@ def test_a_disk_that_is_full_leaves_no_half_entry(tmp_path: Path, monkeypatch: p
     spool.close()
 
 
+def test_what_is_not_a_spool_is_left_alone(service: Service, make_client: MakeClient, tmp_path: Path) -> None:
+    foreign = [tmp_path / "datasets" / "train.jsonl", tmp_path / ("ab" * 16) / "mine.jsonl"]
+    for path in foreign:
+        path.parent.mkdir()
+        path.write_text('{"text": "a"}\n')
+    (tmp_path / "empty").mkdir()
+    client = make_client(spool_dir=tmp_path)
+    client.record({"provider": "openai", "model": "gpt-5", "usage": {"input_tokens": 1}})
+    assert client.close(10)
+    assert [path.read_text() for path in foreign] == ['{"text": "a"}\n'] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ab" * 16, "datasets", "empty"]
+
+
 # --- processes ---------------------------------------------------------------------------------------
 
 WRITER = """
@@ -189,6 +202,18 @@ for number in range(int(count)):
                    "usage": {"input_tokens": 1}})
 print("recorded", flush=True)
 sys.stdin.readline()
+"""
+
+LET_GO = """
+import gc, sys
+from finops_ai import Client
+
+def record():
+    client = Client(sys.argv[1], "aif_live_key", flush_seconds=60)
+    client.record({"event_id": "kept", "provider": "openai", "model": "gpt-5", "usage": {"input_tokens": 1}})
+
+record()
+gc.collect()
 """
 
 FORKED = """
@@ -282,6 +307,12 @@ def test_a_fork_sends_each_event_once_and_uses_no_lease(service: Service, tmp_pa
     assert child.port != lease.port
     assert not service.returned, "a child gave back what its parent uses"
     assert not service.released, "a child ended a call of its parent's"
+
+
+def test_a_client_that_was_let_go_delivers_at_the_end(service: Service) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    subprocess.run([sys.executable, "-c", LET_GO, service.url], env=environment, check=True, timeout=60)
+    assert list(service.events) == ["kept"]
 
 
 def test_what_is_refused_for_good_is_kept_aside(service: Service, make_client: MakeClient, tmp_path: Path) -> None:

@@ -145,9 +145,13 @@ class Call:
         self._say(found | checked(result, Result))
 
     def record_found(self, answer: object) -> None:
-        """`record_answer`, unless the function has recorded its call itself or returned something else."""
-        if not self.is_recorded and "provider_usage" in found_in(answer):
+        """What a decorated function returned, unless it has recorded its call itself. Never a reason to lose that."""
+        if self.is_recorded:
+            return
+        try:
             self.record_answer(answer)
+        except TypeError as error:
+            log.warning("Nothing is recorded and the hold is released: %s", error)
 
     def stream(self, chunks: Iterable[T]) -> Iterator[T]:
         """The chunks of an SDK's stream, recorded as they pass. Broken off, it has used what was emitted."""

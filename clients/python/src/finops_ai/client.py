@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
-import weakref
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from finops_ai.dimensions import Unpack
 
 CLOSE_SECONDS = 5.0
+RUN_ID_MAX = 256
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,7 @@ class Client:
             on_rejected=on_rejected,
         )
         self._asking = Asking(self._transport, self._recorder, on_unavailable, cost)
-        this = weakref.ref(self)
-        self._at_exit = lambda: (found := this()) and found.close()
-        atexit.register(self._at_exit)
+        atexit.register(self._recorder.close, CLOSE_SECONDS)  # of the recorder: it outlives a client that is let go
 
     def call(
         self,
@@ -117,13 +117,36 @@ class Client:
         estimate = Estimate(estimate_usd, input_tokens, max_output_tokens)
         return self._asking.decide(fields, self._with_defaults(dimensions, Dimensions), estimate)
 
+    async def acall(self, **asked: Any) -> Call:
+        """`call`, asked in a thread. Cancelled meanwhile, what is granted is released."""
+        granted: list[Call] = []
+        is_cancelled = False
+        lock = threading.Lock()  # either side may come last
+
+        def ask() -> Call:
+            call = self.call(**asked)
+            with lock:
+                granted.append(call)
+                if is_cancelled:
+                    call.finish()
+            return call
+
+        try:
+            return await asyncio.to_thread(ask)
+        except asyncio.CancelledError:
+            with lock:
+                is_cancelled = True
+                for call in granted:
+                    call.finish()
+            raise
+
     def governed(self, **asked: Any) -> Governed:
         """A decorator: asks, calls the function, and records what it returns: an SDK's answer, or the chunks it yields.
 
         Takes what `call` takes; a value that is a function is called with the arguments. A function with a parameter
         `call` is given the `Call`. Works on functions, generators, coroutine functions and asynchronous generators.
         """
-        return Governed(self.call, asked)
+        return Governed(self.call, self.acall, asked)
 
     def lease(
         self,
@@ -173,7 +196,12 @@ class Client:
         outcome: Literal["success", "failure", "unknown"] | None = None,
         units: int | None = None,
     ) -> None:
-        """Say how a run is or how it ended, after the events recorded so far. Raises `QueueFull` where chosen."""
+        """Say how a run is or how it ended, after the events recorded so far.
+
+        Raises `QueueFull` where chosen, and `ValueError` for a run_id that no run has.
+        """
+        if not 1 <= len(run_id) <= RUN_ID_MAX:
+            raise ValueError(f"run_id has {len(run_id)} characters: give 1 to {RUN_ID_MAX}.")
         said = {"status": status, "outcome": outcome, "units": units}
         body = {name: value for name, value in said.items() if value is not None}
         self._recorder.put(Entry(f"runs/{quote(run_id, safe='')}", body, "PUT"))
@@ -184,7 +212,7 @@ class Client:
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Flush and stop; also done when the interpreter ends. False where something was left: a spool keeps it."""
-        atexit.unregister(self._at_exit)
+        atexit.unregister(self._recorder.close)
         return self._recorder.close(timeout)
 
     @property

@@ -56,7 +56,7 @@ class ApiError(FinopsError):
 
     @property
     def is_temporary(self) -> bool:
-        return self.status in (408, 425, 429)
+        return self.status in (408, 425, 429) or self.code == "body_unreadable"
 
 
 class Unavailable(FinopsError):

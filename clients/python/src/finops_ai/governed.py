@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -16,9 +15,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Governed:
-    """Wraps functions in calls that `ask` allows; `asked` are its arguments, or functions that find them."""
+    """Wraps functions in calls that `ask` or `ask_async` allows; `asked` are their arguments, or what finds them."""
 
     ask: Callable[..., Call]
+    ask_async: Callable[..., Awaitable[Call]]
     asked: Mapping[str, Any]
 
     def __call__(self, function: F) -> F:
@@ -53,7 +53,7 @@ class Governed:
     def _coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         async def governed(*args: Any, **kwargs: Any) -> Any:
-            with await asyncio.to_thread(self.ask, **self._found(args, kwargs)) as call:
+            with await self.ask_async(**self._found(args, kwargs)) as call:
                 answer = await function(*args, **self._with_call(function, kwargs, call))
                 call.record_found(answer)
                 return answer
@@ -63,7 +63,7 @@ class Governed:
     def _asynchronous_stream(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         async def governed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            with await asyncio.to_thread(self.ask, **self._found(args, kwargs)) as call:
+            with await self.ask_async(**self._found(args, kwargs)) as call:
                 async for chunk in call.astream(function(*args, **self._with_call(function, kwargs, call))):
                     yield chunk
 

@@ -27,6 +27,9 @@ SEND_SECONDS = 30.0
 PAUSE_MAX_SECONDS = 30.0
 ADOPT_SECONDS = 30.0
 
+# Of whoever sends it, not of what is sent.
+NOBODYS = (401, 403)
+
 EVENTS = "events"
 ALLOWANCES = "unavailable-allowances"
 
@@ -63,7 +66,7 @@ class Recorder:
         self._on_rejected = on_rejected
         self.sent = 0
         self.rejected = 0
-        self._is_closed = False
+        self._is_closed = self._is_done = False
         self._start()
         if hasattr(os, "register_at_fork"):
             this = weakref.ref(self)  # what is registered stays for good
@@ -85,6 +88,7 @@ class Recorder:
         self.queue = self._make_queue()
         self._wake = threading.Condition()
         self._hurry = self._stop = False
+        self._dropped_before = 0
         self._adopt_at = time.monotonic() + ADOPT_SECONDS
         self._thread = threading.Thread(target=self._run, name="finops_ai", daemon=True)
         self._thread.start()
@@ -100,40 +104,49 @@ class Recorder:
                 self._wake.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was put before is with the service; False where it is not after `timeout` seconds."""
+        """Wait until what was put before is with the service.
+
+        False where it is not after `timeout` seconds, or where entries were dropped since the last flush.
+        """
         newest = self.queue.seal()
         with self._wake:
             self._hurry = True
             self._wake.notify_all()
-            return newest is None or self._wake.wait_for(lambda: not self.queue.holds_until(newest), timeout)
+            is_sent = newest is None or self._wake.wait_for(lambda: not self.queue.holds_until(newest), timeout)
+        dropped, self._dropped_before = self.queue.dropped - self._dropped_before, self.queue.dropped
+        return is_sent and not dropped
 
     def close(self, timeout: float) -> bool:
-        """Flush and stop; False where something is left. A spool keeps it, memory does not. Repeating it is fine."""
+        """Flush and stop; False where something is left. A spool keeps it, memory does not. Repeating it is fine.
+
+        What ends while it flushes is taken still.
+        """
         if self._is_closed:
-            return True
+            return self._is_done
+        is_flushed = self.flush(timeout)
         self._is_closed = True
-        is_done = self.flush(timeout)
         with self._wake:
             self._stop = True
             self._wake.notify_all()
         self._thread.join(timeout)
         if not self._thread.is_alive():  # else it is in the middle of a request, and ends after it
             self._transport.close()
-        if not is_done:
+        self._is_done = is_flushed and not len(self.queue)
+        if len(self.queue):
             log.warning("%d entries were not delivered before the client closed", len(self.queue))
         self.queue.close()
-        return is_done
+        return self._is_done
 
     def _run(self) -> None:
         with suppress(_Stopped):
             while not self._stop:
-                self._wait()
                 self._empty_one()
 
     def _empty_one(self) -> None:
-        """Deliver the oldest segment, whatever comes: a full disk or a broken answer must not end the thread."""
+        """Deliver the oldest segment when it is due: a broken disk or a broken answer must not end the thread."""
         try:
-            self.queue.sync()
+            self._wait()
+            self._sync()
             if (found := self.queue.take()) is not None:
                 segment, lines = found
                 self._deliver(deque(_requests(lines)))
@@ -145,6 +158,12 @@ class Recorder:
         except Exception:
             log.exception("Recording failed; it goes on with what is kept")
             self._pause(PAUSE_MAX_SECONDS)
+
+    def _sync(self) -> None:
+        try:
+            self.queue.sync()
+        except OSError as error:
+            log.error("What waits cannot be made durable, and is sent all the same: %s", error)
 
     def _wait(self) -> None:
         """Until something is due. Now and then, look for what other processes left behind."""
@@ -169,6 +188,10 @@ class Recorder:
                     self._pause(wait, at_least=error.retry_after or 0.0)
                     failures += 1
                     continue
+                if requests[0].is_divisible and error.status not in NOBODYS:
+                    # Any one of them may be what is wrong: its neighbours must not go with it.
+                    requests.extendleft(reversed(requests.popleft().halves()))
+                    continue
                 self._refused(requests[0], error)
             requests.popleft()
             failures = 0
@@ -185,7 +208,7 @@ class Recorder:
                     self._hurry = False
                     return
                 self._rest(min(left, self._flush_seconds))
-            self.queue.sync()
+            self._sync()
 
     def _rest(self, seconds: float) -> None:
         """Wait for a flush or the end, not for what is put: while the service is away, a segment is always due."""
@@ -235,6 +258,14 @@ class _Request:
     method: str
     path: str
     bodies: list[dict[str, Any]]
+
+    @property
+    def is_divisible(self) -> bool:
+        return self.path == EVENTS and len(self.bodies) > 1
+
+    def halves(self) -> "list[_Request]":
+        half = len(self.bodies) // 2
+        return [_Request(self.method, self.path, bodies) for bodies in (self.bodies[:half], self.bodies[half:])]
 
     @property
     def is_about_a_hold(self) -> bool:

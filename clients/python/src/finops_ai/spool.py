@@ -12,6 +12,7 @@ folders whose lock is free. An entry is written before `put` returns, which outl
 import json
 import logging
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ except ImportError:  # Windows
 log = logging.getLogger("finops_ai")
 
 LOCK = "lock"
+NAME = re.compile(r"[0-9a-f]{32}")
 REJECTED = "rejected.jsonl"
 
 
@@ -49,7 +51,7 @@ class Spool(Queue):
         unnamed = self.root / f".{name}"
         self.root.mkdir(parents=True, exist_ok=True)
         unnamed.mkdir(mode=0o700)
-        self._lock_fd = _lock(unnamed)
+        self._lock_fd = _lock(unnamed, os.O_CREAT)
         unnamed.rename(self._folder)
         _sync(self.root)
         self.adopt()
@@ -57,10 +59,10 @@ class Spool(Queue):
     def adopt(self) -> int:
         """Move the segments of folders that no process holds any more into our own."""
         adopted = 0
-        for folder in self.root.glob("[!.]*/"):
-            if folder == self._folder or not folder.is_dir():
+        for folder in self.root.glob("*/"):
+            if folder == self._folder or not NAME.fullmatch(folder.name):
                 continue
-            with suppress(OSError):  # held, or taken over by another process at the same time
+            with suppress(OSError):  # held, taken over by another process at the same time, or none of ours
                 lock_fd = _lock(folder)
                 try:
                     adopted += self._take_over(folder)
@@ -95,18 +97,20 @@ class Spool(Queue):
 
     def _take_over(self, folder: Path) -> int:
         segments = []
-        for path in folder.glob("*.jsonl"):
-            entries, damaged = readable(path.read_bytes())
-            if damaged:
-                log.warning("%s has %d lines that a crash has torn; they were never confirmed", path, damaged)
-            path.rename(self._path(segment := Segment(path.stem, path.stat().st_size, len(entries))))
-            segments.append(segment)
-        _sync(self._folder)
-        _remove_folder(folder)
-        with self._lock:
-            older = sorted([*self._sealed, *segments], key=lambda segment: segment.name)
-            self._sealed.clear()
-            self._sealed.extend(older)
+        try:
+            for path in folder.glob("*.jsonl"):
+                entries, damaged = readable(path.read_bytes())
+                if damaged:
+                    log.warning("%s has %d lines that a crash has torn; they were never confirmed", path, damaged)
+                path.rename(self._path(segment := Segment(path.stem, path.stat().st_size, len(entries))))
+                segments.append(segment)
+            _sync(self._folder)
+            _remove_folder(folder)
+        finally:
+            with self._lock:
+                older = sorted([*self._sealed, *segments], key=lambda segment: segment.name)
+                self._sealed.clear()
+                self._sealed.extend(older)
         return sum(segment.entries for segment in segments)
 
     def _write(self, segment: Segment, data: bytes) -> None:
@@ -155,14 +159,14 @@ def _is_entry(line: bytes) -> bool:
         match json.loads(line):
             case [str(), str(), dict()]:
                 return True
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return False
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, flags: int = 0) -> int:
     """The lock of a folder as an open file. Raises `OSError` where another process holds it or removed it."""
-    fd = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    fd = os.open(folder / LOCK, os.O_RDWR | flags, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(fd).st_ino != (folder / LOCK).stat().st_ino:

@@ -23,6 +23,9 @@ class Transport:
     def __init__(self, base_url: str, api_key: str, timeout: float) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url is {base_url!r}: give one such as https://finops.example.")
+        api_key = api_key.strip()
+        if not (api_key.isascii() and api_key.isprintable() and api_key):
+            raise ValueError("api_key is empty or holds characters that no key has: give it as it was shown.")
         self.timeout = timeout
         self._base_url = base_url.rstrip("/") + "/api/v1/"
         self._headers = {"Authorization": f"Bearer {api_key}", "User-Agent": "finops-ai-python"}
@@ -69,6 +72,8 @@ class Transport:
                 headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=timeout,
             )
+        except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
+            raise ApiError(0, "request_invalid", f"{method} {path[:200]} cannot be sent: {error}") from error
         except httpx.RequestError as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         return _answer(response)

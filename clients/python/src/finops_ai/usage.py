@@ -13,7 +13,7 @@ _OUTPUT_KEYS = ("output_tokens", "completion_tokens")
 def plain(usage: object) -> dict[str, Any]:
     """A provider's usage object as JSON has it. Raises `TypeError` for what is no mapping and no pydantic model."""
     if isinstance(usage, Mapping):
-        return dict(usage)
+        return {key: plain(value) if hasattr(value, "model_dump") else value for key, value in usage.items()}
     dump = getattr(usage, "model_dump", None)
     if dump is None:
         raise TypeError(f"{type(usage).__name__} is no usage object: give a dict or the SDK's own object.")
