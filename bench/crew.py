@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -52,10 +50,10 @@ class Crew:
 
 
 def _work(pipe: Any, name: str, url: str | None, secret: str, is_random: bool) -> None:
-    principal = None if url else _principal(secret)
+    principal: Any = None if url else _principal(secret)
     agents = []
     for number in range(CLIENTS // PROCESSES):
-        door: Door = Http(url, secret) if url else Straight(_own(principal))
+        door: Door = Http(url, secret) if url else Straight(principal.apart())
         agents.append(Agent(f"{name}-{number}", door, is_random=is_random))
     with ThreadPoolExecutor(len(agents)) as pool:
         while True:
@@ -71,11 +69,6 @@ def _work(pipe: Any, name: str, url: str | None, secret: str, is_random: bool) -
 
 def _one(acts: int, scopes: dict[int, Scope], caps: frozenset[int], is_last: bool, agent: Agent) -> Ledger:
     return agent.work(acts, scopes, caps, is_last=is_last)
-
-
-def _own(principal: Any) -> Any:
-    """What a door may read again without another's seeing it, as a request has it."""
-    return replace(principal, organization=copy(principal.organization))
 
 
 def _principal(secret: str) -> Any:

@@ -1,4 +1,3 @@
-from copy import copy
 from dataclasses import replace
 
 from django.http import HttpRequest
@@ -49,8 +48,7 @@ def recognise(request: HttpRequest) -> Principal:
             note_use(found, at=at)
             found = replace(found, last_used_at=at)
     _recognised[header] = found
-    # A copy of its own: where facts have changed a request reads them again, and others are in the midst of theirs.
-    return replace(found, organization=copy(found.organization))
+    return found.apart()
 
 
 def remember(request: HttpRequest, principal: Principal) -> None:

@@ -321,6 +321,28 @@ def test_a_renewal_that_nobody_answers_is_asked_for_again_as_it_was(
     assert [answer["amount_usd"] for answer in service.answers.values()] == ["0.05", "0.05", "0.08"]
 
 
+def test_another_lease_that_nobody_answers_is_no_renewal_of_the_one_before(
+    service: Service, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "AWAY_SECONDS", 0.0)
+    client = make_client(timeout=0.05, flush_seconds=60)
+    with client.lease("0.05", **FOR, auto_renew=True) as lease:
+        lease.call(estimate_usd="0.05")
+        service.faults["leases"].append(GONE)
+        service.always["leases"] = LOST_ANSWER
+        for _ in range(3):
+            assert refusal(lease, estimate_usd="0.01") == "store_unavailable"
+        service.always.clear()
+        lease.call(estimate_usd="0.01")
+    first, renewal, *others = service.to("leases")
+    assert renewal.path == f"{first.path}/{service.answers[first.body['request_id']]['lease_id']}/renew"
+    taken = [request for request in others if not request.path.endswith("/return")]
+    assert {(request.path, request.body["request_id"]) for request in taken} == {
+        ("leases", taken[0].body["request_id"])
+    }
+    assert len(service.answers) == 2, "the service holds slices of which nobody knows"
+
+
 # --- renewal -----------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ BEGIN
         SELECT c.counter_id INTO v_id FROM budgets_counter c
         WHERE c.organization_id = p_org AND c.budget_id = v_watched.budget_id
           AND c.period_start = v_watched.period_start
-      AND md5(c.subject) = md5(v_watched.subject) AND c.subject = v_watched.subject;
+          AND md5(c.subject) = md5(v_watched.subject) AND c.subject = v_watched.subject;
       END IF;
     END IF;
     budget_id := v_watched.budget_id;

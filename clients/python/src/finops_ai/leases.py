@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MARGIN_SECONDS = 1.0
 # A call that finds the slice used up again by other threads each time gives up at last.
 ROUNDS_MAX = 8
+LEASES = "leases"
 AWAY_SECONDS = 1.0
 
 DETAILS = {
@@ -95,8 +96,8 @@ class Lease:
     _grants: int = 0
     _away_until: float = 0.0
     _away: Unavailable | None = None
-    # What was asked for and when first, while nobody has answered: asked again it is the same slice, not another one.
-    _unanswered: tuple[dict[str, Any], float] | None = None
+    # What was asked for, where and when first, while nobody has answered: asked again it is the same slice.
+    _unanswered: tuple[str, dict[str, Any], float] | None = None
     _is_closed: bool = False
     _renewing: Lock = field(default_factory=Lock, repr=False)
     _pid: int = field(default_factory=os.getpid, repr=False)
@@ -226,7 +227,8 @@ class Lease:
                 raise self._away
             amount = max(self.amount_units, units)
             try:
-                if self._grant is None or not self._extend(self._grant, amount):
+                is_taking = self._unanswered is not None and self._unanswered[0] == LEASES
+                if self._grant is None or is_taking or not self._extend(self._grant, amount):
                     self._take(amount)
             except Unavailable as error:
                 self._note_away(error)
@@ -252,7 +254,7 @@ class Lease:
         fields = {"provider": self.provider, "model": self.model, **self.dimensions}
         if self.steps is not None:
             fields["steps"] = self.steps
-        asked, answer, start = self._ask("leases", amount, fields)
+        asked, answer, start = self._ask(LEASES, amount, fields)
         before = self._grant
         back = before.give_back() if before else []
         grant = _Grant(
@@ -276,8 +278,8 @@ class Lease:
                 "amount_usd": text_of(amount),
                 "ttl_seconds": self.ttl_seconds,
             }
-            self._unanswered = body, time.monotonic()
-        body, start = self._unanswered
+            self._unanswered = path, body, time.monotonic()
+        path, body, start = self._unanswered
         try:
             answer = self.asking.granted(path, body, "lease_id")
         except (ApiError, Denied):

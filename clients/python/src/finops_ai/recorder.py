@@ -27,8 +27,8 @@ SEND_SECONDS = 30.0
 PAUSE_MAX_SECONDS = 30.0
 ADOPT_SECONDS = 30.0
 
-# Of whoever sends it, not of what is sent.
-NOBODYS = (401, 403)
+# A refusal of the key, not of what it sends.
+KEY_REFUSED = (401, 403)
 
 EVENTS = "events"
 ALLOWANCES = "unavailable-allowances"
@@ -188,7 +188,7 @@ class Recorder:
                     self._pause(wait, at_least=error.retry_after or 0.0)
                     failures += 1
                     continue
-                if requests[0].is_divisible and error.status not in NOBODYS:
+                if requests[0].is_divisible and error.status not in KEY_REFUSED:
                     # Any one of them may be what is wrong: its neighbours must not go with it.
                     requests.extendleft(reversed(requests.popleft().halves()))
                     continue

@@ -14,7 +14,7 @@ from finops_ai.errors import ApiError, Unavailable
 RETRY_AFTER_MAX_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS = 0.05
 # What a proxy on the way may mean as well. Other errors without a code of the service's are not the service's answers.
-_ANYBODYS = (408, 413, 425, 429)
+_ALSO_OF_PROXIES = (408, 413, 425, 429)
 
 
 class Transport:
@@ -87,7 +87,7 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     said = body or {}
     retry_after = _retry_after(response.headers.get("Retry-After"))
     detail = str(said.get("detail") or f"{response.request.url.host} answered {status}.")
-    if not (response.is_client_error and ("code" in said or status in _ANYBODYS)):
+    if not (response.is_client_error and ("code" in said or status in _ALSO_OF_PROXIES)):
         raise Unavailable(detail, retry_after)
     param = said.get("param")
     raise ApiError(
