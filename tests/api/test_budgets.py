@@ -1,61 +1,27 @@
-"""Budgets, raises, bounds and stops through the API."""
+"""Making and changing budgets through the API, what is carried over, and what stops and bounds beside them."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from time import sleep
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-import psycopg
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from apps.budgets.counting import reconcile
-from apps.core.cursors import cursor_of
 from apps.core.money import sum_usd
 from apps.core.periods import local_start, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Zone
 from apps.organizations.services import touch_facts
 from apps.teams.services import create_on_first_sight
+from tests.api.budgets import changed, create, figures, in_hours, patch, shown
 from tests.api.tenants import make_api, make_org
-from tests.api.test_decisions import COST, allowed, api, decide, denied, org, settle
-from tests.database import as_worker, hanging_up, owner_url
+from tests.api.test_decisions import COST, allowed, api, denied, org, settle
+from tests.database import as_worker
 from tests.world import make_event, unique
 
 __all__ = ["api", "org"]  # fixtures
-
-
-def create(api, **fields):
-    given = {"name": unique("budget"), "period": "month", "amount_usd": "1", "mode": "block", **fields}
-    response = api.post("budgets", given)
-    assert response.status_code == 201, response.content
-    return response.json()
-
-
-def shown(api, budget):
-    return api.get(f"budgets/{budget['id']}").json()
-
-
-def figures(api, budget):
-    (row,) = shown(api, budget)["counters"]
-    return tuple(Decimal(row[name]) for name in ("limit_usd", "spent_usd", "held_usd", "overrun_usd"))
-
-
-def patch(api, budget, **changes):
-    return api.client.patch(
-        f"/api/v1/budgets/{budget['id']}", changes, content_type="application/json", headers=api.headers
-    )
-
-
-def changed(api, budget, **changes):
-    response = patch(api, budget, **changes)
-    assert response.status_code == 200, response.content
-    return response.json()
 
 
 # --- making one ---
@@ -359,10 +325,6 @@ def test_thresholds_are_told_once_each(org, api):
 # --- raises ---
 
 
-def in_hours(hours):
-    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
-
-
 def test_a_raise_is_asked_for_approved_and_expires(org, api):
     one = create(api, amount_usd="0.5")
     asked = {"amount_usd": "0.5", "expires_at": in_hours(2), "reason": "Launch week"}
@@ -509,252 +471,3 @@ def test_the_policy_for_unpriced_models(api):
     assert api.get("unpriced-policy").json() == {"unpriced_policy": "refuse"}
     assert put(api, "unpriced-policy", unpriced_policy="ceiling").json() == {"unpriced_policy": "ceiling"}
     assert put(api, "unpriced-policy", unpriced_policy="pray").json()["code"] == "unpriced_policy_unknown"
-
-
-# --- lists ---
-
-
-def test_budgets_are_listed_by_name_in_pages_and_found(api):
-    made = [create(api, name=f"Budget {letter}", scope=scope, period=period) for letter, scope, period in (
-        ("a", {}, "day"), ("b", {"team": "search"}, "month"), ("c", {"team": "*", "user": "*"}, "day"),
-    )]  # fmt: skip
-
-    def found(**asked):
-        return [row["name"][-1] for row in api.get("budgets", **asked).json()["data"]]
-
-    first = api.get("budgets", limit="2").json()
-    rest = api.get("budgets", limit="2", cursor=first["next"]).json()
-    assert first["data"] + rest["data"] == made
-    assert rest["next"] is None
-    assert (found(dimension="team"), found(dimension="user"), found(period="day")) == (["b", "c"], ["c"], ["a", "c"])
-    assert (found(mode="notify"), found(dimension="team", period="day")) == ([], ["c"])
-    for wrong, code in (
-        ({"mode": "stop"}, "mode_unknown"), ({"period": "run"}, "period_unknown"), ({"ended": "yes"}, "ended_invalid"),
-        ({"cursor": "x"}, "cursor_invalid"), ({"cursor": cursor_of(("a\0", 1))}, "cursor_invalid"),
-        ({"cursor": cursor_of(("a", 10**18 * 10))}, "cursor_invalid"), ({"limit": "201"}, "limit_invalid"),
-        ({"scope": "x"}, "parameter_unknown"),
-    ):  # fmt: skip
-        response = api.get("budgets", **wrong)
-        assert (response.status_code, response.json()["code"]) == (400, code)
-
-
-def test_a_list_takes_the_same_queries_however_long(api):
-    def queries():
-        with CaptureQueriesContext(connection) as caught:
-            assert api.get("budgets").status_code == 200
-        return len(caught)
-
-    create(api, scope={"user": "*"})
-    few = queries()
-    for _ in range(3):
-        row = create(api, scope={"user": "*"}, period="day")
-        api.post(f"budgets/{row['id']}/raises", {"amount_usd": "1", "reason": "x", "expires_at": in_hours(1)})
-    api.send(*(make_event(user=f"u{n}") for n in range(12)))
-    assert queries() == few
-
-
-def test_subjects_with_the_least_left_come_first(api):
-    one = create(api, scope={"user": "*"}, amount_usd="10", thresholds=[])
-    api.send(*(make_event(user=f"u{n:02}") for n in range(12) for _ in range(n + 1)))
-    allowed(api, user="u03", estimate_usd="5")
-    users = [f'{{"user": "u{n:02}"}}' for n in (3, 11, 10, 9, 8, 7, 6, 5, 4, 2, 1, 0)]
-    found = shown(api, one)
-    assert ([row["subject"] for row in found["counters"]], found["subjects"]) == (users, 12)
-    (listed,) = api.get("budgets").json()["data"]
-    assert ([row["subject"] for row in listed["counters"]], listed["subjects"]) == (users[:10], 12)
-
-
-def test_past_periods_come_newest_first_each_with_its_fullest_subjects(org, api):
-    one = create(api, period="day", scope={"user": "*"}, amount_usd="10")
-    with tenant(org), connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE budgets_budget SET created_at = created_at - interval '5 days' WHERE organization_id = %s", [org.pk]
-        )
-    changed(api, one, name="As old as its usage")
-    now = datetime.now(UTC)
-    for days in (2, 1):
-        at = (now - timedelta(days=days)).isoformat()
-        api.send(*(make_event(user=f"u{n:02}", occurred_at=at) for n in range(12) for _ in range(n + 1)))
-    past = shown(api, one)["past"]
-    assert [row["events"] for row in past] == [*range(12, 2, -1)] * 2
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    starts = {datetime.fromisoformat(row["period_start"]) for row in past}
-    assert sorted(starts) == [today - timedelta(days=2), today - timedelta(days=1)]
-    assert datetime.fromisoformat(past[0]["period_start"]) == today - timedelta(days=1)
-
-
-def test_an_ended_budget_is_shown_as_it_ended(api):
-    one = create(api)
-    api.send(make_event())
-    ended = api.client.delete(f"/api/v1/budgets/{one['id']}", headers=api.headers).json()
-    api.send(make_event())
-    assert ended["resets_at"] is None
-    assert (figures(api, one)[1], shown(api, one)["counters"]) == (COST, ended["counters"])
-    allowed(api, estimate_usd="5")
-
-
-def test_crossings_are_found_by_kind_and_since(api):
-    one = create(api, amount_usd="0.009", mode="notify", thresholds=[50, 100])
-    api.send(make_event())
-    (first,) = api.get("crossings").json()["data"]
-    api.send(make_event())
-    found = api.get("crossings", budget=str(one["id"]), kind="threshold").json()["data"]
-    assert [row["facts"]["threshold"] for row in found] == [100, 50]
-    since = (datetime.fromisoformat(first["crossed_at"]) + timedelta(microseconds=1)).isoformat()
-    assert api.get("crossings", since=since).json()["data"] == found[:1]
-    assert api.get("crossings", since=first["crossed_at"]).json()["data"] == found
-    assert api.get("crossings", kind="refused").json()["data"] == []
-    for wrong, code in (
-        ({"kind": "gone"}, "kind_unknown"), ({"budget": "x"}, "budget_invalid"), ({"since": "x"}, "since_invalid"),
-        ({"cursor": "W10"}, "cursor_invalid"),
-    ):  # fmt: skip
-        assert api.get("crossings", **wrong).json()["code"] == code
-
-
-def test_a_reservation_is_shown_to_the_end(api):
-    create(api)
-    made = allowed(api, estimate_usd="0.01", run_id="r1")
-    held = api.get(f"reservations/{made['reservation_id']}").json()
-    assert (held["state"], held["held_usd"], held["run_id"]) == ("held", "0.010000000000", "r1")
-    assert api.get("reservations").json()["data"] == [held]
-    settle(api, made, run_id="r1")
-    found = api.get(f"reservations/{made['reservation_id']}").json()
-    assert (found["state"], found["held_usd"], Decimal(found["cost_usd"])) == ("settled", "0.000000000000", COST)
-    assert api.get(f"reservations/{uuid4()}").status_code == 404
-    assert make_api(make_org()).get(f"reservations/{made['reservation_id']}").status_code == 404
-
-
-def test_lists_go_on_where_they_ended(api):
-    create(api)
-    made = [allowed(api, estimate_usd="0.01", run_id=f"r{n % 2}")["reservation_id"] for n in range(5)]
-    page = api.get("reservations", limit="3").json()
-    rest = api.get("reservations", limit="3", cursor=page["next"]).json()
-    assert [row["id"] for row in page["data"] + rest["data"]] == made[::-1]
-    assert rest["next"] is None
-    assert len(api.get("reservations", run_id="r1").json()["data"]) == 2
-    assert api.get("reservations", state="settled").json()["data"] == []
-    for wrong, code in (
-        ({"cursor": "x"}, "cursor_invalid"),
-        ({"state": "gone"}, "state_unknown"),
-        ({"limit": "0"}, "limit_invalid"),
-        ({"api_key": "x"}, "api_key_invalid"),
-        ({"what": "x"}, "parameter_unknown"),
-    ):
-        assert api.get("reservations", **wrong).json()["code"] == code
-
-
-def test_who_may(org, api):
-    one = create(api)
-    reader, pinned, stranger = make_api(org, "read"), make_api(org, team="search"), make_api(make_org())
-    assert reader.post("budgets", {}).json()["code"] == "scope_missing"
-    assert pinned.get("budgets").json()["code"] == "pinned_dimension"
-    assert stranger.get(f"budgets/{one['id']}").status_code == 404
-    assert patch(stranger, one, amount_usd="9").status_code == 404
-    assert figures(api, one)[0] == 1
-
-
-# --- at once ---
-
-
-@contextmanager
-def elsewhere():
-    """The database as its owner, on a connection of its own."""
-    with psycopg.connect(owner_url()) as connection:
-        yield connection
-
-
-def wait_for(is_so):
-    for _ in range(600):
-        if is_so():
-            return
-        sleep(0.001)
-    raise AssertionError("it did not come to that")
-
-
-def is_waiting(lock):
-    """Whether somebody here waits for such a lock."""
-    with elsewhere() as connection:
-        (waiting,) = connection.execute(
-            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid)"
-            " WHERE NOT granted AND locktype = %s AND a.datname = current_database()",
-            [lock],
-        ).fetchone()
-    return waiting > 0
-
-
-def test_a_decision_under_way_is_held_in_a_budget_that_comes_meanwhile(org, api):
-    first = create(api, amount_usd="5")
-    allowed(api, estimate_usd="0.01")
-    with ThreadPoolExecutor(2) as pool:
-        with elsewhere() as blocker:
-            blocker.execute("SELECT FROM budgets_counter WHERE budget_id = %s FOR UPDATE", [first["id"]])
-            under_way = pool.submit(hanging_up(allowed), api, estimate_usd="0.25")
-            wait_for(lambda: is_waiting("transactionid"))
-            made = pool.submit(hanging_up(create), make_api(org), amount_usd="1")
-            wait_for(lambda: made.done() or is_waiting("advisory"))
-            blocker.rollback()
-        under_way.result()
-        second = made.result()
-    assert figures(api, second) == (1, 0, Decimal("0.26"), 0)
-
-
-def test_one_name_is_taken_once_by_many(org):
-    apis = [make_api(org) for _ in range(6)]
-    ids = [create(api)["id"] for api in apis[:3]]
-
-    def take(number):
-        if number < 3:
-            return patch(apis[number], {"id": ids[number]}, name="One").status_code
-        body = {"name": "One", "period": "month", "amount_usd": "1"}
-        return apis[number].post("budgets", body).status_code
-
-    with ThreadPoolExecutor(6) as pool:
-        statuses = sorted(pool.map(hanging_up(take), range(6)))
-    assert statuses[0] in (200, 201)
-    assert statuses[1:] == [409] * 5
-
-
-def test_an_amount_that_changes_under_decisions_is_kept_to(org, api):
-    one = create(api, amount_usd="1")
-    apis = [make_api(org) for _ in range(5)]
-
-    def ask(client):
-        return sum(decide(client, estimate_usd="0.05").json()["decision"] == "allow" for _ in range(10))
-
-    def change(client):
-        for amount in ("0.3", "2", "0.5", "1.5", "0.7"):
-            assert patch(client, one, amount_usd=amount).status_code == 200
-
-    with ThreadPoolExecutor(5) as pool:
-        changing = pool.submit(hanging_up(change), apis[4])
-        granted = sum(pool.map(hanging_up(ask), apis[:4]))
-        changing.result()
-    limit, spent, held, overrun = figures(api, one)
-    assert (limit, spent, held) == (Decimal("0.7"), 0, granted * Decimal("0.05"))
-    assert held - overrun <= limit
-    assert granted <= 40
-    denied(api, "budget_exceeded", estimate_usd="0.75")
-
-
-def test_a_budget_that_comes_among_usage_counts_every_call_once(org, api):
-    apis = [make_api(org) for _ in range(6)]
-
-    @hanging_up
-    def send(client):
-        return sum(client.send(make_event(user="ann"), make_event(user="bob"))["accepted"] for _ in range(8))
-
-    @hanging_up
-    def ask(client):
-        return sum(decide(client, estimate_usd="0.01", user="ann").json()["decision"] == "allow" for _ in range(8))
-
-    with ThreadPoolExecutor(6) as pool:
-        sent = [pool.submit(send, client) for client in apis[:4]]
-        held = [pool.submit(ask, client) for client in apis[4:]]
-        made = [pool.submit(hanging_up(create), api, amount_usd="100", scope=scope) for scope in ({}, {"user": "*"})]
-        assert sum(future.result() for future in sent) == 64
-        assert sum(future.result() for future in held) == 16
-        whole = made[0].result()
-        made[1].result()
-    with as_worker():
-        assert reconcile(org) == []
-    assert figures(api, whole)[1] == 64 * COST

@@ -9,8 +9,8 @@ from django.db import connection
 from apps.audit.models import AuditEntry
 from apps.budgets.services import end_raises
 from apps.core.tenancy import tenant
+from tests.api.budgets import changed, create, figures, shown
 from tests.api.tenants import make_api, make_org
-from tests.api.test_budgets import changed, create, figures, shown
 from tests.api.test_decisions import COST, allowed, api, denied, org
 from tests.database import as_worker
 from tests.world import make_event

@@ -9,7 +9,7 @@ from apps.budgets.models import Counter
 from apps.budgets.services import BUDGETS_MAX
 from apps.core.tenancy import tenant
 from apps.organizations.services import touch_facts
-from tests.api.test_budgets import elsewhere, is_waiting, wait_for
+from tests.api.budgets import elsewhere, is_waiting, wait_for
 from tests.api.test_decisions import COST, api, budget, decide, org
 from tests.database import hanging_up
 from tests.world import make_event

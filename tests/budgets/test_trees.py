@@ -10,7 +10,7 @@ from apps.budgets.counting import reconcile
 from apps.budgets.models import RunTally
 from apps.budgets.services import set_run_bound
 from apps.core.tenancy import tenant
-from tests.api.test_budgets import elsewhere, wait_for
+from tests.api.budgets import elsewhere, wait_for
 from tests.api.test_decisions import COST, allowed, api, budget, denied, org
 from tests.api.test_leases import taken
 from tests.database import hanging_up
