@@ -24,6 +24,8 @@ from finops import cluster as clusters
 from finops.cluster import LOCAL, POSTGRES_PORT, Cluster, EmbeddedError, find_cluster, kept_token, listener
 from finops.signals import ENDING_SIGNALS, end_with_parent, handling, signals_leave_the_block, undisturbed
 
+LOOK_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Servers:
@@ -122,8 +124,15 @@ def _run(name: str, argv: Sequence[str]) -> int:
         except OSError as error:
             raise EmbeddedError(f"{argv[0]} cannot be run: {error.strerror}.") from error
         forward()
-        code = child.wait()
+        code = _wait(child)
     return code if code >= 0 else 128 - code
+
+
+def _wait(child: "subprocess.Popen[bytes]") -> int:
+    """Its exit code. Python handles a signal that comes just before a wait after it only: so no wait is long."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(timeout=LOOK_SECONDS)
 
 
 def _status(name: str) -> int:
