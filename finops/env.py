@@ -29,6 +29,14 @@ def env_str(name: str, default: str | None = None, *, choices: Sequence[str] = (
     return value
 
 
+def env_file(name: str) -> Path | None:
+    """The file that the variable names; None where it names none."""
+    path = Path(os.environ[name]) if os.environ.get(name) else None
+    if path is not None and not path.is_file():
+        raise ImproperlyConfigured(f"{name} is {str(path)!r}: there is no such file.")
+    return path
+
+
 def env_bool(name: str, default: bool) -> bool:
     """True for 1, true, yes, on; False for 0, false, no, off; in any case."""
     value = os.environ.get(name, "").strip().lower()

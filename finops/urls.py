@@ -6,11 +6,12 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("api/v1/", include("apps.api.urls")),
-    path("accounts/", include("allauth.account.urls")),
+    path("accounts/", include("allauth.urls")),
     path("", include("apps.portal.urls")),
 ]
 
 handler400 = "apps.portal.errors.bad_request"
+handler429 = "apps.portal.errors.too_many"
 handler403 = "apps.portal.errors.forbidden"
 handler404 = "apps.portal.errors.not_found"
 handler500 = "apps.portal.errors.server_error"
