@@ -58,6 +58,7 @@ def serving(
     words = [*command.format(port=port, workers=workers, threads=threads).split(), APPLICATION]
     environment = {
         **os.environ,
+        "BASE_URL": f"http://127.0.0.1:{port}",
         "FINOPS_PROCESS": "web",
         "LOG_LEVEL": "ERROR",
         "DJANGO_SETTINGS_MODULE": settings,

@@ -30,6 +30,8 @@ SCHEDULE = {
     "step-costs": {"task": "budgets.reckon_step_costs", "schedule": crontab(minute=23), "options": {"expires": 3600}},
     # Runs that nobody ended, reservations of long ago.
     "forget-runs": {"task": "budgets.forget", "schedule": crontab(minute=37, hour=2)},
+    # Deleted organizations whose month of grace is over.
+    "closing": {"task": "organizations.close_due", "schedule": crontab(minute=11)},
     # Partitions three months ahead, retention behind.
     "partitions": {"task": "usage.maintain_partitions", "schedule": crontab(minute=17, hour=3)},
     # What people decided on prices under review.

@@ -11,6 +11,10 @@ class Organization(models.Model):
     class State(models.TextChoices):
         ACTIVE = "active"
         SUSPENDED = "suspended"
+        # Its owner deleted it: it can be restored until `closes_at`.
+        CLOSING = "closing"
+        # Nobody belongs to it any more; the slug stays taken, so that no old link leads to somebody else.
+        CLOSED = "closed"
 
     class UnpricedPolicy(models.TextChoices):
         REFUSE = "refuse"
@@ -20,6 +24,9 @@ class Organization(models.Model):
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=100)
     state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
+    closes_at = models.DateTimeField(null=True)
+    # Members without a second factor see none of its pages.
+    requires_second_factor = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     # Teams, projects and workflows named in events are created where they are not known.
     create_names_on_first_sight = models.BooleanField(default=False)
@@ -42,7 +49,12 @@ class Organization(models.Model):
                 condition=models.Q(retention_months__isnull=True)
                 | models.Q(retention_months__gte=1, retention_months__lte=120),
                 name="organization_keeps_1_to_120_months",
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="closing", closes_at__isnull=False)
+                | (~models.Q(state="closing") & models.Q(closes_at__isnull=True)),
+                name="organization_closes_at_a_time",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -80,15 +92,24 @@ class Membership(models.Model):
         ADMIN = "admin"
         FINANCE = "finance"
         ENGINEER = "engineer"
+        LEAD = "lead"
         VIEWER = "viewer"
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role)
+    # The teams of a lead, by slug: what a lead sees is theirs alone. Of no other role.
+    teams = ArrayField(models.CharField(max_length=256), default=list)
     joined_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="membership_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "user"], name="membership_once"),
+            models.CheckConstraint(
+                condition=models.Q(role="lead", teams__len__gt=0) | (~models.Q(role="lead") & models.Q(teams=[])),
+                name="membership_leads_teams",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} in {self.organization_id}"
@@ -125,3 +146,40 @@ class ApiKeyHash(models.Model):
 
     def __str__(self) -> str:
         return f"key {self.api_key_id}"
+
+
+class Invitation(TenantModel):
+    """A person is asked to join. Good once, until it expires, for whoever proves to read mail at `email`."""
+
+    email = models.EmailField()
+    role = models.CharField(max_length=10, choices=Membership.Role)
+    teams = ArrayField(models.CharField(max_length=256), default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=320)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "id"], name="organizations_invitation_org_id"),
+            models.UniqueConstraint(
+                fields=["organization", "email"],
+                condition=models.Q(accepted_at__isnull=True, revoked_at__isnull=True),
+                name="organizations_invitation_one_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} as {self.role}"
+
+
+class InvitationHash(models.Model):
+    """SHA-256 of an invitation's token, to find its organization. A directory table: read before a tenant is known."""
+
+    hash = models.BinaryField(primary_key=True, max_length=32)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    invitation_id = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"invitation {self.invitation_id}"

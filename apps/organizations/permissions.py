@@ -6,11 +6,31 @@ from apps.organizations.models import Membership
 
 Role = Membership.Role
 
+# What people call a role, and what it is for.
+ROLE_LABELS: dict[str, str] = {
+    Role.OWNER: "Owner",
+    Role.ADMIN: "Admin",
+    Role.FINANCE: "Finance",
+    Role.ENGINEER: "Engineer",
+    Role.LEAD: "Team lead",
+    Role.VIEWER: "Viewer",
+}
+ROLE_MEANS: dict[str, str] = {
+    Role.OWNER: "everything, and who else is an owner",
+    Role.ADMIN: "everything but owners and deleting the organization",
+    Role.FINANCE: "sees all, and sets budgets, prices and alerts",
+    Role.ENGINEER: "sees all, names workflows, and can stop them",
+    Role.LEAD: "sees what belongs to the teams it leads, nothing else",
+    Role.VIEWER: "sees all, changes nothing",
+}
+
 
 class Permission(StrEnum):
     VIEW_SPEND = "view_spend"
     VIEW_EVENTS = "view_events"
     VIEW_STATEMENTS = "view_statements"
+    VIEW_MEMBERS = "view_members"
+    VIEW_KEYS = "view_keys"
     MANAGE_NAMES = "manage_names"
     MANAGE_KEYS = "manage_keys"
     MANAGE_PRICES = "manage_prices"
@@ -18,13 +38,15 @@ class Permission(StrEnum):
     APPROVE_RAISES = "approve_raises"
     STOP = "stop"
     MANAGE_ALERTS = "manage_alerts"
+    MANAGE_MEMBERS = "manage_members"
+    MANAGE_ORGANIZATION = "manage_organization"
 
 
-_READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIEW_STATEMENTS})
+_READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIEW_STATEMENTS, Permission.VIEW_MEMBERS})
 
 ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
-    Role.ADMIN: frozenset(Permission),
+    Role.ADMIN: frozenset(Permission) - {Permission.MANAGE_ORGANIZATION},
     Role.FINANCE: _READ
     | {
         Permission.MANAGE_NAMES,
@@ -34,7 +56,9 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
         Permission.STOP,
         Permission.MANAGE_ALERTS,
     },
-    Role.ENGINEER: _READ | {Permission.MANAGE_NAMES, Permission.STOP},
+    Role.ENGINEER: _READ | {Permission.VIEW_KEYS, Permission.MANAGE_NAMES, Permission.STOP},
+    # Of their own teams alone: a page that cannot be cut to a team is closed to them.
+    Role.LEAD: _READ,
     Role.VIEWER: _READ,
 }
 
@@ -45,6 +69,15 @@ class Scope(StrEnum):
     READ = "read"
     MANAGE = "manage"
     BACKFILL = "backfill"
+
+
+SCOPE_MEANS: dict[str, str] = {
+    Scope.INGEST: "sends usage events",
+    Scope.DECIDE: "asks before a call, and settles what it reserved",
+    Scope.READ: "reads spend, events, budgets and statements",
+    Scope.MANAGE: "changes names, budgets, prices, alerts and keys",
+    Scope.BACKFILL: "sends events older than 35 days",
+}
 
 
 def role_may(role: str, permission: Permission) -> bool:

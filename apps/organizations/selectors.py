@@ -2,15 +2,17 @@ from copy import copy
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from django.db.models import F
+from django.db.models import Case, F, Q, Value, When
 
 from apps.accounts.models import User
 from apps.core.errors import DomainError, NotFound
 from apps.core.periods import Calendar
 from apps.core.tenancy import tenant
+from apps.core.text import is_name
 from apps.organizations import keys
-from apps.organizations.models import ApiKey, ApiKeyHash, Membership, Organization, Zone
+from apps.organizations.models import ApiKey, ApiKeyHash, Invitation, Membership, Organization, Zone
 
+SEARCH_LENGTH_MAX = 256
 # What a key may be pinned to.
 PINS = ("team", "project", "environment")
 
@@ -38,8 +40,8 @@ class Principal:
 
 
 def principal_for(secret: str, *, at: datetime) -> Principal:
-    """The principal of a key's secret. Raises `DomainError` with code `key_invalid`, `key_revoked`, `key_expired`
-    or `organization_suspended`.
+    """The principal of a key's secret. Raises `DomainError` with code `key_invalid`, `key_revoked`, `key_expired`,
+    `organization_closing` or `organization_suspended`.
 
     A mistyped key is refused by its checksum, without a query. Nothing is cached: a revoked key is refused
     by the next request.
@@ -74,8 +76,7 @@ def _principal(org: Organization, key: ApiKey, at: datetime) -> Principal:
             "key_expired",
             f"The API key {key.hint} expired at {key.expires_at.isoformat()}. Ask an owner for a new one.",
         )
-    if org.state != Organization.State.ACTIVE:
-        raise DomainError("organization_suspended", f"The organization {org.slug} is suspended.")
+    require_active(org)
     return Principal(
         organization=org,
         key_id=key.pk,
@@ -87,6 +88,18 @@ def _principal(org: Organization, key: ApiKey, at: datetime) -> Principal:
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,
     )
+
+
+def require_active(org: Organization) -> None:
+    """Raises `DomainError` with code `organization_closing` or `organization_suspended`."""
+    if org.state == Organization.State.CLOSING:
+        assert org.closes_at is not None
+        raise DomainError(
+            "organization_closing",
+            f"The organization {org.slug} is being deleted. An owner can restore it until {org.closes_at.isoformat()}.",
+        )
+    if org.state != Organization.State.ACTIVE:
+        raise DomainError("organization_suspended", f"The organization {org.slug} is suspended.")
 
 
 def calendar(org: Organization) -> Calendar:
@@ -106,6 +119,23 @@ def organization_by_slug(slug: str) -> Organization:
 def membership_of(user: User, slug: str) -> Membership | None:
     """The person's membership in the organization with this slug; None for strangers and for no such slug."""
     return Membership.objects.select_related("organization").filter(user=user, organization__slug=slug).first()
+
+
+def find_members(org: Organization, *, search: str = "", limit: int) -> tuple[list[Membership], int]:
+    """Those whose address or name holds `search`, from owner to viewer, then by address; and how many there are."""
+    found = Membership.objects.select_related("user").filter(organization=org)
+    if search and not is_name(search, SEARCH_LENGTH_MAX):
+        return [], 0  # what cannot be written down is nobody's name
+    if search:
+        found = found.filter(Q(user__email__icontains=search) | Q(user__name__icontains=search))
+    ranks = [When(role=role, then=Value(rank)) for rank, role in enumerate(Membership.Role.values)]
+    return list(found.order_by(Case(*ranks), "user__email")[:limit]), found.count()
+
+
+def open_invitations(org: Organization) -> list[Invitation]:
+    """What is neither accepted nor revoked, newest first; some may have expired."""
+    rows = Invitation.objects.for_org(org).filter(accepted_at=None, revoked_at=None)
+    return list(rows.order_by("-created_at", "-pk"))
 
 
 def memberships_of(user: User) -> list[Membership]:

@@ -24,6 +24,8 @@ from apps.organizations.permissions import Scope
 from apps.organizations.selectors import Principal
 
 LAST_USED_PRECISION = timedelta(minutes=1)
+# Keys of an organization that work at a time.
+KEYS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,24 @@ class IssuedKey:
 
 
 def create_organization(
-    *, name: str, owner_email: str, actor: object = None, password: str | None = None, zone: str = "UTC"
+    *,
+    name: str,
+    owner_email: str,
+    actor: object = None,
+    password: str | None = None,
+    zone: str = "UTC",
+    suffix: str = "",
 ) -> Organization:
-    """An organization with its owner and its zone. The slug is the name in lower case, spaces as hyphens.
+    """An organization with its owner and its zone. The slug is the name in lower case, spaces as hyphens, and `suffix`.
 
     Raises `DomainError` with code `name_invalid`, `email_invalid`, `slug_taken` or `zone_unknown`.
     """
-    slug = slugify(name)
+    slug = slugify(name) + suffix
     if not slug or len(slug) > 60 or not is_name(name, 100):
         raise DomainError(
             "name_invalid", f"'{name}' gives no usable slug: use 1 to 60 letters or digits.", param="name"
         )
-    _check_email(owner_email)
+    check_email(owner_email, param="owner")
     _check_zone(zone)
     org_id = sql.next_organization_id()
     with tenant(org_id):
@@ -75,7 +83,8 @@ def issue_key(
 ) -> IssuedKey:
     """A new API key. A pinned team, project or environment is what every event of the key belongs to.
 
-    Raises `DomainError` with code `name_invalid`, `pin_invalid`, `scope_unknown` or `scopes_missing`.
+    Raises `DomainError` with code `name_invalid`, `pin_invalid`, `scope_unknown`, `scopes_missing`, `expiry_past` or
+    `too_many_keys`.
     """
     if not is_name(name, 100):
         raise DomainError("name_invalid", "A key's name has 1 to 100 printable characters.", param="name")
@@ -83,8 +92,18 @@ def issue_key(
         if value is not None and not is_name(value, 256):
             raise DomainError("pin_invalid", f"A pinned {pinned} has 1 to 256 printable characters.", param=pinned)
     _check_scopes(scopes)
+    now = timezone.now()
+    if expires_at is not None and expires_at <= now:
+        raise DomainError(
+            "expiry_past",
+            f"expires_at is {expires_at.isoformat()}, which is over: name a time ahead.",
+            param="expires_at",
+        )
     secret = keys.new_secret()
     with tenant(org):
+        working = ApiKey.objects.for_org(org).filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+        if working.count() >= KEYS_MAX:
+            raise DomainError("too_many_keys", f"{KEYS_MAX} keys work already: revoke those that nobody uses.")
         key = ApiKey(
             organization=org,
             name=name,
@@ -125,6 +144,47 @@ def revoke_key(*, org: Organization, key_id: int, actor: object) -> ApiKey:
             key.save(update_fields=["revoked_at"])
             audit.record(org=org, actor=actor, action="keys.revoked", subject=key.hint)
     return key
+
+
+def rotate_key(
+    *, org: Organization, key_id: int, overlap: timedelta, actor: object, expires_no_later: datetime | None = None
+) -> tuple[IssuedKey, ApiKey]:
+    """A new key that may what the old one may, for as long as that was made for; the old one works on for `overlap`,
+    at most for its own time.
+
+    Raises `NotFound`, or `DomainError` with code `key_ended` or `too_many_keys`.
+    """
+    now = timezone.now()
+    with tenant(org):
+        old = ApiKey.objects.for_org(org).select_for_update().filter(pk=key_id).first()
+        if old is None:
+            raise NotFound("API key")
+        if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+            raise DomainError("key_ended", f"{old.hint} works no more: issue a new key instead.")
+        lasting = now + (old.expires_at - old.created_at) if old.expires_at else None
+        issued = issue_key(
+            org=org,
+            name=old.name,
+            scopes=old.scopes,
+            actor=actor,
+            team=old.team,
+            project=old.project,
+            environment=old.environment,
+            expires_at=min(filter(None, (lasting, expires_no_later)), default=None),
+        )
+        if overlap > timedelta(0):
+            old.expires_at = min(now + overlap, old.expires_at or now + overlap)
+        else:
+            old.revoked_at = now
+        old.save(update_fields=["expires_at", "revoked_at"])
+        audit.record(
+            org=org,
+            actor=actor,
+            action="keys.rotated",
+            subject=old.hint,
+            data={"by": issued.key.hint, "works_until": (old.revoked_at or old.expires_at or now).isoformat()},
+        )
+    return issued, old
 
 
 def note_use(principal: Principal, *, at: datetime) -> None:
@@ -173,6 +233,7 @@ def change_settings(
     create_names_on_first_sight: bool | None = None,
     retention_months: int | None = None,
     unpriced_policy: str | None = None,
+    requires_second_factor: bool | None = None,
 ) -> Organization:
     """Change what is given. A shorter retention deletes older events at the next nightly run.
 
@@ -187,6 +248,8 @@ def change_settings(
                 param="unpriced_policy",
             )
         changes["unpriced_policy"] = unpriced_policy
+    if requires_second_factor is not None:
+        changes["requires_second_factor"] = requires_second_factor
     if create_names_on_first_sight is not None:
         changes["create_names_on_first_sight"] = create_names_on_first_sight
     if retention_months is not None:
@@ -223,20 +286,23 @@ def note_names_posted(org: Organization) -> None:
     )
 
 
-def add_member(*, org: Organization, user: User, role: str, actor: object) -> Membership:
-    """Give a person a role; a second call changes it."""
+def add_member(*, org: Organization, user: User, role: str, actor: object, teams: Sequence[str] = ()) -> Membership:
+    """Give a person a role; a second call changes it. For commands: people are invited (`members.invite`)."""
     with tenant(org):
-        membership, _ = Membership.objects.update_or_create(organization=org, user=user, defaults={"role": role})
+        membership, _ = Membership.objects.update_or_create(
+            organization=org, user=user, defaults={"role": role, "teams": list(teams)}
+        )
         audit.record(org=org, actor=actor, action="members.added", subject=user.email, data={"role": membership.role})
     return membership
 
 
-def _check_email(email: str) -> None:
+def check_email(email: str, *, param: str = "email") -> None:
+    """Raises `DomainError` with code `email_invalid`."""
     try:
         validate_email(email.strip())
     except ValidationError:
         raise DomainError(
-            "email_invalid", f"'{email}' is no email address: write one like alice@example.com.", param="owner"
+            "email_invalid", f"'{email}' is no email address: write one like alice@example.com.", param=param
         ) from None
 
 

@@ -1,12 +1,13 @@
 """Who may see a page: the organization comes from the URL, the role from the membership."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
+from allauth.account.decorators import reauthentication_required
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -15,12 +16,19 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from apps.accounts.models import User
+from apps.accounts.selectors import with_second_factor
 from apps.core.errors import DomainError, NotFound
 from apps.core.periods import Calendar, local_start
 from apps.core.tenancy import tenant
 from apps.organizations.models import Membership, Organization
 from apps.organizations.permissions import Permission, Role, role_may
-from apps.organizations.selectors import calendar, members_with_role, membership_of, memberships_of
+from apps.organizations.selectors import (
+    calendar,
+    members_with_role,
+    membership_of,
+    memberships_of,
+    require_active,
+)
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
 from apps.portal.ranges import Span, query_string, range_control, read_span
 
@@ -50,6 +58,24 @@ class Visit:
     def may(self, permission: Permission) -> bool:
         return role_may(self.membership.role, permission)
 
+    @property
+    def team(self) -> str | None:
+        """The team that everything on the page is cut to: the one of a lead that is asked for, else the first."""
+        if self.membership.role != Role.LEAD:
+            return None
+        asked = str(self.request.GET.get("team", ""))
+        return asked if asked in self.membership.teams else self.membership.teams[0]
+
+    def cut(self, filters: Mapping[str, str]) -> dict[str, str]:
+        """The filters that a page may show rows of: for a lead, within the team."""
+        return dict(filters) if self.team is None else {**filters, "team": self.team}
+
+    def is_within(self, within_team: bool) -> bool:
+        """Whether a lead may see a page that cuts itself to a team, or does not, with the team that is asked for."""
+        if self.membership.role != Role.LEAD:
+            return True
+        return within_team and self.request.GET.get("team", self.team) == self.team
+
     def day_start(self, text: str) -> datetime | None:
         """The first instant of a day as a form sends it (YYYY-MM-DD), in the organization's zone."""
         try:
@@ -72,6 +98,7 @@ class Visit:
             breadcrumbs=(Crumb(self.org.name, self.url("overview")), *crumbs) if crumbs else (),
             at=self.at,
             range=control,
+            closes_at=self.org.closes_at,
         )
 
     def render(self, template: str, **context: Any) -> HttpResponse:
@@ -82,17 +109,24 @@ View = Callable[..., HttpResponse]
 
 
 def organization_page(
-    *, section: str, permission: Permission, writes: Permission | None = None, is_act: bool = False
+    *,
+    section: str,
+    permission: Permission,
+    writes: Permission | None = None,
+    is_act: bool = False,
+    is_sensitive: bool = False,
+    within_team: bool = False,
+    while_closing: bool = False,
 ) -> Callable[[View], View]:
     """A page of one organization; it takes forms from those who hold `writes`, and an act shows nothing itself.
 
-    A stranger gets the 404 of an organization that does not exist.
+    A sensitive form asks who has not signed in lately to do so again. `within_team` says that the view cuts what it
+    shows to `visit.team`: without it the page is closed to team leads. Of an organization that is being deleted,
+    forms change nothing but `while_closing`. A stranger gets the 404 of an organization that does not exist.
     """
     methods = ["POST"] if is_act else ["GET", "HEAD", "POST"] if writes else ["GET", "HEAD"]
 
     def decorate(view: View) -> View:
-        @require_http_methods(methods)
-        @login_required
         @wraps(view)
         def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponse:
             user = request.user
@@ -105,18 +139,24 @@ def organization_page(
             with tenant(org):
                 clock = calendar(org)
             visit = Visit(request, user, membership, org, clock, timezone.now(), section)
+            if org.requires_second_factor and not with_second_factor([user.pk]):
+                return render(request, "portal/second_factor.html", {"organization": org.name}, status=403)
             needed = writes if writes is not None and request.method == "POST" else permission
-            if not role_may(membership.role, needed):
+            if not role_may(membership.role, needed) or not visit.is_within(within_team):
                 return no_permission(visit, needed)
             try:
+                if request.method == "POST" and not while_closing:
+                    require_active(org)
                 return view(visit, *arguments, **named)
             except NotFound:
                 raise Http404 from None
             except DomainError as error:
                 return refused(visit, error)
 
-        checked.permission = permission  # type: ignore[attr-defined]  # read by the test of the matrix
-        return checked
+        guarded = reauthentication_required(checked, allow_get=True) if is_sensitive else checked
+        page: Any = require_http_methods(methods)(login_required(guarded))
+        page.permission, page.within_team = permission, within_team  # read by the test of the matrix
+        return cast("View", page)
 
     return decorate
 
@@ -137,7 +177,8 @@ def refused(visit: Visit, error: DomainError) -> HttpResponse:
 
 def _title(visit: Visit) -> str:
     """What the rail calls the section."""
-    return {"bounds": "Run bounds", "stop": "Emergency stop"}.get(visit.section, visit.section.capitalize())
+    titles = {"bounds": "Run bounds", "stop": "Emergency stop", "keys": "API keys"}
+    return titles.get(visit.section, visit.section.capitalize())
 
 
 def operator_page(view: View) -> View:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from apps.accounts.models import User
 from apps.portal.charts import Chart
 from apps.portal.formats import Change
+from apps.portal.pages_people import FirstEventPage
 from apps.portal.pages_prices import WaitingRow
 
 # --- frame -------------------------------------------------------------------------------------------
@@ -67,6 +68,7 @@ class Frame:
     breadcrumbs: tuple[Crumb, ...]
     at: datetime
     range: Range | None
+    closes_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,9 @@ class Top:
 
 @dataclass(frozen=True, slots=True)
 class OverviewPage:
-    """`never_used`: the organization has no event at all; `last_event_*` when only the range is empty."""
+    """`first`: the organization has no event at all yet; `last_event_*` when only the range is empty."""
 
-    never_used: bool
+    first: FirstEventPage | None
     label: str
     previous_label: str
     granularity: str

@@ -164,6 +164,9 @@
   document.addEventListener("change", (event) => {
     if (event.target.matches("form[data-auto] select")) event.target.form.requestSubmit();
   });
+  for (const field of page("[data-own-zone]")) {
+    if (field.value === "UTC") field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  }
   document.addEventListener("htmx:load", (event) => drawCharts(event.detail.elt));
   page("[data-act=rail]").forEach((button) => button.setAttribute("aria-expanded", String(root.dataset.rail !== "narrow")));
   drawCharts(document);

@@ -105,6 +105,8 @@ API: dict[str, Recipe] = {
     "GET /api/v1/teams": Recipe(),
     "GET /api/v1/aliases": Recipe(),
     "GET /api/v1/keys": Recipe(),
+    "GET /api/v1/members": Recipe(query={"search": "{member_name}"}),
+    "GET /api/v1/invitations": Recipe(),
     "GET /api/v1/projects": Recipe(),
     "GET /api/v1/workflows": Recipe(),
     "GET /api/v1/contracts": Recipe(neutral=frozenset({"kind", "active"})),
@@ -159,6 +161,19 @@ API: dict[str, Recipe] = {
     ),
     # Not the key that calls: it would be gone.
     "POST /api/v1/keys/{key_id}/revoke": Recipe(path={"key_id": "{spare_key}"}),
+    "POST /api/v1/keys/{key_id}/rotate": Recipe(
+        path={"key_id": "{worn_key}"}, needs=lambda own: {"overlap_seconds": 60}
+    ),
+    "POST /api/v1/invitations": Recipe(
+        body={"email": "{team}@people.example"},
+        needs=lambda own: {"email": f"{unique('bob')}@people.example", "role": "viewer"},
+        neutral=frozenset({"role"}),
+    ),
+    "POST /api/v1/invitations/{invitation_id}/revoke": Recipe(path={"invitation_id": "{invitation}"}),
+    "PATCH /api/v1/members/{member_id}": Recipe(
+        path={"member_id": "{member}"}, needs=lambda own: {"role": "viewer"}, neutral=frozenset({"role"})
+    ),
+    "DELETE /api/v1/members/{member_id}": Recipe(path={"member_id": "{member}"}),
     "POST /api/v1/teams": Recipe(body={"slug": "{team}", "name": "{team}"}, needs=lambda own: {"slug": unique("t")}),
     "POST /api/v1/contracts/{contract_id}/end": Recipe(
         path={"contract_id": "{contract}"}, neutral=frozenset({"ends_at"})
@@ -414,6 +429,51 @@ PAGES: dict[str, Recipe] = {
     ),
 }
 
+# What members and owners do; the acts that end something stand last.
+PAGES |= {
+    "GET /organizations/new": Recipe(),
+    "GET /o/{slug}/members": Recipe(path=_ORG, query={"q": "{member_name}"}),
+    "GET /o/{slug}/members/invite": Recipe(path=_ORG),
+    "GET /o/{slug}/members/{member_id}": Recipe(path={**_ORG, "member_id": "{member}"}),
+    "GET /o/{slug}/keys": Recipe(path=_ORG),
+    "GET /o/{slug}/keys/new": Recipe(path=_ORG),
+    "GET /o/{slug}/keys/{key_id}/rotate": Recipe(path={**_ORG, "key_id": "{worn_key}"}),
+    "GET /o/{slug}/organization": Recipe(path=_ORG),
+    "GET /o/{slug}/first-event": Recipe(path=_ORG),
+    "GET /o/{slug}/first-event/seen": Recipe(path=_ORG),
+    # Slugs are everybody's: a name that is taken gets a number.
+    "POST /organizations/new": Recipe(needs=lambda own: {"name": unique("new"), "zone": "UTC"}),
+    "POST /o/{slug}/members/invite": Recipe(
+        path=_ORG,
+        body={"email": "{team}@people.example", "teams": "{team}"},
+        needs=lambda own: {"email": f"{unique('bob')}@people.example", "role": "lead", "teams": own.fill("{team}")},
+    ),
+    "POST /o/{slug}/members/{member_id}": Recipe(
+        path={**_ORG, "member_id": "{member}"},
+        body={"teams": "{team}"},
+        needs=lambda own: {"role": "lead", "teams": own.fill("{team}")},
+    ),
+    "POST /o/{slug}/members/invitations/{invitation_id}/{act}": Recipe(
+        path={**_ORG, "invitation_id": "{invitation}", "act": "revoke"}
+    ),
+    "POST /o/{slug}/keys/new": Recipe(
+        path=_ORG,
+        body={"team": "{team}", "project": "{project}", "environment": "{environment}"},
+        needs=lambda own: {"name": "tests", "scopes": "read"},
+    ),
+    "POST /o/{slug}/keys/{key_id}/rotate": Recipe(
+        path={**_ORG, "key_id": "{worn_key}"}, needs=lambda own: {"overlap": "3600"}
+    ),
+    "POST /o/{slug}/keys/{key_id}/revoke": Recipe(path={**_ORG, "key_id": "{spare_key}"}),
+    "POST /o/{slug}/organization/zone": Recipe(path=_ORG, needs=lambda own: {"zone": "Asia/Tokyo", "month": "2100-01"}),
+    "POST /o/{slug}/organization/second-factor": Recipe(path=_ORG, needs=lambda own: {"required": "no"}),
+    "POST /o/{slug}/members/{member_id}/transfer": Recipe(path={**_ORG, "member_id": "{member}"}),
+    "POST /o/{slug}/members/{member_id}/remove": Recipe(path={**_ORG, "member_id": "{member}"}),
+    "POST /o/{slug}/members/leave": Recipe(path=_ORG),
+    "POST /o/{slug}/organization/delete": Recipe(path=_ORG, needs=lambda own: {"slug": own.fill("{org}")}),
+    "POST /o/{slug}/organization/restore": Recipe(path=_ORG),
+}
+
 # Addresses that belong to no organization, and why each may stay without a recipe.
 PUBLIC = {
     "/healthz": "asked by a load balancer",
@@ -421,5 +481,7 @@ PUBLIC = {
     "/api/v1/schema": "describes the API, holds no data",
     "/operator/prices": "for operators: the catalog, which is nobody's",
     "/api/v1/docs": "describes the API, holds no data",
+    "/invitations/{token}": "read by whoever got the mail, before they belong to anything",
+    "/account/sessions/{session_id}/end": "a person's own sessions, of no organization",
     "/accounts/": "allauth: signing in and out, before any organization is chosen",
 }

@@ -17,6 +17,7 @@ from apps.budgets import services as budgets
 from apps.budgets.decisions import Asked, decide, release
 from apps.budgets.services import BudgetTerms
 from apps.core.cursors import cursor_of
+from apps.organizations.members import invite
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
 from apps.organizations.selectors import principal_for
@@ -38,7 +39,8 @@ LABELS = [
 ]
 # What is named by an id, which says nothing of whose it is.
 NUMBERED = (
-    "api_key", "spare_key", "contract", "model_alias", "budget", "raise", "stop", "channel", "spare_channel",
+    "api_key", "spare_key", "worn_key", "member", "invitation", "contract", "model_alias", "budget", "raise", "stop",
+    "channel", "spare_channel",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -82,7 +84,7 @@ def set_stage() -> Stage:
     """Both organizations, without data."""
     acme, globex = make_tenant(CANARY, "alice", zone="Asia/Tokyo"), make_tenant(GLOBEX, "charlie")
     bob = get_or_create_user(email=f"bob@{acme.org.slug}.example")
-    add_member(org=acme.org, user=bob, role=Role.FINANCE, actor=None)
+    add_member(org=acme.org, user=bob, role=Role.OWNER, actor=None)
     return Stage(acme, globex, bob, _names(CANARY, acme), _names(GLOBEX, globex))
 
 
@@ -130,6 +132,9 @@ def _names(word: str, side: Tenant) -> Names:
             "org": side.org.slug,
             "api_key": str(principal_for(side.api.secret, at=now).key_id),
             "spare_key": str(issue_key(org=side.org, name=f"{word}-spare", scopes=["read"]).key.pk),
+            "member_name": f"{word}-member",
+            "worn_key": str(issue_key(org=side.org, name=f"{word}-worn", scopes=["read"]).key.pk),
+            **_people(word, side.org),
             **_agreements(word, side.org, now),
             **_reratings(word, side.org, now),
             **_budgets(word, side.org, now),
@@ -141,6 +146,14 @@ def _names(word: str, side: Tenant) -> Names:
             "tomorrow": (now + timedelta(days=1)).date().isoformat(),
         },
     )
+
+
+def _people(word: str, org: Organization) -> dict[str, str]:
+    """A member who is no owner, and somebody who is invited."""
+    member = get_or_create_user(email=f"{word}-member@{org.slug}.example")
+    joined = add_member(org=org, user=member, role=Role.LEAD, teams=[f"{word}-team"], actor=None)
+    invited = invite(org=org, email=f"{word}-invited@people.example", role=Role.VIEWER, actor=None, by_role=Role.ADMIN)
+    return {"member": str(joined.pk), "invitation": str(invited.invitation.pk)}
 
 
 def _agreements(word: str, org: Organization, at: datetime) -> dict[str, str]:

@@ -76,6 +76,8 @@ class Caller:
 
     def send(self, call: Call) -> Answer:
         is_api = call.path.startswith("/api/")
+        # What an act before said on the page that follows it is no part of this answer.
+        self.browser.cookies.pop("messages", None)
         response = (self.api if is_api else self.browser).generic(
             call.method,
             call.path,
@@ -291,6 +293,9 @@ LOOKED_UP = {
     "POST /api/v1/events": {("body", "event_id")},
     "POST /api/v1/aliases": {("body", "slug")},
     "POST /api/v1/keys/{key_id}/revoke": {("path", "key_id")},
+    "POST /api/v1/keys/{key_id}/rotate": {("path", "key_id")},
+    "POST /api/v1/invitations/{invitation_id}/revoke": {("path", "invitation_id")},
+    "PATCH /api/v1/members/{member_id}": {("path", "member_id")},
     "POST /api/v1/projects": {("body", "team")},
     "POST /api/v1/projects/{slug}/move": {("path", "slug"), ("body", "team")},
     "POST /api/v1/workflows": {("body", "project")},
@@ -310,6 +315,19 @@ ALONE = {
     "POST /api/v1/reratings",
     "POST /api/v1/reratings/{rerating_id}/resume",
     "POST /o/{slug}/reratings/new",
+    # Who left, and what was handed over or deleted, cannot do the next one.
+    "POST /o/{slug}/members/leave",
+    "POST /o/{slug}/members/{member_id}/transfer",
+    "POST /o/{slug}/members/{member_id}/remove",
+    "POST /o/{slug}/members/{member_id}",
+    "POST /o/{slug}/members/invitations/{invitation_id}/{act}",
+    "POST /o/{slug}/keys/{key_id}/revoke",
+    "POST /o/{slug}/keys/{key_id}/rotate",
+    "POST /o/{slug}/organization/delete",
+    "PATCH /api/v1/members/{member_id}",
+    "DELETE /api/v1/members/{member_id}",
+    "POST /api/v1/invitations/{invitation_id}/revoke",
+    "POST /api/v1/keys/{key_id}/rotate",
     # The API's recipe removes or ends the same one.
     "POST /o/{slug}/contracts/aliases/{alias_id}",
     "POST /o/{slug}/contracts/end/{contract_id}",

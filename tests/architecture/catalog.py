@@ -18,6 +18,7 @@ RUN_TIME_ROLES = ["finops_app", "finops_worker"]
 DIRECTORY = {
     "organizations_membership": "sign-in finds a person's organizations by the person",
     "organizations_apikeyhash": "a request's organization is found by the hash of its key",
+    "organizations_invitationhash": "an invitation's organization is found by the hash of its token",
     "alerts_subscriber": "workers find the organizations that have a channel; it holds nothing else",
 }
 # Tables of no organization.
@@ -31,6 +32,8 @@ GLOBAL = {
     "pricing_pricedecision": "what a person decided on them",
     "account_emailaddress": "allauth: addresses of people",
     "account_emailconfirmation": "allauth: addresses of people",
+    "mfa_authenticator": "allauth: second factors of people, secrets encrypted",
+    "usersessions_usersession": "allauth: where people are signed in",
     "auth_group": "Django: unused, comes with permissions",
     "auth_group_permissions": "Django: unused, comes with permissions",
     "auth_permission": "Django: unused, comes with content types",

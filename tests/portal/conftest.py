@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
 from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from apps.accounts.models import User
 from apps.accounts.services import get_or_create_user
@@ -15,7 +17,9 @@ from apps.organizations.services import add_member
 from apps.teams.services import create_project, create_team, create_workflow
 from tests.alerts.fixtures import allowed, hook, mail  # noqa: F401  (fixtures)
 from tests.api.tenants import make_api, make_org
-from tests.site import site  # noqa: F401  (a fixture)
+from tests.browser_binary import find_chromium
+from tests.portal.looking import WIDE, Open
+from tests.site import Site, site  # noqa: F401  (a fixture)
 from tests.world import Api, make_event, unique
 
 # What a name may hold and a page, a link, a script or a spreadsheet could take for its own.
@@ -48,6 +52,8 @@ def make_person(name: str) -> User:
 def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
+    # What a session's first page costs more than the others is no page's own.
+    client.get("/o/")
     return client
 
 
@@ -112,3 +118,46 @@ def shop() -> Shop:
     shop = make_shop("Asia/Kolkata")
     fill(shop)
     return shop
+
+
+# Chromium as root, in a container with little shared memory, drawing without a graphics card.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Playwright keeps an event loop in this thread. Beside one Django refuses to use the database, unless it is told
+    to, and then uses connections that are only seen, and closed, while the loop runs."""
+    found = find_chromium()
+    assert found, "The browser tests need Chromium: run `python -m tests.browser_binary`."
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+        connections.close_all()
+
+
+@pytest.fixture
+def look(browser: Browser, site: Site) -> Iterator[Open]:  # noqa: F811  (the fixture)
+    """Opens pages, signed in as somebody; at the end no page may have complained on its console."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def opened(path: str, user: User | None = None, **options: object) -> Page:
+        context = browser.new_context(base_url=site.url, **{"viewport": WIDE, **options})
+        contexts.append(context)
+        if user is not None:
+            session = client_of(user).cookies["session"].value
+            context.add_cookies([{"name": "session", "value": session, "url": site.url}])
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -1,92 +1,35 @@
 """The portal in a real browser, against a real process of the site."""
 
 import re
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from django.db import connections
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from apps.accounts.models import User
 from apps.budgets.services import BudgetTerms, create_budget
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_team
-from tests.browser_binary import find_chromium
-from tests.portal.conftest import Shop, client_of, make_shop
+from tests.portal.conftest import Shop, make_shop
+from tests.portal.looking import NARROW, WIDE, Open, expect_page, sign_in
 from tests.site import Site
 from tests.world import PASSWORD, World, make_event, make_world
 
 # One process keeps the browser and the site.
 pytestmark = pytest.mark.xdist_group("browser")
 
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PAGES = (
     "", "spend", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new", "reservations",
     "run-bounds", "stop", "alerts", "alerts/deliveries",
 )  # fmt: skip
-# Chromium as root, in a container with little shared memory, drawing without a graphics card.
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 NEW_PASSWORD = "staple-of-another-battery"
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Playwright keeps an event loop in this thread. Beside one Django refuses to use the database, unless it is told
-    to, and then uses connections that are only seen, and closed, while the loop runs."""
-    found = find_chromium()
-    assert found, "The browser tests need Chromium: run `python -m tests.browser_binary`."
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield browser
-        browser.close()
-        connections.close_all()
-
-
-@pytest.fixture
-def look(browser: Browser, site: Site) -> Iterator[Open]:
-    """Opens pages, signed in as somebody; at the end no page may have complained on its console."""
-    contexts: list[BrowserContext] = []
-    complaints: list[str] = []
-
-    def opened(path: str, user: User | None = None, **options: object) -> Page:
-        context = browser.new_context(base_url=site.url, **{"viewport": WIDE, **options})
-        contexts.append(context)
-        if user is not None:
-            session = client_of(user).cookies["session"].value
-            context.add_cookies([{"name": "session", "value": session, "url": site.url}])
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
-        page.goto(path)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     """People with passwords."""
     return make_world()
-
-
-def sign_in(page: Page, email: str, password: str) -> None:
-    page.get_by_label("Email").fill(email)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def expect_page(page: Page, title: str) -> None:
-    expect(page.get_by_role("heading", level=1)).to_have_text(title)
 
 
 # --- signing in ---
@@ -129,10 +72,6 @@ def test_a_password_is_reset_by_mail(look: Open, site: Site, world: World) -> No
     expect_page(page, "Overview")
     page.goto(link)
     expect_page(page, "This link no longer works")
-
-
-def test_nobody_makes_an_account_uninvited(look: Open) -> None:
-    expect_page(look("/accounts/signup/"), "Accounts are by invitation")
 
 
 # --- pages ---
@@ -378,6 +317,6 @@ def test_an_event_is_found_whatever_its_id(look: Open) -> None:
 def test_the_first_event_is_copied_with_one_click(look: Open) -> None:
     shop = make_shop()
     page = look(shop.url(), shop.alice, permissions=["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copy").first.click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()").startswith("curl http")

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from django.http import HttpResponse
 
 from apps.core.cursors import cursor_of
-from apps.core.errors import DomainError
+from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal import formats
@@ -52,10 +52,10 @@ METER_LABELS = {
 }
 
 
-@organization_page(section="events", permission=Permission.VIEW_EVENTS)
+@organization_page(section="events", permission=Permission.VIEW_EVENTS, within_team=True)
 def events(visit: Visit) -> HttpResponse:
     span = visit.span()
-    filters = filters_of(visit.request.GET, known_filters())
+    filters = visit.cut(filters_of(visit.request.GET, known_filters()))
     after = _position(visit.request.GET.get("cursor"))
     with tenant(visit.org):
         listed = find_events(visit.org, start=span.start, end=span.end, filters=filters, limit=PAGE_ROWS, after=after)
@@ -102,6 +102,9 @@ def _found(visit: Visit, span: Span, filters: Mapping[str, str]) -> Found | None
 
 
 def _suggestions(visit: Visit) -> dict[str, tuple[str, ...]]:
+    """Nothing for a lead: most of the names belong to other teams."""
+    if visit.team is not None:
+        return {}
     return {
         "team": tuple(team.slug for team in list_teams(visit.org)),
         "project": tuple(project.slug for project, _ in list_projects(visit.org, visit.at)),
@@ -130,10 +133,12 @@ def _row(visit: Visit, event: Event, cost: CurrentCost) -> EventRow:
     )
 
 
-@organization_page(section="events", permission=Permission.VIEW_EVENTS)
+@organization_page(section="events", permission=Permission.VIEW_EVENTS, within_team=True)
 def event(visit: Visit, event_id: str) -> HttpResponse:
     with tenant(visit.org):
         found = explain_event(visit.org, event_id)
+        if visit.team is not None and attributed_to(found.event, "team") not in visit.membership.teams:
+            raise NotFound("event")
     crumbs = (Crumb("Events", visit.url("events")), Crumb("Event"))
     return visit.render("portal/event.html", frame=visit.frame(f"Event {event_id}", *crumbs), event=_page(visit, found))
 

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from apps.portal.charts import Chart, SpendPoint, spend_over_time
 from apps.portal.charts import Span as ChartSpan
 from apps.portal.pages import OverviewPage, OverviewSpend, Top, TopRow
 from apps.portal.ranges import Span, days_label
+from apps.portal.views.joining import first_event_page
 from apps.reports.selectors import Spend, SpendQuestion, SpendRow, Sums, spend
 from apps.teams.selectors import list_teams
 from apps.usage.selectors import last_event_at
@@ -24,28 +25,33 @@ TOP_ROWS = 5
 TOPS = (("Teams", "team"), ("Workflows", "workflow"), ("Models", "model"))
 
 
-@organization_page(section="overview", permission=Permission.VIEW_SPEND)
+@organization_page(section="overview", permission=Permission.VIEW_SPEND, within_team=True)
 def overview(visit: Visit) -> HttpResponse:
     span = visit.span()
-    by_team = spend(visit.org, question(span, ("team",)))
+    by_team = spend(visit.org, question(span, ("team",), filters=visit.cut({})))
     page = _page(visit, span, by_team)
     frame = visit.frame("Overview", span=span, as_of=by_team.as_of)
     return visit.render("portal/overview.html", frame=frame, overview=page)
 
 
-def question(span: Span, group_by: tuple[str, ...], granularity: str = "none") -> SpendQuestion:
-    return SpendQuestion(start=span.start, end=span.end, group_by=group_by, granularity=granularity)
+def question(
+    span: Span, group_by: tuple[str, ...], granularity: str = "none", filters: Mapping[str, str] | None = None
+) -> SpendQuestion:
+    return SpendQuestion(
+        start=span.start, end=span.end, group_by=group_by, granularity=granularity, filters=filters or {}
+    )
 
 
 def _page(visit: Visit, span: Span, by_team: Spend) -> OverviewPage:
     with tenant(visit.org):
-        last = last_event_at(visit.org)
+        # Of a lead's team alone it would take looking at its events one by one.
+        last = last_event_at(visit.org) if visit.team is None else None
         order = [team.slug for team in list_teams(visit.org)]
     day = {} if last is None else dict.fromkeys(("from", "to"), last.astimezone(span.zone).date().isoformat())
     parameters = span.parameters
     total = by_team.total
     return OverviewPage(
-        never_used=last is None,
+        first=first_event_page(visit) if last is None and visit.team is None else None,
         label=_label(span),
         previous_label=_previous_label(span),
         granularity=span.granularity,
@@ -76,7 +82,8 @@ def _previous_label(span: Span) -> str:
 
 def _spend(visit: Visit, span: Span, by_team: Spend) -> OverviewSpend:
     unattributed = [row.sums for row in by_team.rows if row.groups == (None,)]
-    before = spend(visit.org, SpendQuestion(start=span.previous_start, end=span.previous_end)).total
+    earlier = SpendQuestion(start=span.previous_start, end=span.previous_end, filters=visit.cut({}))
+    before = spend(visit.org, earlier).total
     previous = before.cost_usd if before.events else None
     return OverviewSpend(
         total_usd=by_team.total.cost_usd,
@@ -97,7 +104,9 @@ def summed_cost(sums: Sequence[Sums]) -> Decimal | None:
 
 def _tops(visit: Visit, span: Span, by_team: Spend) -> Iterable[Top]:
     for title, dimension in TOPS:
-        answer = by_team if dimension == "team" else spend(visit.org, question(span, (dimension,)))
+        answer = (
+            by_team if dimension == "team" else spend(visit.org, question(span, (dimension,), filters=visit.cut({})))
+        )
         yield _top(visit, span, title, dimension, answer)
 
 
@@ -130,7 +139,7 @@ def ratio(part: Decimal | int | None, whole: Decimal | int | None) -> Decimal | 
 
 
 def _chart(visit: Visit, span: Span, order: Sequence[str]) -> Chart:
-    answer = over_time(visit.org, question(span, ("team",), granularity=span.granularity))
+    answer = over_time(visit.org, question(span, ("team",), span.granularity, visit.cut({})))
     return spend_chart(answer, span, order, visit.at)
 
 

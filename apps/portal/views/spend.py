@@ -66,7 +66,7 @@ class Answer:
     chart: Chart | None
 
 
-@organization_page(section="spend", permission=Permission.VIEW_SPEND)
+@organization_page(section="spend", permission=Permission.VIEW_SPEND, within_team=True)
 def explorer(visit: Visit) -> HttpResponse:
     span = visit.span()
     asked = _asked(visit, span)
@@ -88,7 +88,7 @@ def _asked(visit: Visit, span: Span) -> Asked:
     group_by = query.get("group_by", "team")
     then_by = query.get("then_by", "")
     granularity = query.get("granularity", "")
-    filters = filters_of(query, FILTERS)
+    filters = visit.cut(filters_of(query, FILTERS))
     return Asked(
         group_by=group_by if group_by in GROUPS else "team",
         then_by=then_by if then_by in GROUPS and then_by != group_by else "",

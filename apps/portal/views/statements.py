@@ -36,11 +36,11 @@ CONTRACT_LABELS = {
 }
 
 
-@organization_page(section="statements", permission=Permission.VIEW_STATEMENTS)
+@organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
 def statements(visit: Visit) -> HttpResponse:
     this_month = visit.calendar.month_of(visit.at)
     month = _month(visit, this_month)
-    found = reports.statements(visit.org, month)
+    found = reports.statements(visit.org, month, team=visit.team)
     total_usd = sum_usd(one.total_usd for one in found)
     events, unpriced = sum(one.events for one in found), sum(one.unpriced_events for one in found)
     page = StatementsPage(
@@ -81,10 +81,11 @@ def _known(found: Iterable[Statement], total_usd: Decimal) -> Decimal | None:
     return None if lines and all(line.kind == "unpriced" for line in lines) else total_usd
 
 
-@organization_page(section="statements", permission=Permission.VIEW_STATEMENTS)
+@organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
 def statements_download(visit: Visit) -> HttpResponse:
     """The month as CSV, or the statement of one team."""
-    month, team = _month(visit, visit.calendar.month_of(visit.at)), visit.request.GET.get("team")
+    month = _month(visit, visit.calendar.month_of(visit.at))
+    team = visit.request.GET.get("team", visit.team)
     if team is not None and "\0" in team:
         raise NotFound("statement")
     response = HttpResponse(
@@ -95,9 +96,11 @@ def statements_download(visit: Visit) -> HttpResponse:
     return response
 
 
-@organization_page(section="statements", permission=Permission.VIEW_STATEMENTS)
+@organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
 def statement(visit: Visit, statement_id: str) -> HttpResponse:
     found = statement_by_id(visit.org, statement_id)
+    if visit.team is not None and found.team not in visit.membership.teams:
+        raise NotFound("statement")
     month_label = f"{found.month:%B %Y}"
     name = found.team or "Unattributed"
     page = StatementPage(

@@ -1,0 +1,109 @@
+"""What a team lead sees: the spend of the teams they lead, and nothing of any other."""
+
+import pytest
+from django.test import Client
+
+from apps.organizations.permissions import Role
+from apps.organizations.services import add_member
+from apps.teams.services import create_project, create_team
+from tests.portal.conftest import Shop, client_of, make_person, make_shop
+from tests.portal.reading import get, text_of
+from tests.world import make_event
+
+# As a word of its own, so that it is found wherever it is shown.
+OTHER = "growthcanary"
+MINE = ("search", "answers")
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shop:
+    shop = make_shop()
+    for slug in (*MINE, OTHER):
+        team = create_team(org=shop.org, slug=slug)
+        create_project(org=shop.org, slug=f"{slug}-project", team=team)
+        shop.api.send(
+            make_event(event_id=f"{slug}-event", team=slug, project=f"{slug}-project", run_id=f"{slug}-run"),
+        )
+    shop.api.send(
+        make_event(event_id=f"{OTHER}-2", team=OTHER, model="claude-opus-4-1", user=OTHER, workflow=OTHER),
+        make_event(event_id=f"{OTHER}-nobody", workflow=OTHER),
+    )
+    return shop
+
+
+@pytest.fixture(scope="module")
+def lead(shop: Shop) -> Client:
+    person = make_person("lead")
+    add_member(org=shop.org, user=person, role=Role.LEAD, teams=list(MINE), actor=None)
+    return client_of(person)
+
+
+CUT = (
+    "", "?range=30d", "spend", "spend?group_by=workflow", "spend?group_by=user&then_by=model", "spend?group_by=team",
+    "spend?group_by=project&team=answers", "events", "events?user=", "events?priced=true", "statements",
+    "statements.csv", "members", "organization",
+)  # fmt: skip
+
+
+# Nobody would see the other team's name there.
+WITHOUT_NAMES = ("members", "organization", "events?user=", "spend?group_by=workflow", CUT[6])
+
+
+@pytest.mark.parametrize("path", CUT)
+def test_a_page_shows_the_leads_teams_and_no_other(shop: Shop, lead: Client, path: str) -> None:
+    response = lead.get(shop.url(path))
+    assert response.status_code == 200
+    assert OTHER not in response.content.decode()
+
+
+@pytest.mark.parametrize("path", [path for path in CUT if path not in WITHOUT_NAMES])
+def test_who_sees_all_sees_the_other_team_there(shop: Shop, path: str) -> None:
+    assert OTHER in client_of(shop.alice).get(shop.url(path)).content.decode()
+
+
+@pytest.mark.parametrize("page", ["", "spend", "events", "statements.csv", "members"])
+def test_another_team_that_is_asked_for_is_refused(shop: Shop, lead: Client, page: str) -> None:
+    for team in (OTHER, "", "nobody"):
+        response = lead.get(shop.url(page), query_params={"team": team})
+        assert response.status_code == 403, team
+        assert "search-event" not in response.content.decode()
+
+
+@pytest.mark.parametrize("name", ["team_name", "project", "workflow", "user", "run_id", "event_id"])
+def test_another_teams_rows_are_not_found_by_any_filter(shop: Shop, lead: Client, name: str) -> None:
+    value = {"project": f"{OTHER}-project", "run_id": f"{OTHER}-run", "event_id": f"{OTHER}-event"}.get(name, OTHER)
+    page = get(lead, shop.url(f"events?{name}={value}"))
+    assert "No event matches" in page.text or page.rows() == []
+
+
+def test_another_teams_event_and_statement_do_not_exist(shop: Shop, lead: Client) -> None:
+    for path in (f"events/{OTHER}-event", f"events/{OTHER}-nobody", "events/never-was"):
+        assert lead.get(shop.url(path)).status_code == 404, path
+    for slug in MINE:
+        assert lead.get(shop.url(f"events/{slug}-event")).status_code == 200
+    content = client_of(shop.alice).get(shop.url("statements")).content.decode()
+    statements = {link for link in content.split('"') if "/statements/" in link}
+    mine = {link for link in statements if link.endswith(MINE)}
+    assert (len(mine), len(statements)) == (2, 4)
+    for link in statements:
+        assert lead.get(link).status_code == (200 if link in mine else 404), link
+
+
+def test_the_figures_are_those_of_the_team(shop: Shop, lead: Client) -> None:
+    asked = "spend?granularity=none"
+    (search,) = get(lead, shop.url(asked)).rows()
+    (answers,) = get(lead, shop.url(f"{asked}&team=answers")).rows()
+    (alices,) = get(client_of(shop.alice), shop.url(f"{asked}&team=search")).rows()
+    assert text_of(search[0]) != text_of(answers[0])
+    assert list(map(text_of, search)) == list(map(text_of, alices))
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["unattributed", "unpriced", "declared", "prices", "contracts", "reratings", "budgets", "reservations",
+     "run-bounds", "stop", "alerts", "alerts/deliveries", "keys", "first-event"],
+)  # fmt: skip
+def test_a_page_that_is_not_cut_to_a_team_is_closed(shop: Shop, lead: Client, page: str) -> None:
+    response = lead.get(shop.url(page))
+    assert response.status_code == 403
+    assert shop.alice.email in response.content.decode()
