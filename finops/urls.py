@@ -6,6 +6,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("api/v1/", include("apps.api.urls")),
+    path("accounts/", include("apps.portal.sso_urls")),
     path("accounts/", include("allauth.urls")),
     path("", include("apps.portal.urls")),
 ]

@@ -13,23 +13,32 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from bench.site import free_port, serving
+from tests.identity import Zone, name_server
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the site answers, and the mails it has sent, oldest first."""
+    """Where the site answers, the mails it has sent, oldest first, and the names it looks up."""
 
     url: str
     inbox: list[EmailMessage]
+    zone: Zone
 
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """This process's database behind a web server, with a mail server of its own."""
-    with _mail_server() as server:
-        environment = {"EMAIL_HOST": server.hostname, "EMAIL_PORT": str(server.port), "EMAIL_USE_TLS": "0"}
+    with _mail_server() as server, name_server() as zone:
+        environment = {
+            "EMAIL_HOST": server.hostname,
+            "EMAIL_PORT": str(server.port),
+            "EMAIL_USE_TLS": "0",
+            "DNS_SERVERS": zone.address,
+            # Where identity providers of the tests are.
+            "ALERTS_ALLOWED_NETWORKS": "127.0.0.0/8",
+        }
         with mock.patch.dict(os.environ, environment), serving(workers=1) as running:
-            yield Site(running.url, server.handler.inbox)
+            yield Site(running.url, server.handler.inbox, zone)
 
 
 @dataclass

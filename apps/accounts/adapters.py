@@ -39,12 +39,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
 
 
 def _signed_in_lately(request: HttpRequest) -> bool:
+    """By something of the person's own: an organization's identity provider does not open the account itself."""
     since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     user = request.user
     if not isinstance(user, User):
         return False
     records = get_authentication_records(request, user)
-    return any(record["at"] >= since for record in records) or user.date_joined.timestamp() >= since
+    lately = [record for record in records if record["at"] >= since and record["method"] != "socialaccount"]
+    return bool(lately) or user.date_joined.timestamp() >= since
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]

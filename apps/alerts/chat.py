@@ -6,7 +6,6 @@ host a URL names is checked and pinned like a webhook's, redirects are not follo
 other plugin is ever made of a tenant's URL, so there is none that writes files or speaks another protocol.
 """
 
-import io
 import logging
 import sys
 import time
@@ -21,6 +20,7 @@ import apprise
 import requests
 from apprise.plugins import url_to_dict
 
+from apps.alerts import requesting
 from apps.alerts.addresses import URL_LENGTH_MAX
 from apps.alerts.transport import TIMEOUT_SECONDS, Answer, NoAnswer, NotSent, Outbound
 from apps.core.errors import DomainError
@@ -80,27 +80,15 @@ class _Adapter(requests.adapters.BaseAdapter):
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         exchange = _exchange.get()
         exchange.requests += 1
-        body = request.body or b""
         try:
             if exchange.requests > _REQUESTS_MAX:
                 raise NotSent(f"more than {_REQUESTS_MAX} requests for one message")
-            answer = exchange.outbound.request(
-                request.method or "GET",
-                request.url or "",
-                {name: str(value) for name, value in request.headers.items()},
-                body if isinstance(body, bytes) else str(body).encode(),
-                seconds=exchange.deadline - time.monotonic(),
-            )
+            answer = requesting.exchange(exchange.outbound, request, exchange.deadline - time.monotonic())
         except (NotSent, NoAnswer) as error:
             exchange.error = error
             raise requests.ConnectionError(str(error)) from None
         exchange.answers.append(answer)
-        response = requests.Response()
-        response.status_code = answer.status
-        response.headers = requests.structures.CaseInsensitiveDict(answer.headers)
-        response.raw = io.BytesIO(answer.body)
-        response.url, response.request = request.url or "", request
-        return response
+        return requesting.response_to(request, answer)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -6,13 +6,21 @@ only ever added to, such as prices given and audit entries.
 
 from datetime import datetime, timedelta
 
+from allauth.socialaccount.models import SocialApp
 from django.utils import timezone
 
 from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
 from apps.organizations import sql
-from apps.organizations.models import ApiKeyHash, InvitationHash, Membership, Organization
+from apps.organizations.models import (
+    ApiKeyHash,
+    DomainOwner,
+    InvitationHash,
+    Membership,
+    Organization,
+    SsoConnection,
+)
 
 GRACE = timedelta(days=30)
 
@@ -67,6 +75,9 @@ def close_due(*, at: datetime) -> int:
             Membership.objects.filter(organization=org).delete()
             ApiKeyHash.objects.filter(organization=org).delete()
             InvitationHash.objects.filter(organization=org).delete()
+            DomainOwner.objects.filter(organization=org).delete()
+            # The identity provider, and with it the connection.
+            SocialApp.objects.filter(pk__in=SsoConnection.objects.filter(organization=org).values("app")).delete()
             audit.record(org=org, actor=None, action="organizations.closed", subject=org.slug)
     return len(due)
 

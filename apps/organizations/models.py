@@ -115,6 +115,62 @@ class Membership(models.Model):
         return f"{self.user_id} in {self.organization_id}"
 
 
+class Domain(TenantModel):
+    """A domain of mail addresses that an organization says is its own; proved where `verified_at` is set."""
+
+    name = models.CharField(max_length=253)
+    # What the TXT record of the domain has to hold.
+    token = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+    verified_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "name"], name="organizations_domain_once"),
+            models.UniqueConstraint(fields=["organization", "id"], name="organizations_domain_org_id"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DomainOwner(models.Model):
+    """Whose a proved domain is: one organization's. A directory table: sign-in asks it where an address belongs."""
+
+    domain = models.CharField(primary_key=True, max_length=253)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+
+    def __str__(self) -> str:
+        return self.domain
+
+
+class SsoConnection(models.Model):
+    """The identity provider of an organization. A directory table: its answer arrives before any tenant is known."""
+
+    class Kind(models.TextChoices):
+        OIDC = "oidc"
+        SAML = "saml"
+
+    organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="sso")
+    app = models.OneToOneField("socialaccount.SocialApp", on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=4, choices=Kind)
+    # What allauth calls the provider in accounts and in sessions.
+    provider_id = models.CharField(max_length=200, unique=True)
+    default_role = models.CharField(max_length=10, choices=Membership.Role, default=Membership.Role.VIEWER)
+    is_enforced = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(default_role__in=["owner", "lead"]), name="sso_gives_no_owner_and_no_lead"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.provider_id
+
+
 class ApiKey(TenantModel):
     """What a key may do. The secret itself is not stored; `hint` is what a person recognizes it by."""
 

@@ -118,7 +118,7 @@ def organization_by_slug(slug: str) -> Organization:
 
 def membership_of(user: User, slug: str) -> Membership | None:
     """The person's membership in the organization with this slug; None for strangers and for no such slug."""
-    return Membership.objects.select_related("organization").filter(user=user, organization__slug=slug).first()
+    return Membership.objects.select_related("organization__sso").filter(user=user, organization__slug=slug).first()
 
 
 def find_members(org: Organization, *, search: str = "", limit: int) -> tuple[list[Membership], int]:

@@ -16,7 +16,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from apps.accounts.models import User
-from apps.accounts.selectors import with_second_factor
 from apps.core.errors import DomainError, NotFound
 from apps.core.periods import Calendar, local_start
 from apps.core.tenancy import tenant
@@ -29,6 +28,7 @@ from apps.organizations.selectors import (
     memberships_of,
     require_active,
 )
+from apps.portal.entrance import is_of_a_provider_alone, shut_for
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
 from apps.portal.ranges import Span, query_string, range_control, read_span
 
@@ -139,8 +139,8 @@ def organization_page(
             with tenant(org):
                 clock = calendar(org)
             visit = Visit(request, user, membership, org, clock, timezone.now(), section)
-            if org.requires_second_factor and not with_second_factor([user.pk]):
-                return render(request, "portal/second_factor.html", {"organization": org.name}, status=403)
+            if (shut := shut_for(request, user, membership)) is not None:
+                return render(request, "portal/shut.html", {"shut": shut, "here": request.path}, status=403)
             needed = writes if writes is not None and request.method == "POST" else permission
             if not role_may(membership.role, needed) or not visit.is_within(within_team):
                 return no_permission(visit, needed)
@@ -177,7 +177,7 @@ def refused(visit: Visit, error: DomainError) -> HttpResponse:
 
 def _title(visit: Visit) -> str:
     """What the rail calls the section."""
-    titles = {"bounds": "Run bounds", "stop": "Emergency stop", "keys": "API keys"}
+    titles = {"bounds": "Run bounds", "stop": "Emergency stop", "keys": "API keys", "single_sign_on": "Single sign-on"}
     return titles.get(visit.section, visit.section.capitalize())
 
 
@@ -190,7 +190,7 @@ def operator_page(view: View) -> View:
     def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
         user = request.user
         assert isinstance(user, User)
-        if not user.is_operator:
+        if not user.is_operator or is_of_a_provider_alone(request, user):
             raise Http404
         return view(request, user, *arguments, **named)
 

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from apps.portal.pages_prices import FormError
+
+if TYPE_CHECKING:
+    from apps.portal.pages import Option  # which imports from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +205,36 @@ class FirstEventPage:
     last_event_at: datetime | None
     seen_url: str
     overview_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRow:
+    name: str
+    record_name: str
+    record: str
+    verified_at: datetime | None
+    verify_url: str
+    remove_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SsoPage:
+    """`kind` is "" where no identity provider is connected; `given` is what stands in the forms."""
+
+    domains: tuple[DomainRow, ...]
+    domain_url: str
+    kind: str
+    kind_label: str
+    given: dict[str, str]
+    roles: "tuple[Option, ...]"
+    login_url: str
+    callback_url: str
+    acs_url: str
+    metadata_url: str
+    oidc_url: str
+    saml_url: str
+    enforce_url: str
+    disconnect_url: str
+    is_enforced: bool
+    members: int
+    error: FormError | None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.api.stage import LABELS, Names
+from tests.identity import SAML, certificate
 from tests.world import make_event, unique
 
 
@@ -467,6 +468,26 @@ PAGES |= {
     "POST /o/{slug}/keys/{key_id}/revoke": Recipe(path={**_ORG, "key_id": "{spare_key}"}),
     "POST /o/{slug}/organization/zone": Recipe(path=_ORG, needs=lambda own: {"zone": "Asia/Tokyo", "month": "2100-01"}),
     "POST /o/{slug}/organization/second-factor": Recipe(path=_ORG, needs=lambda own: {"required": "no"}),
+    "GET /o/{slug}/single-sign-on": Recipe(path=_ORG),
+    # A domain that another organization has is taken: that is the point of proving it.
+    "POST /o/{slug}/single-sign-on/domains": Recipe(
+        path=_ORG, needs=lambda own: {"domain": f"{unique('new')}.example"}
+    ),
+    "POST /o/{slug}/single-sign-on/domains/{domain_id}/verify": Recipe(path={**_ORG, "domain_id": "{domain}"}),
+    "POST /o/{slug}/single-sign-on/oidc": Recipe(
+        path=_ORG,
+        body={"client_id": "{team}"},
+        needs=lambda own: {
+            "server_url": "https://id.example.com",
+            "client_id": "x",
+            "client_secret": "y",
+            "default_role": "viewer",
+        },
+    ),
+    "POST /o/{slug}/single-sign-on/saml": Recipe(path=_ORG, needs=lambda own: {**SAML, "certificate": certificate()}),
+    "POST /o/{slug}/single-sign-on/enforce": Recipe(path=_ORG, needs=lambda own: {"enforced": "no"}),
+    "POST /o/{slug}/single-sign-on/domains/{domain_id}/remove": Recipe(path={**_ORG, "domain_id": "{domain}"}),
+    "POST /o/{slug}/single-sign-on/disconnect": Recipe(path=_ORG),
     "POST /o/{slug}/members/{member_id}/transfer": Recipe(path={**_ORG, "member_id": "{member}"}),
     "POST /o/{slug}/members/{member_id}/remove": Recipe(path={**_ORG, "member_id": "{member}"}),
     "POST /o/{slug}/members/leave": Recipe(path=_ORG),
@@ -481,6 +502,7 @@ PUBLIC = {
     "/api/v1/schema": "describes the API, holds no data",
     "/operator/prices": "for operators: the catalog, which is nobody's",
     "/api/v1/docs": "describes the API, holds no data",
+    "/sso/": "leads to an organization's own sign-in, before anybody belongs to anything",
     "/invitations/{token}": "read by whoever got the mail, before they belong to anything",
     "/account/sessions/{session_id}/end": "a person's own sessions, of no organization",
     "/accounts/": "allauth: signing in and out, before any organization is chosen",

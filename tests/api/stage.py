@@ -17,6 +17,7 @@ from apps.budgets import services as budgets
 from apps.budgets.decisions import Asked, decide, release
 from apps.budgets.services import BudgetTerms
 from apps.core.cursors import cursor_of
+from apps.organizations import sso
 from apps.organizations.members import invite
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
@@ -39,8 +40,8 @@ LABELS = [
 ]
 # What is named by an id, which says nothing of whose it is.
 NUMBERED = (
-    "api_key", "spare_key", "worn_key", "member", "invitation", "contract", "model_alias", "budget", "raise", "stop",
-    "channel", "spare_channel",
+    "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
+    "stop", "channel", "spare_channel",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -153,7 +154,15 @@ def _people(word: str, org: Organization) -> dict[str, str]:
     member = get_or_create_user(email=f"{word}-member@{org.slug}.example")
     joined = add_member(org=org, user=member, role=Role.LEAD, teams=[f"{word}-team"], actor=None)
     invited = invite(org=org, email=f"{word}-invited@people.example", role=Role.VIEWER, actor=None, by_role=Role.ADMIN)
-    return {"member": str(joined.pk), "invitation": str(invited.invitation.pk)}
+    domain = sso.add_domain(org=org, name=f"{org.slug}.example", actor=None)
+    sso.verify_domain(
+        org=org, domain_id=domain.pk, actor=None, look_up=lambda _: [f"{sso.RECORD_PREFIX}{domain.token}"]
+    )
+    sso.connect_oidc(
+        org=org, server_url=f"https://{word}.example", client_id=word, client_secret=word, default_role="viewer",
+        actor=None,
+    )  # fmt: skip
+    return {"member": str(joined.pk), "invitation": str(invited.invitation.pk), "domain": str(domain.pk)}
 
 
 def _agreements(word: str, org: Organization, at: datetime) -> dict[str, str]:

@@ -19,6 +19,8 @@ DIRECTORY = {
     "organizations_membership": "sign-in finds a person's organizations by the person",
     "organizations_apikeyhash": "a request's organization is found by the hash of its key",
     "organizations_invitationhash": "an invitation's organization is found by the hash of its token",
+    "organizations_domainowner": "sign-in finds an organization by the domain of an address",
+    "organizations_ssoconnection": "an identity provider's answer finds its organization",
     "alerts_subscriber": "workers find the organizations that have a channel; it holds nothing else",
 }
 # Tables of no organization.
@@ -34,6 +36,9 @@ GLOBAL = {
     "account_emailconfirmation": "allauth: addresses of people",
     "mfa_authenticator": "allauth: second factors of people, secrets encrypted",
     "usersessions_usersession": "allauth: where people are signed in",
+    "socialaccount_socialapp": "allauth: identity providers of organizations, secrets encrypted",
+    "socialaccount_socialaccount": "allauth: which account an identity provider's user is",
+    "socialaccount_socialtoken": "allauth: unused, tokens are not stored",
     "auth_group": "Django: unused, comes with permissions",
     "auth_group_permissions": "Django: unused, comes with permissions",
     "auth_permission": "Django: unused, comes with content types",

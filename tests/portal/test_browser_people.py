@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from apps.accounts.models import User
 from apps.organizations.models import Membership
 from apps.organizations.permissions import Role
+from tests.identity import provider
 from tests.portal.conftest import make_shop
 from tests.portal.looking import Open, expect_page, sign_in
 from tests.site import Site
@@ -237,6 +238,30 @@ def test_a_session_is_ended_from_another_one(look: Open) -> None:
     expect_page(there, "Sign in")
     here.reload()
     expect_page(here, "Sessions")
+
+
+def test_a_person_signs_in_by_the_identity_provider_of_the_company(look: Open, site: Site) -> None:
+    shop, name = make_shop(), f"{unique('acme')}.example"
+    page = look(shop.url("single-sign-on"), shop.alice)
+    page.get_by_role("textbox", name="Domain").fill(name)
+    page.get_by_role("button", name="Add it").click()
+    site.zone.texts[f"_finops-domain.{name}"] = page.locator("td code").nth(1).inner_text()
+    page.get_by_role("button", name=f"Look for the record of {name}").click()
+    expect(page.get_by_role("status")).to_have_text(f"{name} is proved.")
+    with provider() as idp:
+        page.get_by_label("Issuer URL").fill(idp.url)
+        page.get_by_label("Client id").fill(idp.client_id)
+        page.get_by_label("Client secret").fill(idp.secret)
+        page.get_by_label("Who signs in first becomes").first.select_option("engineer")
+        page.get_by_role("button", name="Connect").first.click()
+        expect(page.get_by_role("status")).to_contain_text("The identity provider is connected")
+        idp.is_me(sub="1", email=f"carol@{name}", name="Carol")
+        guest = look("/accounts/login/")
+        guest.get_by_role("link", name="Sign in with your company").click()
+        guest.get_by_label("Your work address").fill(f"carol@{name}")
+        guest.get_by_role("button", name="Continue").click()
+        expect_page(guest, "Overview")
+    assert Membership.objects.get(organization=shop.org, user__email=f"carol@{name}").role == Role.ENGINEER
 
 
 def test_a_sensitive_act_asks_again_who_signed_in_long_ago(look: Open, world: World) -> None:

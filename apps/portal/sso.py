@@ -1,0 +1,116 @@
+"""How allauth's single sign-on behaves here: whose provider it is, whom it speaks for, and how it is reached."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn
+
+import requests
+import structlog
+from allauth.account.models import EmailAddress
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialApp, SocialLogin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from onelogin.saml2.errors import OneLogin_Saml2_Error
+
+from apps.accounts.models import User
+from apps.alerts.requesting import outward_session
+from apps.alerts.transport import Outbound
+from apps.core.encryption import decrypt
+from apps.core.errors import DomainError
+from apps.organizations import sso
+from apps.organizations.models import SsoConnection
+
+EXCHANGE_SECONDS = 10
+
+log = structlog.get_logger(__name__)
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth ships no types
+    def list_apps(
+        self, request: HttpRequest | None, provider: str | None = None, client_id: str | None = None
+    ) -> list[SocialApp]:
+        """Apps of organizations, their secrets opened for this request."""
+        apps: list[SocialApp] = super().list_apps(request, provider=provider, client_id=client_id)
+        for app in apps:
+            app.secret = decrypt(app.secret)
+        return apps
+
+    def get_requests_session(self) -> requests.Session:
+        """An organization names its provider's address: it is reached as webhooks are, and reaches nothing private."""
+        return outward_session(Outbound(), EXCHANGE_SECONDS)
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        """Admit who is of a proved domain; link the account of that address, which the domain's owner could take
+        anyway. A session that begins so sees this organization alone (apps.portal.entrance).
+        """
+        connection = _connection_of(request, sociallogin)
+        email = _address_of(sociallogin)
+        try:
+            sso.require_own_address(connection, email)
+            if _says_unverified(sociallogin):
+                raise DomainError("address_unverified", f"The identity provider has not confirmed {email} itself.")
+            if not sociallogin.is_existing and (user := User.objects.filter(email=email).first()):
+                sociallogin.connect(request, user)
+            if sociallogin.is_existing:
+                sso.admit(connection, sociallogin.user)
+        except DomainError as wrong:
+            _refuse(request, connection, wrong.detail)
+        sociallogin.email_addresses = [EmailAddress(email=email, verified=True, primary=True)]
+        sociallogin.user.email = sociallogin.user.email or email
+
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        return True
+
+    def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None) -> User:
+        """The first sign-in makes the person, and the membership."""
+        user: User = super().save_user(request, sociallogin, form)
+        connection = _connection_of(request, sociallogin)
+        try:
+            sso.admit(connection, user)
+        except DomainError as wrong:
+            _refuse(request, connection, wrong.detail)
+        return user
+
+
+def _connection_of(request: HttpRequest, sociallogin: SocialLogin) -> SsoConnection:
+    found = (
+        SsoConnection.objects.select_related("organization").filter(provider_id=sociallogin.account.provider).first()
+    )
+    if found is None:
+        _refuse(request, None, "No organization signs in by this identity provider any more.")
+    return found
+
+
+def _address_of(sociallogin: SocialLogin) -> str:
+    said = [address.email for address in sociallogin.email_addresses] or [sociallogin.user.email]
+    return (said[0] or "").strip().lower()
+
+
+def _says_unverified(sociallogin: SocialLogin) -> bool:
+    """Whether the provider says so itself: many say nothing of it."""
+    data = sociallogin.account.extra_data or {}
+    for part in (data, data.get("userinfo"), data.get("id_token")):
+        if isinstance(part, dict) and part.get("email_verified") in (False, "false"):
+            return True
+    return False
+
+
+def _refuse(request: HttpRequest, connection: SsoConnection | None, why: str) -> NoReturn:
+    context = {"refusal": why, "organization": connection.organization.name if connection else ""}
+    raise ImmediateHttpResponse(render(request, "portal/sso_refused.html", context, status=403))
+
+
+def soft(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view of allauth's whose provider may be away, or answer nonsense: that is nobody's fault here."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, **named: str) -> HttpResponse:
+        try:
+            return view(request, **named)
+        except (requests.RequestException, OneLogin_Saml2_Error, KeyError, ValueError) as error:
+            log.warning("identity provider failed", error=str(error), path=request.path)
+            return render(request, "socialaccount/authentication_error.html", status=502)
+
+    return answered

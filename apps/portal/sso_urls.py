@@ -1,0 +1,16 @@
+"""The addresses at which identity providers are spoken with: allauth's views, before allauth's own addresses."""
+
+from allauth.socialaccount.providers.openid_connect import views as oidc
+from allauth.socialaccount.providers.saml import views as saml
+from django.urls import path
+
+from apps.portal.sso import soft
+
+urlpatterns = [
+    path("oidc/<str:provider_id>/login/", soft(oidc.login)),
+    path("oidc/<str:provider_id>/login/callback/", soft(oidc.callback)),
+    path("saml/<str:organization_slug>/login/", soft(saml.login)),
+    path("saml/<str:organization_slug>/acs/", soft(saml.acs)),
+    path("saml/<str:organization_slug>/acs/finish/", soft(saml.finish_acs)),
+    path("saml/<str:organization_slug>/metadata/", soft(saml.metadata)),
+]
