@@ -18,6 +18,7 @@ class Permission(StrEnum):
     APPROVE_RAISES = "approve_raises"
     STOP = "stop"
     MANAGE_ALERTS = "manage_alerts"
+    VIEW_AUDIT = "view_audit"
 
 
 _READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIEW_STATEMENTS})
@@ -33,6 +34,7 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
         Permission.APPROVE_RAISES,
         Permission.STOP,
         Permission.MANAGE_ALERTS,
+        Permission.VIEW_AUDIT,
     },
     Role.ENGINEER: _READ | {Permission.MANAGE_NAMES, Permission.STOP},
     Role.VIEWER: _READ,

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -78,7 +79,7 @@ class Visit:
         return render(self.request, template, context)
 
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def organization_page(
@@ -94,7 +95,7 @@ def organization_page(
         @require_http_methods(methods)
         @login_required
         @wraps(view)
-        def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponse:
+        def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponseBase:
             user = request.user
             assert isinstance(user, User)
             membership = membership_of(user, slug)
@@ -137,7 +138,9 @@ def refused(visit: Visit, error: DomainError) -> HttpResponse:
 
 def _title(visit: Visit) -> str:
     """What the rail calls the section."""
-    return {"bounds": "Run bounds", "stop": "Emergency stop"}.get(visit.section, visit.section.capitalize())
+    return {"bounds": "Run bounds", "stop": "Emergency stop", "audit": "Audit log"}.get(
+        visit.section, visit.section.capitalize()
+    )
 
 
 def operator_page(view: View) -> View:
@@ -146,7 +149,7 @@ def operator_page(view: View) -> View:
     @require_http_methods(["GET", "HEAD", "POST"])
     @login_required
     @wraps(view)
-    def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
+    def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:
         user = request.user
         assert isinstance(user, User)
         if not user.is_operator:

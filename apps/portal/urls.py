@@ -3,6 +3,7 @@ from django.urls import path
 from apps.portal.views import (
     alerts,
     attention,
+    audit,
     bounds,
     budget,
     budget_edit,
@@ -62,5 +63,8 @@ urlpatterns = [
     path("o/<slug:slug>/alerts/channels/<int:channel_id>/<slug:act>", alerts.channel_act, name="channel_act"),
     path("o/<slug:slug>/alerts/deliveries", alerts.deliveries, name="deliveries"),
     path("o/<slug:slug>/alerts/deliveries/<uuid:delivery_id>/retry", alerts.delivery_retry, name="delivery_retry"),
+    path("o/<slug:slug>/audit", audit.audit, name="audit"),
+    path("o/<slug:slug>/audit.csv", audit.audit_download, {"ending": "csv"}, name="audit_csv"),
+    path("o/<slug:slug>/audit.ndjson", audit.audit_download, {"ending": "ndjson"}, name="audit_ndjson"),
     path("operator/prices", reviews.reviews, name="reviews"),
 ]

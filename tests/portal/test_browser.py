@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PAGES = (
     "", "spend", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new", "reservations",
-    "run-bounds", "stop", "alerts", "alerts/deliveries",
+    "run-bounds", "stop", "alerts", "alerts/deliveries", "audit",
 )  # fmt: skip
 # Chromium as root, in a container with little shared memory, drawing without a graphics card.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
