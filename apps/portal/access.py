@@ -14,6 +14,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
+from structlog.contextvars import bind_contextvars
 
 from apps.accounts.models import User
 from apps.core.errors import DomainError, NotFound
@@ -98,11 +99,13 @@ def organization_page(
         def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponseBase:
             user = request.user
             assert isinstance(user, User)
+            bind_contextvars(user_id=user.pk)
             membership = membership_of(user, slug)
             # No column holds a NUL, so nothing is named by one.
             if membership is None or any("\0" in str(name) for name in named.values()):
                 raise Http404
             org = membership.organization
+            bind_contextvars(organization_id=org.pk)
             with tenant(org):
                 clock = calendar(org)
             visit = Visit(request, user, membership, org, clock, timezone.now(), section)
@@ -152,6 +155,7 @@ def operator_page(view: View) -> View:
     def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:
         user = request.user
         assert isinstance(user, User)
+        bind_contextvars(user_id=user.pk)
         if not user.is_operator:
             raise Http404
         return view(request, user, *arguments, **named)

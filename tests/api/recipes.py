@@ -425,6 +425,7 @@ PAGES: dict[str, Recipe] = {
 PUBLIC = {
     "/healthz": "asked by a load balancer",
     "/readyz": "asked by a load balancer",
+    "/metrics": "asked by Prometheus, with a token: figures of the installation",
     "/api/v1/schema": "describes the API, holds no data",
     "/operator/prices": "for operators: the catalog, which is nobody's",
     "/api/v1/docs": "describes the API, holds no data",
