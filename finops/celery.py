@@ -10,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "finops.settings")
 
+from finops import watching  # noqa: F401  (reads the settings)
+
 app = Celery("finops")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

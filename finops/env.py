@@ -82,7 +82,7 @@ def env_networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ImproperlyConfigured(f"{name} is {','.join(texts)!r}: {error}; write networks as 10.2.0.0/16.") from None
 
 
-def env_secret(name: str, default: str | None = None) -> str:
+def env_secret(name: str, default: str | None = None, *, length_min: int = 0) -> str:
     """A secret from the variable, or from the file that the variable with _FILE at its end names."""
     value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if value and path:
@@ -91,6 +91,8 @@ def env_secret(name: str, default: str | None = None) -> str:
         value = _read_secret(f"{name}_FILE", Path(path))
     if not value and default is None:
         raise ImproperlyConfigured(f"{name} is not set: set it, or {name}_FILE to a file that holds it.")
+    if value and len(value) < length_min:
+        raise ImproperlyConfigured(f"{name} has {len(value)} characters: write a random text of {length_min} or more.")
     return value or default or ""
 
 

@@ -32,6 +32,10 @@ SCHEDULE = {
     "forget-runs": {"task": "budgets.forget", "schedule": crontab(minute=37, hour=2)},
     # Deleted organizations whose month of grace is over.
     "closing": {"task": "organizations.close_due", "schedule": crontab(minute=11)},
+    # What waits, as figures for whoever runs the installation.
+    "measure-usage": {"task": "usage.measure", "schedule": schedule(60.0), "options": {"expires": 60}},
+    "measure-budgets": {"task": "budgets.measure", "schedule": schedule(60.0), "options": {"expires": 60}},
+    "measure-alerts": {"task": "alerts.measure", "schedule": schedule(60.0), "options": {"expires": 60}},
     # Partitions three months ahead, retention behind.
     "partitions": {"task": "usage.maintain_partitions", "schedule": crontab(minute=17, hour=3)},
     # What people decided on prices under review.

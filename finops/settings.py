@@ -79,6 +79,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "apps.core.middleware.RequestIdMiddleware",
+    "apps.core.middleware.AccessMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.middleware.NoStoreMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -155,6 +156,10 @@ CELERY_TASK_DEFAULT_QUEUE = QUEUES["long"]
 CELERY_TASK_ROUTES = {
     "budgets.tend": {"queue": QUEUES["prompt"]},
     "alerts.tell_everybody": {"queue": QUEUES["prompt"]},
+    # Figures that wait behind what they measure would be of no use.
+    "usage.measure": {"queue": QUEUES["prompt"]},
+    "budgets.measure": {"queue": QUEUES["prompt"]},
+    "alerts.measure": {"queue": QUEUES["prompt"]},
     "alerts.tell": {"queue": QUEUES["alerts"]},
 }
 CELERY_TASK_IGNORE_RESULT = True
@@ -277,6 +282,11 @@ SPECTACULAR_SETTINGS = {
 # Requests a key may send in a minute of the clock; 429 with Retry-After beyond it.
 API_REQUESTS_PER_MINUTE = env_int("API_REQUESTS_PER_MINUTE", default=6000, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# --- operating ---------------------------------------------------------------------------------------
+
+# Who may read /metrics. Without it nobody may, but this machine in embedded mode.
+METRICS_TOKEN = env_secret("METRICS_TOKEN", default="", length_min=16)
 
 # --- usage -------------------------------------------------------------------------------------------
 

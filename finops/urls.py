@@ -1,10 +1,12 @@
 from django.urls import include, path
 
 from apps.api import health
+from finops.metrics import metrics
 
 urlpatterns = [
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("api/v1/", include("apps.api.urls")),
     path("accounts/", include("apps.portal.sso_urls")),
     path("accounts/", include("allauth.urls")),

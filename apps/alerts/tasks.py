@@ -1,12 +1,13 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import structlog
 from celery import shared_task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from apps.alerts import services
+from apps.alerts import measures, services
 from apps.alerts.selectors import subscribers
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,11 @@ def tell_everybody() -> None:
         tell.apply_async((organization_id,), expires=60)
 
 
+@shared_task(name="alerts.measure")
+def measure() -> None:
+    measures.measure()
+
+
 @shared_task(name="alerts.forget_old", time_limit=3600, soft_time_limit=3500)
 def forget_old() -> None:
     """The log of deliveries is kept for 90 days."""
@@ -47,7 +53,8 @@ def hint_tell(organization_id: int) -> None:
         if organization_id in _waiting:
             return
         _waiting.add(organization_id)
-    _hints.submit(_ask_to_tell, organization_id)
+    # With what the lines of the request carry: the task says which request asked for it.
+    _hints.submit(copy_context().run, _ask_to_tell, organization_id)
 
 
 def _ask_to_tell(organization_id: int) -> None:

@@ -4,6 +4,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
+from structlog.contextvars import bind_contextvars
 
 from apps.api.throttling import require_rate
 from apps.core.errors import DomainError
@@ -25,9 +26,15 @@ def authenticate(request: HttpRequest) -> Principal:
         raise DomainError("key_missing", "Send the API key as `Authorization: Bearer aif_live_...`.")
     at = timezone.now()
     principal = with_retries(lambda: principal_for(secret.strip(), at=at))
+    _say(principal)
     require_rate(principal.key_id)
     note_use(principal, at=at)
     return principal
+
+
+def _say(principal: Principal) -> None:
+    """Every further line of the request says whose it is."""
+    bind_contextvars(organization_id=principal.organization.pk, key_id=principal.key_id)
 
 
 def recognise(request: HttpRequest) -> Principal:
@@ -43,6 +50,7 @@ def recognise(request: HttpRequest) -> Principal:
         if len(_recognised) >= RECOGNISED_MAX:
             _recognised.clear()
     else:
+        _say(found)
         require_rate(found.key_id)
         if found.last_used_at is None or at - found.last_used_at >= LAST_USED_PRECISION:
             note_use(found, at=at)

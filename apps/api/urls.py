@@ -4,6 +4,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from apps.api import errors
 from apps.api.v1 import (
     alerts,
+    audit,
     budgets,
     contracts,
     crossings,
@@ -91,6 +92,7 @@ urlpatterns = [
     path("alerts/deliveries", alerts.DeliveriesView.as_view(), name="alert_deliveries"),
     path("alerts/deliveries/<uuid:delivery_id>", alerts.DeliveryView.as_view(), name="alert_delivery"),
     path("alerts/deliveries/<uuid:delivery_id>/retry", alerts.DeliveryRetryView.as_view(), name="alert_delivery_retry"),
+    path("audit", audit.AuditView.as_view(), name="audit"),
     path("schema", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="schema"),
     path(
         "docs",

@@ -21,6 +21,12 @@ class AuditEntry(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(sequence__gte=1), name="audit_sequence_from_one")]
+        # Each serves a list, newest first: of a range, of who did it, of what was done.
+        indexes = [
+            models.Index(fields=["organization_id", "at", "sequence"], name="audit_by_time"),
+            models.Index(fields=["organization_id", "actor", "at", "sequence"], name="audit_by_actor"),
+            models.Index(fields=["organization_id", "action", "at", "sequence"], name="audit_by_action"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.sequence} {self.action} {self.subject}"

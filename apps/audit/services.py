@@ -1,16 +1,13 @@
 """The audit log: each entry carries the hash of the one before it, so an edit or a gap shows."""
 
-import hashlib
 import json
-from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
 
 from apps.audit import sql
+from apps.audit.chain import GENESIS, entry_hash
 from apps.core.tenancy import HasPk, org_id_of
-
-GENESIS = bytes(32)
 
 
 def record(*, org: HasPk | int, actor: object, action: str, subject: str, data: dict[str, Any] | None = None) -> None:
@@ -28,23 +25,12 @@ def record(*, org: HasPk | int, actor: object, action: str, subject: str, data: 
     sql.append(org_id, sequence + 1, at, name, action, subject, json.dumps(facts, sort_keys=True), previous, digest)
 
 
-def entry_hash(
-    previous: bytes,
-    org_id: int,
-    sequence: int,
-    at: datetime,
-    actor: str,
-    action: str,
-    subject: str,
-    data: dict[str, Any],
-) -> bytes:
-    """SHA-256 over the previous hash and the entry in one canonical spelling."""
-    content = json.dumps([org_id, sequence, at.isoformat(), actor, action, subject, data], sort_keys=True)
-    return hashlib.sha256(previous + content.encode()).digest()
-
-
 def first_broken_entry(*, org: HasPk | int) -> int | None:
-    """The sequence number at which the chain stops being true, or None where it holds."""
+    """The sequence number at which the chain stops being true, or None where it holds.
+
+    Inside `tenant(org, repeatable_read=True)` where others may write: an entry added between two of its statements
+    would else be read as a break.
+    """
     org_id = org_id_of(org)
     previous, expected = GENESIS, 1
     for sequence, at, actor, action, subject, data, stored_previous, stored in sql.entries(org_id):

@@ -6,6 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from psycopg.sql import SQL, Identifier
+
+# Entries that are read at once: a chain of millions is never in memory.
+SLICE_ENTRIES = 2_000
 
 
 def lock_head(org_id: int) -> tuple[int, bytes]:
@@ -53,12 +57,32 @@ def append(
 
 
 def entries(org_id: int) -> Iterator[tuple[Any, ...]]:
-    """Every entry in order: (sequence, at, actor, action, subject, data, previous_hash, hash)."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT sequence, at, actor, action, subject, data::text, previous_hash, hash"
-            " FROM audit_auditentry WHERE organization_id = %s ORDER BY sequence",
-            [org_id],
-        )
-        for row in cursor:
+    """Every entry in order: (sequence, at, actor, action, subject, data, previous_hash, hash). By the primary key."""
+    after: int | None = 0
+    while after is not None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT sequence, at, actor, action, subject, data::text, previous_hash, hash"
+                " FROM audit_auditentry WHERE organization_id = %s AND sequence > %s ORDER BY sequence LIMIT %s",
+                [org_id, after, SLICE_ENTRIES],
+            )
+            rows = cursor.fetchall()
+        for row in rows:
             yield (*row[:5], json.loads(row[5]), *row[6:])
+        after = rows[-1][0] if rows else None
+
+
+def distinct_names(org_id: int, column: str, limit: int) -> tuple[str, ...]:
+    """The first values of `actor` or `action` in order: one look-up in the index for each, however many entries."""
+    name = Identifier(column)
+    statement = SQL(
+        "WITH RECURSIVE known (name, place) AS ("
+        " (SELECT {name}, 1 FROM audit_auditentry WHERE organization_id = %(org)s ORDER BY {name} LIMIT 1)"
+        " UNION ALL SELECT following.name, known.place + 1 FROM known CROSS JOIN LATERAL"
+        " (SELECT {name} AS name FROM audit_auditentry"
+        " WHERE organization_id = %(org)s AND {name} > known.name ORDER BY {name} LIMIT 1) following"
+        " WHERE known.place < %(limit)s) SELECT name FROM known ORDER BY place"
+    ).format(name=name)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"org": org_id, "limit": limit})
+        return tuple(found for (found,) in cursor.fetchall())

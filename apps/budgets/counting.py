@@ -15,6 +15,7 @@ from apps.budgets.booking import Change, apply, counter_ids
 from apps.budgets.rules import CounterKey
 from apps.budgets.spent_sql import PostedRow
 from apps.budgets.watch import Watch, load_watch
+from apps.core.metrics import RECONCILIATIONS
 from apps.core.money import pico_from_usd
 from apps.core.tenancy import HasPk, org_id_of, tenant
 from apps.organizations.models import Organization
@@ -76,6 +77,7 @@ def reconcile(org: HasPk | int) -> list[dict[str, Any]]:
             *spent_sql.unbalanced_run_holds(org_id),
             *spent_sql.unbalanced_counters(org_id, sealed_since(org_id), PERIODS_PROVEN),
         ]
+    RECONCILIATIONS.add("budgets", "differs" if differences else "agrees")
     if differences:
         log.error("budgets and usage differ", organization_id=org_id, differences=str(differences[:20]))
     return differences

@@ -64,3 +64,15 @@ def reckon_step_costs(org_id: int, since: timedelta) -> int:
             {"org": org_id, "since": since.total_seconds()},
         )
         return len(cursor.fetchall())
+
+
+def open_holds(org_id: int) -> tuple[int, int]:
+    """Reservations that hold money, and seconds since the first of them was to end. Index: budgets_reservation_due."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), GREATEST(0, EXTRACT(EPOCH FROM clock_timestamp() - min(release_at)))::bigint"
+            " FROM budgets_reservation WHERE organization_id = %s AND state = 'held'",
+            [org_id],
+        )
+        holds, overdue_seconds = cursor.fetchone()
+        return holds, overdue_seconds

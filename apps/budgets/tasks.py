@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from apps.budgets import counting, decisions, outlook, runs, services
+from apps.budgets import counting, decisions, measures, outlook, runs, services
 from apps.organizations.selectors import organizations_budgeted
 from apps.usage.services import for_each_of
 
@@ -17,6 +17,11 @@ def tend() -> None:
 def count_postings() -> None:
     """Apart from what ends in time: after a long re-rating there is much to count."""
     for_each_of(organizations_budgeted(), counting.count_postings)
+
+
+@shared_task(name="budgets.measure")
+def measure() -> None:
+    measures.measure()
 
 
 @shared_task(name="budgets.reconcile")

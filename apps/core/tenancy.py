@@ -67,6 +67,12 @@ def tenant(org: HasPk | int, *, repeatable_read: bool = False) -> Iterator[None]
             _current.reset(token)
 
 
+def limit_time(milliseconds: int) -> None:
+    """Cancel any later statement of this transaction that runs longer."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = {milliseconds:d}")
+
+
 STATEMENT_TIMEOUT_MS = 600
 
 

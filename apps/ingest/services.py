@@ -15,6 +15,7 @@ from apps.budgets import booking as booking_of
 from apps.budgets.estimates import assumed_costs
 from apps.budgets.watch import load_watch
 from apps.core.meters import METER_INDEX, METERS, PROMPT_METERS
+from apps.core.metrics import EVENTS
 from apps.core.money import usd_from_pico
 from apps.core.periods import Slot
 from apps.core.retry import RETRIES, StoreUnavailable, with_retries
@@ -79,10 +80,22 @@ def accept_batch(
     """
     for _ in range(RETRIES + 1):
         try:
-            return _accept(principal, items, received_at)
+            return _counted(_accept(principal, items, received_at))
         except usage.FactsChanged:
             principal.organization.refresh_from_db()
     raise StoreUnavailable("names kept changing")
+
+
+def _counted(result: BatchResult) -> BatchResult:
+    for name, count in (
+        ("accepted", result.accepted),
+        ("duplicate", result.duplicates),
+        ("conflict", result.conflicts),
+        ("rejected", result.rejected),
+    ):
+        if count:
+            EVENTS.add(name, by=count)
+    return result
 
 
 def _accept(principal: Principal, items: Sequence[UsageRecord | Rejection], received_at: datetime) -> BatchResult:

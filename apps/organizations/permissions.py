@@ -40,6 +40,7 @@ class Permission(StrEnum):
     MANAGE_ALERTS = "manage_alerts"
     MANAGE_MEMBERS = "manage_members"
     MANAGE_ORGANIZATION = "manage_organization"
+    VIEW_AUDIT = "view_audit"
 
 
 _READ = frozenset({Permission.VIEW_SPEND, Permission.VIEW_EVENTS, Permission.VIEW_STATEMENTS, Permission.VIEW_MEMBERS})
@@ -55,6 +56,7 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
         Permission.APPROVE_RAISES,
         Permission.STOP,
         Permission.MANAGE_ALERTS,
+        Permission.VIEW_AUDIT,
     },
     Role.ENGINEER: _READ | {Permission.VIEW_KEYS, Permission.MANAGE_NAMES, Permission.STOP},
     # Of their own teams alone: a page that cannot be cut to a team is closed to them.

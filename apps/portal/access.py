@@ -10,10 +10,12 @@ from urllib.parse import quote
 from allauth.account.decorators import reauthentication_required
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
+from structlog.contextvars import bind_contextvars
 
 from apps.accounts.models import User
 from apps.core.errors import DomainError, NotFound
@@ -105,7 +107,7 @@ class Visit:
         return render(self.request, template, context)
 
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def organization_page(
@@ -128,14 +130,16 @@ def organization_page(
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponse:
+        def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponseBase:
             user = request.user
             assert isinstance(user, User)
+            bind_contextvars(user_id=user.pk)
             membership = membership_of(user, slug)
             # No column holds a NUL, so nothing is named by one.
             if membership is None or any("\0" in str(name) for name in named.values()):
                 raise Http404
             org = membership.organization
+            bind_contextvars(organization_id=org.pk)
             with tenant(org):
                 clock = calendar(org)
             visit = Visit(request, user, membership, org, clock, timezone.now(), section)
@@ -177,7 +181,13 @@ def refused(visit: Visit, error: DomainError) -> HttpResponse:
 
 def _title(visit: Visit) -> str:
     """What the rail calls the section."""
-    titles = {"bounds": "Run bounds", "stop": "Emergency stop", "keys": "API keys", "single_sign_on": "Single sign-on"}
+    titles = {
+        "bounds": "Run bounds",
+        "stop": "Emergency stop",
+        "keys": "API keys",
+        "single_sign_on": "Single sign-on",
+        "audit": "Audit log",
+    }
     return titles.get(visit.section, visit.section.capitalize())
 
 
@@ -187,9 +197,10 @@ def operator_page(view: View) -> View:
     @require_http_methods(["GET", "HEAD", "POST"])
     @login_required
     @wraps(view)
-    def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
+    def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:
         user = request.user
         assert isinstance(user, User)
+        bind_contextvars(user_id=user.pk)
         if not user.is_operator or is_of_a_provider_alone(request, user):
             raise Http404
         return view(request, user, *arguments, **named)

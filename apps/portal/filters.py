@@ -18,6 +18,9 @@ NAME_LENGTH_MAX = len("tags.") + 256
 VALUE_LENGTH_MAX = 256
 LABELS = {
     "api_key": "API key",
+    "actor": "Who",
+    "action": "What",
+    "subject": "On what",
     "event_id": "Event",
     "run_id": "Run",
     "parent_run_id": "Parent run",

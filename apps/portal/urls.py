@@ -4,6 +4,7 @@ from apps.portal.views import (
     account,
     alerts,
     attention,
+    audit,
     bounds,
     budget,
     budget_edit,
@@ -99,5 +100,8 @@ urlpatterns = [
     path("sso/", sso.start, name="sso"),
     path("sso/<slug:slug>/", sso.go, name="sso_go"),
     path("account/sessions/<int:session_id>/end", account.session_end, name="session_end"),
+    path("o/<slug:slug>/audit", audit.audit, name="audit"),
+    path("o/<slug:slug>/audit.csv", audit.audit_download, {"ending": "csv"}, name="audit_csv"),
+    path("o/<slug:slug>/audit.ndjson", audit.audit_download, {"ending": "ndjson"}, name="audit_ndjson"),
     path("operator/prices", reviews.reviews, name="reviews"),
 ]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from apps.usage.sql import limit_time
+from apps.core.tenancy import limit_time
 
 TIMEOUT_MS = 5_000
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from apps.core.tenancy import limit_time
 from apps.reports.dimensions import EVENTS, SPEND, TAG, USER
 from apps.usage.deltas import MEASURES
-from apps.usage.sql import EVENT_MEASURES, limit_time
+from apps.usage.sql import EVENT_MEASURES
 
 Range = tuple[datetime, datetime]
 

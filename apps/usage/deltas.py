@@ -5,7 +5,6 @@ Measures are plain integers here (cost in pico-USD); they become Decimals where 
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from apps.core.ids import time_ordered_id
 from apps.core.meters import METERS, PROMPT_METERS
 from apps.core.money import pico_from_usd, usd_from_pico
 
@@ -187,7 +187,7 @@ def _summed(measured: Measured, dimensions: tuple[str, ...]) -> list[dict[str, A
         sums[key] = added if found is None else list(map(add, found, added))
     return [
         {
-            "delta_id": os.urandom(16).hex(),
+            "delta_id": time_ordered_id(),
             "grain": grain_of(key[len(BUCKETS) :]),
             **{name: value for name, value in zip(names, key, strict=True) if value is not None},
             **_named(measures),
@@ -256,7 +256,7 @@ def _run_delta(run_id: str, measured: Measured, sums_of: Callable[[Any], list[in
     first, last = in_order[0], in_order[-1]
     outcome = next((row for row in reversed(in_order) if row.outcome is not None), None)
     fields = {
-        "delta_id": os.urandom(16).hex(),
+        "delta_id": time_ordered_id(),
         "run_id": run_id,
         "parent_run_id": first.parent_run_id,
         "team": first.team,

@@ -12,7 +12,7 @@ from apps.core.cursors import invalid_cursor, position_of
 from apps.core.errors import DomainError
 from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
-from apps.core.tenancy import HasPk, org_id_of
+from apps.core.tenancy import HasPk, limit_time, org_id_of
 from apps.usage import sql
 from apps.usage.models import Event, EventKey, Posting
 
@@ -114,7 +114,7 @@ def find_events(
         found = found.filter(_condition(name, value))
     if after is not None:
         found = found.filter(pk__lt=(org_id_of(org), *after))
-    sql.limit_time(FIND_TIMEOUT_MS)
+    limit_time(FIND_TIMEOUT_MS)
     try:
         events = list(found.order_by("-hour_start", "-occurred_at", "-event_id")[: limit + 1])
     except DatabaseError as error:

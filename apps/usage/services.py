@@ -9,7 +9,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
+from structlog.contextvars import bound_contextvars
 
+from apps.core.metrics import RECONCILIATIONS
 from apps.core.periods import month_before, next_month
 from apps.core.tenancy import HasPk, org_id_of, tenant
 from apps.organizations.models import Organization
@@ -122,12 +124,13 @@ def for_each_of(org_ids: Sequence[int], work: Callable[[int], T]) -> list[T]:
     """`for_each_organization`, of these."""
     done: list[T] = []
     for org_id in org_ids:
-        try:
-            done.append(work(org_id))
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            log.exception("work on an organization failed", work=work.__name__, organization_id=org_id)
+        with bound_contextvars(organization_id=org_id):
+            try:
+                done.append(work(org_id))
+            except SoftTimeLimitExceeded:
+                raise
+            except Exception:
+                log.exception("work on an organization failed", work=work.__name__, organization_id=org_id)
     return done
 
 
@@ -163,6 +166,7 @@ def reconcile(org: HasPk | int) -> Reconciliation:
             "seal": sql.unbalanced_seals(org_id, since),
         }
     differences = [{"check": check, **row} for check, rows in checks.items() for row in rows]
+    RECONCILIATIONS.add("usage", "differs" if differences else "agrees")
     if differences:
         log.error(
             "events and rollups differ",

@@ -148,12 +148,6 @@ def insert_postings(org_id: int, rows: Sequence[Mapping[str, Any]]) -> set[tuple
     return {(event_id, side) for _, event_id, side in stored}
 
 
-def limit_time(milliseconds: int) -> None:
-    """Cancel any later statement of this transaction that runs longer."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {milliseconds:d}")
-
-
 def days_of_unknown_names(org_id: int) -> tuple[datetime, datetime] | None:
     """The first and the last day in which an event named a team, project or workflow that was not known then."""
     unknown = " OR ".join(f"({kind} IS NOT NULL AND {kind}_id IS NULL)" for kind in ("team", "project", "workflow"))

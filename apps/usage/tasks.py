@@ -5,7 +5,7 @@ from kombu.exceptions import OperationalError
 
 from apps.organizations.models import Organization
 from apps.organizations.selectors import organizations_rerating, organizations_with_new_names
-from apps.usage import postings, repricing, services
+from apps.usage import measures, postings, repricing, services
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +19,11 @@ def roll_up(organization_id: int) -> None:
 @shared_task(name="usage.sweep")
 def sweep() -> None:
     services.sweep()
+
+
+@shared_task(name="usage.measure")
+def measure() -> None:
+    measures.measure()
 
 
 @shared_task(name="usage.reconcile")

@@ -130,6 +130,9 @@ API: dict[str, Recipe] = {
     "GET /api/v1/crossings": Recipe(
         query={"budget": "{budget}"}, neutral=frozenset({"kind", "since", "limit", "cursor"})
     ),
+    "GET /api/v1/audit": Recipe(
+        query={"actor": "{actor}", "subject": "{budget_name}"}, neutral=RANGE | {"action", "cursor"}
+    ),
     "GET /api/v1/stops": Recipe(neutral=frozenset({"standing"})),
     "GET /api/v1/reservations": Recipe(
         query={"run_id": "{run_id}", "api_key": "{api_key}"}, neutral=frozenset({"state", "kind", "limit", "cursor"})
@@ -387,6 +390,10 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/reservations": Recipe(path=_ORG, query={"run_id": "{run_id}"}, asks=({"state": "held"},)),
     "GET /o/{slug}/run-bounds": Recipe(path=_ORG, query={"workflow": "{workflow}"}),
     "GET /o/{slug}/stop": Recipe(path=_ORG, asks=({"kind": "team", "target": "{team}"}, {"kind": "organization"})),
+    **{
+        f"GET /o/{{slug}}/audit{ending}": Recipe(path=_ORG, query={"actor": "{actor}", "subject": "{budget_name}"})
+        for ending in ("", ".csv", ".ndjson")
+    },
     "POST /o/{slug}/budgets/new": Recipe(
         path=_ORG,
         body={
@@ -499,6 +506,7 @@ PAGES |= {
 PUBLIC = {
     "/healthz": "asked by a load balancer",
     "/readyz": "asked by a load balancer",
+    "/metrics": "asked by Prometheus, with a token: figures of the installation",
     "/api/v1/schema": "describes the API, holds no data",
     "/operator/prices": "for operators: the catalog, which is nobody's",
     "/api/v1/docs": "describes the API, holds no data",

@@ -193,7 +193,13 @@ def _budgets(word: str, org: Organization, at: datetime) -> dict[str, str]:
         actor=f"{word}-actor",
     )  # fmt: skip
     stop = budgets.stop(org=org, kind="run", target=f"{word}-stopped", reason=f"{word}-reason", actor=f"{word}-actor")
-    return {"budget": str(budget.pk), "raise": str(asked.pk), "stop": str(stop.pk)}
+    return {
+        "actor": f"{word}-actor",
+        "budget_name": budget.name,
+        "budget": str(budget.pk),
+        "raise": str(asked.pk),
+        "stop": str(stop.pk),
+    }
 
 
 def _holds(word: str, side: Tenant) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The hash chain: what is changed, removed, moved or cut off shows at the first entry that is not true."""
 
+import io
 import string
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -8,16 +9,20 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import ProgrammingError, connection, connections
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.audit import sql
+from apps.audit.chain import GENESIS, entry_hash
 from apps.audit.models import AuditEntry
-from apps.audit.services import GENESIS, entry_hash, first_broken_entry, record
+from apps.audit.services import first_broken_entry, record
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.services import create_organization
 from tests import database
+from tests.audit.fixtures import act, tamper
 from tests.world import World, unique
 
 ENTRIES = 5
@@ -32,20 +37,9 @@ def org() -> Organization:
     return org
 
 
-def act(org: Organization, subject: str, **data: Any) -> None:
-    with tenant(org):
-        record(org=org, actor="alice", action="tests.acted", subject=subject, data=data)
-
-
 def broken(org: Organization) -> int | None:
     with tenant(org):
         return first_broken_entry(org=org)
-
-
-def tamper(statement: str, org: Organization) -> None:
-    """As finops_owner, whom nothing stops."""
-    with psycopg.connect(database.owner_url()) as owner:
-        owner.execute(statement, {"org": org.pk})
 
 
 def test_an_untouched_chain_holds(org: Organization) -> None:
@@ -173,6 +167,30 @@ def test_entries_written_at_once_queue_behind_each_other(org: Organization) -> N
     assert broken(org) is None
     with tenant(org):
         assert AuditEntry.objects.for_org(org).count() == ENTRIES + 20
+
+
+def test_a_chain_is_read_in_slices(org: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "SLICE_ENTRIES", 2)
+    assert broken(org) is None
+    tamper("UPDATE " + ENTRY.format("actor = 'bob'", 4), org)
+    assert broken(org) == 4
+
+
+def test_an_entry_written_while_the_chain_is_verified_is_no_break(
+    org: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command reads one snapshot: a log that grows under it is not taken for one that was tampered with."""
+    read = sql.head
+
+    def after_another(org_id: int) -> tuple[int, bytes]:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(database.hanging_up(act), org, "meanwhile").result()
+        return read(org_id)
+
+    monkeypatch.setattr(sql, "head", after_another)
+    out = io.StringIO()
+    call_command("verify_audit", organization=org.slug, stdout=out)
+    assert out.getvalue() == f"{org.slug}: the chain holds\n"
 
 
 def test_what_is_rolled_back_leaves_no_gap(org: Organization) -> None:

@@ -279,6 +279,7 @@ MAY: dict[str, set[Any]] = {
         "view_events",
         "view_statements",
         "view_members",
+        "view_audit",
         "manage_names",
         "manage_prices",
         "manage_alerts",

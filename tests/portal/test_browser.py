@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 PAGES = (
     "", "spend", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new", "reservations",
-    "run-bounds", "stop", "alerts", "alerts/deliveries",
+    "run-bounds", "stop", "alerts", "alerts/deliveries", "audit",
 )  # fmt: skip
 NEW_PASSWORD = "staple-of-another-battery"
 

@@ -19,6 +19,7 @@ from apps.budgets import decisions, leases, runs, services
 from apps.budgets.decisions import Decision
 from apps.budgets.models import Reservation, RunTally
 from apps.core.errors import DomainError
+from apps.core.metrics import DECISIONS
 from apps.core.money import usd_text
 from apps.core.retry import with_retries
 from apps.core.tenancy import impatient
@@ -88,7 +89,8 @@ def decide(principal: Principal, request: HttpRequest) -> Answer:
 
 
 def _told(principal: Principal, decision: Decision) -> Decision:
-    """The decision; people are told of what it crossed without waiting for the next tick."""
+    """The decision, counted; people are told of what it crossed without waiting for the next tick."""
+    DECISIONS.add(decision.decision)
     if decision.crossed:
         hint_tell(principal.organization.pk)
     return decision

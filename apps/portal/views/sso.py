@@ -16,7 +16,7 @@ from apps.core.tenancy import tenant
 from apps.organizations import sso as services
 from apps.organizations.models import Domain, Membership, SsoConnection
 from apps.organizations.permissions import ROLE_LABELS, Permission, Role
-from apps.portal.access import Visit, organization_page
+from apps.portal.access import View, Visit, organization_page
 from apps.portal.entrance import survives_enforcement
 from apps.portal.pages import Crumb, Option
 from apps.portal.pages_people import DomainRow, SsoPage
@@ -77,7 +77,7 @@ def single_sign_on(visit: Visit) -> HttpResponse:
 Act = Callable[..., str]
 
 
-def _act(perform: Act) -> Callable[..., HttpResponse]:
+def _act(perform: Act) -> View:
     """An act of the page: what it says when it is done, or the page with what was wrong."""
 
     @organization_page(

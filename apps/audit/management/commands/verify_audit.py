@@ -20,7 +20,7 @@ class Command(BaseCommand):
             organizations = organizations.filter(slug=options["organization"])
         broken = 0
         for org in organizations:
-            with tenant(org):
+            with tenant(org, repeatable_read=True):
                 entry = first_broken_entry(org=org)
             self.stdout.write(f"{org.slug}: " + ("the chain holds" if entry is None else f"broken at entry {entry}"))
             broken += entry is not None

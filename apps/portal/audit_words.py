@@ -1,0 +1,98 @@
+"""What pages about the audit log say: who, what and the changed data in the reader's words."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What was done, read before the name of what it was done to.
+ACTIONS = {
+    "organizations.created": "created the organization",
+    "organizations.zone_changed": "changed the time zone of",
+    "organizations.settings_changed": "changed settings of",
+    "members.added": "added the member",
+    "keys.issued": "issued the key",
+    "keys.revoked": "revoked the key",
+    "teams.created": "created the team",
+    "projects.created": "created the project",
+    "projects.moved": "moved the project",
+    "workflows.created": "created the workflow",
+    "names.mapped": "mapped the name",
+    "names.created_on_first_sight": "created what events named, in",
+    "contracts.created": "added the contract",
+    "contracts.ended": "ended the contract",
+    "model_aliases.set": "set the model alias",
+    "model_aliases.removed": "removed the model alias",
+    "reratings.previewed": "previewed the re-rating",
+    "reratings.posting": "began to post the re-rating",
+    "reratings.posted": "posted the re-rating",
+    "reratings.stopped": "stopped the re-rating",
+    "reratings.resumed": "resumed the re-rating",
+    "reratings.stale": "gave up as stale the re-rating",
+    "budgets.created": "created the budget",
+    "budgets.changed": "changed the budget",
+    "budgets.ended": "ended the budget",
+    "budgets.raise_asked": "asked for a raise of the budget",
+    "budgets.raise_approved": "approved a raise of the budget",
+    "budgets.raise_refused": "refused a raise of the budget",
+    "budgets.run_bound_set": "bounded runs of",
+    "budgets.run_bound_removed": "removed the bounds on runs of",
+    "budgets.stopped": "stopped",
+    "budgets.lifted": "lifted the stop of",
+    "channels.created": "added the alerts",
+    "channels.changed": "changed the alerts",
+    "channels.deleted": "deleted the alerts",
+    "channels.enabled": "enabled the alerts",
+    "channels.disabled": "disabled the alerts",
+    "channels.rotated": "rotated the secret of the alerts",
+    "channels.tested": "sent a test to the alerts",
+    "deliveries.retried": "sent again the",
+}
+ACTORS = {"command": "A command on the server", "alerts": "The alerts worker"}
+LINES_MAX = 40
+VALUE_LENGTH_MAX = 500
+NESTING_MAX = 4
+
+
+def did(action: str) -> str:
+    """ "issued the key"; of an action without words of its own, "sessions: ended"."""
+    kind, _, verb = action.partition(".")
+    return ACTIONS.get(action) or f"{kind}: {verb}".replace("_", " ").removesuffix(": ")
+
+
+def who(actor: str, key_names: Mapping[str, str]) -> str:
+    """A person's address as it is; of a key what people call it."""
+    name = key_names.get(actor.removeprefix("key:")) if actor.startswith("key:") else None
+    return f"Key {name}" if name else ACTORS.get(actor, actor)
+
+
+def data_lines(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Names and values; what is nested is named by its way there, and what does not fit is said to be left out."""
+    lines = list(_lines(data))
+    left = len(lines) - LINES_MAX
+    return (*lines[:LINES_MAX], *([("and", f"{left} more")] if left > 0 else ()))
+
+
+def _lines(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    for name, value in sorted(data.items()):
+        here = (*path, str(name).replace("_", " "))
+        if isinstance(value, Mapping) and value and len(here) < NESTING_MAX:
+            yield from _lines(value, here)
+        else:
+            yield " › ".join(here), _value(value)
+
+
+def _value(value: Any) -> str:
+    match value:
+        case None | "" | []:
+            text = "—"
+        case dict() if not value:
+            text = "—"
+        case bool():
+            text = "yes" if value else "no"
+        case list() if all(isinstance(one, str | int) for one in value):
+            text = ", ".join(map(str, value))
+        case list() | dict():
+            text = json.dumps(value, ensure_ascii=False)
+        case _:
+            text = str(value)
+    return text if len(text) <= VALUE_LENGTH_MAX else f"{text[:VALUE_LENGTH_MAX]}…"
