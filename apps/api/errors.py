@@ -33,6 +33,8 @@ _STATUS = {
     "not_found": 404,
     "slug_taken": 409,
     "name_known": 409,
+    "no_move_ahead": 409,
+    "too_many_rules": 422,
     "contract_ended": 409,
     "rerating_active": 409,
     "rerating_not_previewed": 409,

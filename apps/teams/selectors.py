@@ -123,10 +123,6 @@ def list_projects(org: HasPk, at: datetime) -> list[tuple[Project, str | None]]:
     return owned(org, projects, at)
 
 
-def list_aliases(org: HasPk) -> list[Alias]:
-    return list(Alias.objects.for_org(org).order_by("kind", "name"))
-
-
 def list_workflows(org: HasPk) -> list[Workflow]:
     return list(Workflow.objects.for_org(org).select_related("project").order_by("slug"))
 

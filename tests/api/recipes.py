@@ -61,7 +61,9 @@ KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
 RANGE = frozenset({"from", "to", "limit"})
 MONTH = frozenset({"month"})
+LISTED = frozenset({"limit", "cursor"})
 CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", "digest"})
+GIVEN_BY_RULES = {"team": "{given}", "project": "{project}", "workflow": "{workflow}"}
 KNOWN_MODEL = {"to_provider": "anthropic", "to_model": "claude-sonnet-4-5"}
 
 API: dict[str, Recipe] = {
@@ -102,11 +104,13 @@ API: dict[str, Recipe] = {
     "GET /api/v1/statements.csv": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements/{statement_id}": Recipe(path={"statement_id": "{statement}"}),
     "GET /api/v1/statements/{statement_id}.csv": Recipe(path={"statement_id": "{statement}"}),
-    "GET /api/v1/teams": Recipe(),
-    "GET /api/v1/aliases": Recipe(),
+    "GET /api/v1/teams": Recipe(neutral=LISTED),
+    "GET /api/v1/aliases": Recipe(neutral=LISTED),
     "GET /api/v1/keys": Recipe(),
-    "GET /api/v1/projects": Recipe(),
-    "GET /api/v1/workflows": Recipe(),
+    "GET /api/v1/projects": Recipe(neutral=LISTED),
+    "GET /api/v1/workflows": Recipe(neutral=LISTED),
+    "GET /api/v1/attribution-rules": Recipe(),
+    "GET /api/v1/attribution-rules/{rule_id}": Recipe(path={"rule_id": "{rule}"}),
     "GET /api/v1/contracts": Recipe(neutral=frozenset({"kind", "active"})),
     "GET /api/v1/contracts/{contract_id}": Recipe(path={"contract_id": "{contract}"}),
     "GET /api/v1/model-aliases": Recipe(),
@@ -140,6 +144,43 @@ API: dict[str, Recipe] = {
         needs=lambda own: {"team": own.fill("{team}")},
         neutral=frozenset({"at"}),
     ),
+    "DELETE /api/v1/projects/{slug}/move": Recipe(path={"slug": "{idle}"}),
+    "PATCH /api/v1/projects/{slug}": Recipe(
+        path={"slug": "{project}"}, body={"name": "{project}"}, needs=lambda own: {"name": own.fill("{project}")}
+    ),
+    "PATCH /api/v1/teams/{slug}": Recipe(
+        path={"slug": "{team}"}, body={"name": "{team}"}, needs=lambda own: {"name": own.fill("{team}")}
+    ),
+    "PATCH /api/v1/workflows/{slug}": Recipe(
+        path={"slug": "{workflow}"},
+        body={"name": "{workflow}", "owner": "{member}"},
+        needs=lambda own: {"name": own.fill("{workflow}")},
+    ),
+    "POST /api/v1/workflows/{slug}/move": Recipe(
+        path={"slug": "{workflow}"},
+        body={"project": "{idle}"},
+        needs=lambda own: {"project": own.fill("{idle}")},
+    ),
+    "POST /api/v1/attribution-rules/preview": Recipe(
+        body={**GIVEN_BY_RULES, "when": {"tags.{tag}": "{tag_value}"}},
+        needs=lambda own: {"name": "tests", "when": {"user": own.fill("{user}")}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "POST /api/v1/attribution-rules": Recipe(
+        body=GIVEN_BY_RULES,
+        needs=lambda own: {"name": "tests", "when": {"user": "nobody"}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "PUT /api/v1/attribution-rules/{rule_id}": Recipe(
+        path={"rule_id": "{rule}"},
+        body=GIVEN_BY_RULES,
+        needs=lambda own: {"name": "tests", "when": {"user": "nobody"}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "POST /api/v1/attribution-rules/{rule_id}/move": Recipe(
+        path={"rule_id": "{rule}"}, needs=lambda own: {"direction": "up"}, neutral=frozenset({"direction"})
+    ),
+    "DELETE /api/v1/attribution-rules/{rule_id}": Recipe(path={"rule_id": "{spare_rule}"}),
     "POST /api/v1/workflows": Recipe(
         body={"slug": "{workflow}", "name": "{workflow}", "project": "{project}"},
         needs=lambda own: {"slug": unique("w"), "project": own.fill("{project}")},
@@ -151,6 +192,9 @@ API: dict[str, Recipe] = {
         body={"name": "{team}", "slug": "{team}"},
         needs=lambda own: {"kind": "team", "name": unique("a"), "slug": own.fill("{team}")},
         neutral=frozenset({"kind"}),
+    ),
+    "DELETE /api/v1/aliases/{kind}/{name}": Recipe(
+        path={"kind": "team", "name": "{alias}"}, neutral=frozenset({"kind"})
     ),
     "POST /api/v1/keys": Recipe(
         body={"name": "{team}", "team": "{team}", "project": "{project}", "environment": "{environment}"},
