@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -60,6 +60,10 @@ class Visit:
 
     def span(self) -> Span:
         return read_span(self.request.GET, self.calendar, self.at)
+
+    def month(self) -> Span:
+        """This month so far: what pages show that are asked for no range."""
+        return read_span(QueryDict(), self.calendar, self.at)
 
     def frame(self, title: str, *crumbs: Crumb, span: Span | None = None, as_of: datetime | None = None) -> Frame:
         control = range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at) if span else None
@@ -137,7 +141,8 @@ def refused(visit: Visit, error: DomainError) -> HttpResponse:
 
 def _title(visit: Visit) -> str:
     """What the rail calls the section."""
-    return {"bounds": "Run bounds", "stop": "Emergency stop"}.get(visit.section, visit.section.capitalize())
+    said = {"bounds": "Run bounds", "stop": "Emergency stop", "rules": "Attribution rules"}
+    return said.get(visit.section, visit.section.capitalize())
 
 
 def operator_page(view: View) -> View:

@@ -52,7 +52,7 @@ def create_workflow(
 def rename(*, org: Organization, named: N, name: str, actor: object) -> N:
     """Change what people read. The slug, which events say, stays. Raises `DomainError` (`name_invalid`)."""
     kind = type(named).__name__.lower()
-    _check_name(kind, "name", name)
+    check_name(kind, "name", name)
     with tenant(org):
         before, named.name = named.name, name
         named.save(update_fields=["name"])
@@ -72,18 +72,9 @@ def move_project(*, org: Organization, project: Project, team: Team, at: datetim
     """
     with tenant(org):
         touch_facts(org)  # the organization's row first: moves of one project queue up behind it
-        rows = Ownership.objects.for_org(org).select_related("team").filter(project=project)
-        later = rows.filter(during__startswith__gte=at).order_by("during").first()
-        current = rows.filter(during__contains=at).first()
-        if current is not None and current.team_id == team.pk and (later is None or later == current):
+        current = check_move(org, project=project, at=at, team=team)
+        if current is not None and current.team_id == team.pk:
             return
-        if later is not None:
-            raise DomainError(
-                "already_moved_later",
-                f"{project.slug} goes to {later.team.slug} at {later.during.lower.isoformat()} already: move it later"
-                " than that, or call that move off while it has not come.",
-                param="at",
-            )
         if current is not None:
             current.during = DateTimeTZRange(current.during.lower, at)
             current.save(update_fields=["during"])
@@ -95,6 +86,21 @@ def move_project(*, org: Organization, project: Project, team: Team, at: datetim
             subject=project.slug,
             data={"team": team.slug, "at": at.isoformat()},
         )
+
+
+def check_move(org: Organization, *, project: Project, at: datetime, team: Team) -> Ownership | None:
+    """Who owns the project at `at`, if it can be moved then; inside `tenant(org)`. Raises like `move_project`."""
+    rows = Ownership.objects.for_org(org).select_related("team").filter(project=project)
+    later = rows.filter(during__startswith__gte=at).order_by("during").first()
+    current = rows.filter(during__contains=at).first()
+    if later is None or (later == current and later.team_id == team.pk):
+        return current
+    raise DomainError(
+        "already_moved_later",
+        f"{project.slug} goes to {later.team.slug} on {later.during.lower:%-d %b %Y at %H:%M} UTC already: move it"
+        " later than that, or call that move off while it has not come.",
+        param="at",
+    )
 
 
 def call_off_move(*, org: Organization, project: Project, actor: object) -> None:
@@ -184,12 +190,16 @@ def check_mapping(org: Organization, *, kind: str, name: str, slug: str) -> None
         "workflow": selectors.workflow_by_slug,
     }
     if kind not in known:
-        raise DomainError("kind_unknown", f"'{kind[:64]}' is not one of team, project, workflow.", param="kind")
-    _check_name(kind, "name", name)
+        raise kind_unknown(kind)
+    check_name(kind, "name", name)
     if known[kind](org, slug) is None:
         raise NotFound(kind)
     if known[kind](org, name) is not None:
         raise DomainError("name_known", f"'{name}' is itself a {kind}; only unknown names are mapped.", param="name")
+
+
+def kind_unknown(kind: str) -> DomainError:
+    return DomainError("kind_unknown", f"'{kind[:64]}' is not one of team, project, workflow.", param="kind")
 
 
 def remove_alias(*, org: Organization, kind: str, name: str, actor: object) -> None:
@@ -245,7 +255,7 @@ def _get_or_create(
 def _create(row: N, org: Organization, actor: object) -> N:
     kind = type(row).__name__.lower()
     for field in ("slug", "name"):
-        _check_name(kind, field, getattr(row, field))
+        check_name(kind, field, getattr(row, field))
     touch_facts(org)
     try:
         with transaction.atomic():
@@ -256,7 +266,8 @@ def _create(row: N, org: Organization, actor: object) -> N:
     return row
 
 
-def _check_name(kind: str, field: str, text: str) -> None:
+def check_name(kind: str, field: str, text: str) -> None:
+    """Raises `DomainError` (`slug_invalid`, `name_invalid`) for what nothing can be called."""
     if not is_name(text, NAME_LENGTH_MAX):
         code = "slug_invalid" if field == "slug" else "name_invalid"
         detail = f"A {kind} needs a {field} of 1 to {NAME_LENGTH_MAX} printable characters."

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from django.db import DatabaseError
 
-from apps.core.errors import DomainError
 from apps.core.money import sum_usd
 from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
@@ -22,7 +21,7 @@ from apps.organizations.models import Organization
 from apps.teams.attribution import KINDS, Names, Owned
 from apps.teams.rulebook import REACH, RuleTerms, draft
 from apps.teams.selectors import load_names, require_project, require_team
-from apps.teams.services import check_mapping
+from apps.teams.services import check_mapping, check_name, kind_unknown
 from apps.usage import sql
 from apps.usage.models import Event, Posting
 from apps.usage.postings import News, history_of, is_there, may_move, whereabouts
@@ -93,10 +92,11 @@ def preview_mapping(org: Organization, *, kind: str, name: str, slug: str, at: d
 def preview_creation(org: Organization, *, kind: str, slug: str, belongs_to: str, at: datetime) -> Preview:
     """What a team, a project (of a team, "" for none) or a workflow (of a project) of that slug would move.
 
-    Raises `DomainError` (`kind_unknown`, `team_unknown`, `project_unknown`).
+    Raises `DomainError` (`kind_unknown`, `slug_invalid`, `team_unknown`, `project_unknown`).
     """
     if kind not in KINDS:
-        raise DomainError("kind_unknown", f"'{kind[:64]}' is not one of team, project, workflow.", param="kind")
+        raise kind_unknown(kind)
+    check_name(kind, "slug", slug)
     with tenant(org):
         if kind == "workflow":
             require_project(org, belongs_to)

@@ -364,7 +364,58 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements": Recipe(path=_ORG),
     "GET /o/{slug}/statements.csv": Recipe(path=_ORG, query={"team": "{team}"}),
     "GET /o/{slug}/statements/{statement_id}": Recipe(path={**_ORG, "statement_id": "{statement}"}),
-    "GET /o/{slug}/unattributed": Recipe(path=_ORG, asks=({"range": "30d"},)),
+    "GET /o/{slug}/unattributed": Recipe(
+        path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
+    ),
+    "POST /o/{slug}/unattributed": Recipe(
+        path=_ORG,
+        body={"slug": "{team}"},
+        needs=lambda own: {"act": "map", "kind": "team", "name": unique("a"), "slug": own.fill("{team}")},
+    ),
+    "GET /o/{slug}/names": Recipe(path=_ORG),
+    "POST /o/{slug}/names": Recipe(
+        path=_ORG, body={"name": "{spare_alias}"}, needs=lambda own: {"kind": "team", "name": own.fill("{spare_alias}")}
+    ),
+    "GET /o/{slug}/teams": Recipe(path=_ORG, query={"q": "{team}"}),
+    "GET /o/{slug}/teams/{team}": Recipe(path={**_ORG, "team": "{team}"}),
+    "GET /o/{slug}/projects": Recipe(path=_ORG, query={"q": "{project}"}),
+    "GET /o/{slug}/projects/{project}": Recipe(path={**_ORG, "project": "{project}"}),
+    "GET /o/{slug}/workflows": Recipe(path=_ORG, query={"q": "{workflow}"}),
+    "GET /o/{slug}/workflows/{workflow}": Recipe(path={**_ORG, "workflow": "{workflow}"}),
+    "GET /o/{slug}/rules": Recipe(path=_ORG),
+    "GET /o/{slug}/rules/new": Recipe(path=_ORG),
+    "GET /o/{slug}/rules/{rule_id}": Recipe(path={**_ORG, "rule_id": "{rule}"}),
+    "POST /o/{slug}/teams": Recipe(path=_ORG, body={"name": "{team}"}, needs=lambda own: {"slug": unique("t")}),
+    "POST /o/{slug}/projects": Recipe(path=_ORG, body={"of": "{team}"}, needs=lambda own: {"slug": unique("p")}),
+    "POST /o/{slug}/workflows": Recipe(
+        path=_ORG,
+        body={"of": "{project}"},
+        needs=lambda own: {"slug": unique("w"), "of": own.fill("{project}")},
+    ),
+    "POST /o/{slug}/teams/{team}": Recipe(
+        path={**_ORG, "team": "{team}"}, needs=lambda own: {"act": "rename", "name": own.fill("{team}")}
+    ),
+    "POST /o/{slug}/projects/{project}": Recipe(
+        path={**_ORG, "project": "{project}"},
+        body={"to": "{team}"},
+        needs=lambda own: {"act": "move", "to": own.fill("{given}")},
+    ),
+    "POST /o/{slug}/workflows/{workflow}": Recipe(
+        path={**_ORG, "workflow": "{workflow}"},
+        body={"to": "{project}"},
+        needs=lambda own: {"act": "move", "to": own.fill("{idle}")},
+    ),
+    "POST /o/{slug}/rules/new": Recipe(
+        path=_ORG,
+        body={"gives.team": "{team}", "gives.project": "{project}", "gives.workflow": "{workflow}"},
+        needs=lambda own: {"name": "tests", "scope.user": "nobody", "gives.team": own.fill("{given}")},
+    ),
+    "POST /o/{slug}/rules/{rule_id}": Recipe(
+        path={**_ORG, "rule_id": "{rule}"},
+        body={"gives.team": "{team}"},
+        needs=lambda own: {"name": "tests", "scope.user": "nobody", "gives.team": own.fill("{given}")},
+    ),
+    "POST /o/{slug}/rules/{rule_id}/{act}": Recipe(path={**_ORG, "rule_id": "{rule}", "act": "up"}),
     "GET /o/{slug}/unpriced": Recipe(path=_ORG, asks=({"range": "30d"},)),
     "GET /o/{slug}/declared": Recipe(path=_ORG, asks=({"range": "30d"},)),
     "GET /o/{slug}/prices": Recipe(path=_ORG),

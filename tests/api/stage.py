@@ -234,8 +234,15 @@ def _rules(word: str, org: Organization) -> dict[str, str]:
     idle = create_project(org=org, slug=f"{word}-idle", team=given)
     move_project(org=org, project=idle, team=other, at=datetime.now(UTC) + timedelta(days=99), actor=None)
     terms = RuleTerms(name=f"{word}-rule", when={"user": f"{word}-nobody"}, team=given.slug)
+    map_name(org=org, kind="team", name=f"{word}-spare_alias", slug=given.slug, actor=None)
     kept, spare = (create_rule(org=org, terms=terms, actor=f"{word}-actor") for _ in range(2))
-    return {"rule": str(kept.pk), "spare_rule": str(spare.pk), "given": given.slug, "idle": idle.slug}
+    return {
+        "rule": str(kept.pk),
+        "spare_rule": str(spare.pk),
+        "given": given.slug,
+        "idle": idle.slug,
+        "spare_alias": f"{word}-spare_alias",
+    }
 
 
 def _reratings(word: str, org: Organization, at: datetime) -> dict[str, str]:
