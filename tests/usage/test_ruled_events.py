@@ -161,6 +161,17 @@ def test_an_older_rule_gives_nothing_to_what_came_before_it(world: World, org: A
     assert post_names(org) == 0
 
 
+def test_a_name_that_becomes_known_wakes_no_older_rule(world: World, org: Any) -> None:
+    world.acme.api.send(make_event(team="moon", environment="prod", occurred_at=ago(days=31)))
+    add_rule(org, {"environment": "prod"}, project="mails")
+    assert post_names(org) == 0
+    create_team(org=org, slug="moon")
+    add_rule(org, {"user": "nobody"}, project="mails")
+    assert post_names(org) == 1
+    answer = world.acme.api.get("spend", group_by="team,project", **{"from": ago(days=200)}).json()
+    assert [(row["team"], row["project"]) for row in answer["rows"] if row["events"]] == [("moon", None)]
+
+
 # --- what is attributed stays ---
 
 
