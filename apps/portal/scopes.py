@@ -1,6 +1,6 @@
 """Fields of a form that say which calls are meant: one for each dimension, and pairs for tags."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from apps.budgets.rules import TAG
 from apps.core.tenancy import tenant
@@ -8,7 +8,9 @@ from apps.organizations.selectors import list_keys
 from apps.portal.access import Visit
 from apps.portal.filters import label_of
 from apps.portal.pages_budgets import ScopeField
-from apps.teams.selectors import list_projects, list_teams, list_workflows
+from apps.teams.attribution import KINDS
+from apps.teams.models import Named
+from apps.teams.selectors import find_projects, find_teams, find_workflows
 
 TAGS, TAGS_MAX = 2, 10
 SUGGESTIONS_MAX = 500
@@ -44,7 +46,8 @@ def scope_fields(
     visit: Visit, given: Mapping[str, str], dimensions: Iterable[str], *, keys: tuple[tuple[str, str], ...] = ()
 ) -> tuple[ScopeField, ...]:
     """`keys` are choices of an API key beside any and each one."""
-    known = known_slugs(visit)
+    dimensions = tuple(dimensions)
+    known = known_slugs(visit, *(kind for kind in KINDS if kind in dimensions))
     with tenant(visit.org):
         own = [(str(key.pk), f"{key.name} ({key.hint})") for key in list_keys(visit.org)]
 
@@ -60,11 +63,9 @@ def scope_fields(
     return tuple(field(name) for name in dimensions)
 
 
-def known_slugs(visit: Visit) -> dict[str, tuple[str, ...]]:
-    """Slugs by kind, as many as a form suggests."""
+def known_slugs(visit: Visit, *kinds: str) -> dict[str, tuple[str, ...]]:
+    """Slugs of these kinds (team, project, workflow), as many as a form suggests."""
+    find: dict[str, Callable[..., Sequence[Named]]]
+    find = {"team": find_teams, "project": find_projects, "workflow": find_workflows}
     with tenant(visit.org):
-        return {
-            "team": tuple(team.slug for team in list_teams(visit.org)[:SUGGESTIONS_MAX]),
-            "project": tuple(project.slug for project, _ in list_projects(visit.org, visit.at)[:SUGGESTIONS_MAX]),
-            "workflow": tuple(workflow.slug for workflow in list_workflows(visit.org)[:SUGGESTIONS_MAX]),
-        }
+        return {kind: tuple(one.slug for one in find[kind](visit.org, limit=SUGGESTIONS_MAX)) for kind in kinds}

@@ -211,7 +211,7 @@ def _project_page(visit: Visit, found: Project, act: str, form: NameForm, looked
         can_call_off=bool(owned) and owned[0].state == "coming",
         workflows=tuple((row.slug, row.name, visit.url_below("workflows", row.slug)) for row in workflows),
         workflow_count=count,
-        choices=known_slugs(visit)["team"],
+        choices=known_slugs(visit, "team")["team"],
         move=looked,
     )
 
@@ -267,7 +267,7 @@ def _workflow_page(visit: Visit, found: Workflow, act: str, form: NameForm, look
         act=act,
         form=given,
         may_change=visit.may(Permission.MANAGE_NAMES),
-        choices=known_slugs(visit)["project"],
+        choices=known_slugs(visit, "project")["project"],
         members=tuple(member_emails(visit.org, SUGGESTIONS_MAX)),
         move=looked,
     )

@@ -135,7 +135,7 @@ def _page(visit: Visit, kind: Kind, form: NameForm) -> NamesPage:
         is_empty=not found and not text and not after,
         text=text,
         form=form,
-        choices=known_slugs(visit)[kind.of] if kind.of else (),
+        choices=known_slugs(visit, kind.of)[kind.of] if kind.of else (),
         month=month_words(visit),
         may_change=visit.may(Permission.MANAGE_NAMES),
         first_url=visit.url(kind.kinds, here) if after else None,

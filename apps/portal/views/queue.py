@@ -129,7 +129,7 @@ def _settling(
         kind=kind,
         name=given["name"],
         belongs_to=ABOVE[kind] if act == "create" else "",
-        choices=known_slugs(visit).get(of, ()),
+        choices=known_slugs(visit, of)[of] if of else (),
         form=NameForm(given, _error(wrong, kind, given["slug"]) if wrong else None),
         flows=flows_page(looked) if looked else None,
         cancel_url=visit.url("unattributed", span.parameters),

@@ -103,7 +103,7 @@ def _edit(visit: Visit, found: AttributionRule | None, given: Mapping[str, str])
             of_names = f"gives.{param}" if param in KINDS else param.replace("when.", "scope.", 1)
             error = FormError(of_names, wrong.detail)
     title = f"Edit {found.name}" if found else "New rule"
-    known = known_slugs(visit)
+    known = known_slugs(visit, *KINDS)
     form = RuleForm(
         given=given,
         error=error,
