@@ -368,6 +368,8 @@ def test_a_project_moves_between_teams_and_the_past_stays(look: Open) -> None:
     assert spend() == before
     page.goto(shop.url("projects/answers"))
     page.get_by_label("Team", exact=True).fill("growth")
+    expect(page.get_by_role("button", name="Move it")).to_have_count(0)
+    page.get_by_role("button", name="See what it changes").click()
     page.get_by_role("button", name="Move it").click()
     expect(page.get_by_role("region", name="Owners over time, table").locator("tbody tr")).to_have_count(2)
     shop.org.refresh_from_db()

@@ -304,6 +304,8 @@ def test_a_name_is_settled_where_it_is_found(act):
     given["slug" if act == "map" else "title"] = "search"
     looked = Page(engineer.post(url, {**given, "step": "preview"}))
     assert "2 events and 0.009000 USD would move" in looked.text
+    assert "save" in {attribute(one, "value") for one in looked.find("button")}
+    assert "save" not in {attribute(one, "value") for one in find(form, "button")}
     assert stored(shop, Alias) == []
     assert engineer.post(url, {**given, "step": "save"}).status_code == 302
     waiting = rows_of(get(engineer, shop.url("unattributed")))["serach", "team"]
