@@ -40,6 +40,8 @@ _STATUS = {
     "last_owner": 409,
     "owner_already": 409,
     "key_ended": 409,
+    "no_move_ahead": 409,
+    "too_many_rules": 422,
     "contract_ended": 409,
     "rerating_active": 409,
     "rerating_not_previewed": 409,

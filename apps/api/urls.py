@@ -4,6 +4,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from apps.api import errors
 from apps.api.v1 import (
     alerts,
+    attribution_rules,
     audit,
     budgets,
     contracts,
@@ -41,10 +42,21 @@ urlpatterns = [
     path("statements/<path:statement_id>.csv", statements.StatementCsvView.as_view(), name="statement_csv"),
     path("statements/<path:statement_id>", statements.StatementView.as_view(), name="statement"),
     path("teams", names.TeamsView.as_view(), name="teams"),
+    path("teams/<path:slug>", names.TeamView.as_view(), name="team"),
     path("projects", names.ProjectsView.as_view(), name="projects"),
-    path("projects/<str:slug>/move", names.ProjectMoveView.as_view(), name="project_move"),
+    path("projects/<path:slug>/move", names.ProjectMoveView.as_view(), name="project_move"),
+    path("projects/<path:slug>", names.ProjectView.as_view(), name="project"),
     path("aliases", names.AliasesView.as_view(), name="aliases"),
+    path("aliases/<str:kind>/<path:name>", names.AliasView.as_view(), name="alias"),
     path("workflows", names.WorkflowsView.as_view(), name="workflows"),
+    path("workflows/<path:slug>/move", names.WorkflowMoveView.as_view(), name="workflow_move"),
+    path("workflows/<path:slug>", names.WorkflowView.as_view(), name="workflow"),
+    path("attribution-rules", attribution_rules.RulesView.as_view(), name="attribution_rules"),
+    path("attribution-rules/preview", attribution_rules.RulePreviewView.as_view(), name="attribution_rule_preview"),
+    path("attribution-rules/<int:rule_id>", attribution_rules.RuleView.as_view(), name="attribution_rule"),
+    path(
+        "attribution-rules/<int:rule_id>/move", attribution_rules.RuleMoveView.as_view(), name="attribution_rule_move"
+    ),
     path("keys", keys.KeysView.as_view(), name="keys"),
     path("keys/<int:key_id>/revoke", keys.KeyRevokeView.as_view(), name="key_revoke"),
     path("keys/<int:key_id>/rotate", keys.KeyRotateView.as_view(), name="key_rotate"),

@@ -33,7 +33,15 @@ from apps.pricing.catalog import canonical_provider
 from apps.pricing.cost import Price
 from apps.pricing.rating import RateBook
 from apps.pricing.selectors import recent_catalog
-from apps.teams.attribution import Attribution, attribute
+from apps.teams.attribution import (
+    Attribution,
+    Names,
+    attribute,
+    first_match,
+    given_by,
+    lacks_a_name,
+)
+from apps.teams.attribution import call_of as call_for_rules
 from apps.usage.facts import load_facts
 
 LEASE_GRACE_SECONDS = 30
@@ -178,8 +186,8 @@ def _question(
     org = principal.organization
     facts = load_facts(org)
     book = facts.book(recent_catalog())
-    where = attribute(asked.team, asked.project, asked.workflow, facts.names, at)
     provider = canonical_provider(asked.provider)
+    where = _where(principal, asked, provider, facts.names, at)
     planned = Planned(provider, asked.model, asked.service_tier or "", asked.quantities, asked.estimate_usd)
     call = call_of(principal, asked, where, provider)
     over = watch.budgets.over(call, watch.calendar, at)
@@ -232,6 +240,24 @@ def _question(
         },
     }
     return _Question((sql.json_text(parameters),), planned, book, downgrades)
+
+
+def _where(principal: Principal, asked: Asked, provider: str, names: Names, at: datetime) -> Attribution:
+    """Where the event of this call would be attributed."""
+    where = attribute(asked.team, asked.project, asked.workflow, names, at)
+    if not names.rules or not lacks_a_name(where):
+        return where
+    call = call_for_rules(
+        workflow=asked.workflow,
+        user=asked.user,
+        api_key=principal.key_id,
+        environment=asked.environment,
+        provider=provider,
+        model=asked.model,
+        task_type=asked.task_type,
+        tags=asked.tags,
+    )
+    return given_by(first_match(names.rules, call), where, names, at)
 
 
 def _kept(asked: Asked) -> dict[str, Any]:

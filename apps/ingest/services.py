@@ -27,7 +27,16 @@ from apps.pricing.catalog import canonical_provider
 from apps.pricing.rating import RateBook, Rated
 from apps.pricing.rules import RULES
 from apps.pricing.selectors import load_catalog
-from apps.teams.attribution import Attribution, Names, attribute
+from apps.teams.attribution import (
+    Attribution,
+    Call,
+    Names,
+    attribute,
+    call_of,
+    first_match,
+    given_by,
+    lacks_a_name,
+)
 from apps.teams.services import create_on_first_sight
 from apps.usage import services as usage
 from apps.usage.deltas import EventRow, NewEvent, ln_micro
@@ -186,6 +195,10 @@ def _row(record: UsageRecord, principal: Principal, facts: Facts, book: RateBook
         principal.team or record.team, principal.project or record.project, record.workflow, facts.names, at
     )
     provider = canonical_provider(record.provider)
+    rule = None
+    if facts.names.rules and lacks_a_name(where):
+        rule = first_match(facts.names.rules, _as_call(record, principal, provider))
+        where = given_by(rule, where, facts.names, at)
     rated = book.rate(provider, record.model, record.service_tier or "", record.region or "", at, record.quantities)
     cost_usd = None if rated.cost_pico is None else usd_from_pico(rated.cost_pico)
     sent = {
@@ -193,10 +206,26 @@ def _row(record: UsageRecord, principal: Principal, facts: Facts, book: RateBook
         for name in ("team", "project", "workflow")
         if getattr(record, name) != getattr(where, name)
     }
+    if rule is not None and sent:
+        sent["rule"] = str(rule.id)
     if provider != record.provider:
         sent["provider"] = record.provider
     placed = Placed(where, provider, rated, cost_usd, facts.calendar.slot(at), sent)
     return _as_row(record, principal, received_at, placed)
+
+
+def _as_call(record: UsageRecord, principal: Principal, provider: str) -> Call:
+    """The record as rules see it."""
+    return call_of(
+        workflow=record.workflow,
+        user=record.user,
+        api_key=principal.key_id,
+        environment=principal.environment or record.environment,
+        provider=provider,
+        model=record.model,
+        task_type=record.task_type,
+        tags=record.tags,
+    )
 
 
 def _as_row(record: UsageRecord, principal: Principal, received_at: datetime, placed: Placed) -> EventRow:

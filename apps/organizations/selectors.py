@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -173,3 +174,18 @@ def organizations_budgeted() -> list[int]:
 
 def list_keys(org: Organization) -> list[ApiKey]:
     return list(ApiKey.objects.for_org(org).order_by("-created_at"))
+
+
+def members_by_id(org: Organization, user_ids: Iterable[int]) -> dict[int, User]:
+    """Those of these people who are members of the organization."""
+    found = User.objects.filter(pk__in=set(user_ids), memberships__organization=org)
+    return {user.pk: user for user in found}
+
+
+def member_by_email(org: Organization, email: str) -> User | None:
+    return User.objects.filter(memberships__organization=org, email__iexact=email.strip()).first()
+
+
+def member_emails(org: Organization, limit: int) -> list[str]:
+    rows = User.objects.filter(memberships__organization=org).order_by("email")
+    return list(rows.values_list("email", flat=True)[:limit])

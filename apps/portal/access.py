@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from allauth.account.decorators import reauthentication_required
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -88,6 +88,10 @@ class Visit:
 
     def span(self) -> Span:
         return read_span(self.request.GET, self.calendar, self.at)
+
+    def month(self) -> Span:
+        """This month so far: what pages show that are asked for no range."""
+        return read_span(QueryDict(), self.calendar, self.at)
 
     def frame(self, title: str, *crumbs: Crumb, span: Span | None = None, as_of: datetime | None = None) -> Frame:
         control = range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at) if span else None
@@ -187,6 +191,7 @@ def _title(visit: Visit) -> str:
         "keys": "API keys",
         "single_sign_on": "Single sign-on",
         "audit": "Audit log",
+        "rules": "Attribution rules",
     }
     return titles.get(visit.section, visit.section.capitalize())
 

@@ -394,30 +394,6 @@ class StatementPage:
 
 
 @dataclass(frozen=True, slots=True)
-class UnattributedRow:
-    """The days are local, and None where the range holds too many names to say."""
-
-    kind: str
-    name: str | None
-    first_seen: date | None
-    last_seen: date | None
-    events: int
-    cost_usd: Decimal | None
-    unpriced_events: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnattributedPage:
-    events: int
-    cost_usd: Decimal | None
-    share: Decimal | None
-    rows: tuple[UnattributedRow, ...]
-    row_count: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class UnpricedPage:
     events: int
     share: Decimal | None

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
 from django.db import models
@@ -34,9 +35,20 @@ class Project(Named):
 
 
 class Workflow(Named):
-    """An agent, a pipeline or a feature of a project."""
+    """An agent, a pipeline or a feature of a project.
+
+    The owner is a person who answers for it; who is no member of the organization any more owns nothing.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", db_constraint=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        null=True,
+        db_index=False,
+        db_constraint=False,
+    )
 
 
 class Ownership(TenantModel):
@@ -82,3 +94,41 @@ class Alias(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} is {self.slug}"
+
+
+class AttributionRule(TenantModel):
+    """Gives names to events that say none. Rules are tried in order of `position`; the first that matches counts.
+
+    `when` maps dimensions to an exact value or a beginning with a "*" after it. Events of `since` and later that were
+    stored before the facts reached `facts_version` are given its names by postings.
+    """
+
+    name = models.CharField(max_length=100)
+    position = models.IntegerField()
+    when = models.JSONField()
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+", null=True, db_constraint=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", null=True, db_constraint=False)
+    workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="+", null=True, db_constraint=False)
+    since = models.DateTimeField()
+    facts_version = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField()
+    changed_by = models.CharField(max_length=320)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "position"],
+                name="teams_attributionrule_one_a_position",
+                deferrable=models.Deferrable.DEFERRED,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(team__isnull=False)
+                | models.Q(project__isnull=False)
+                | models.Q(workflow__isnull=False),
+                name="teams_attributionrule_gives_something",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

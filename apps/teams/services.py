@@ -4,12 +4,14 @@ from typing import TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.utils import timezone
 
 from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.models import Organization
+from apps.organizations.selectors import member_by_email
 from apps.organizations.services import touch_facts
 from apps.teams import selectors
 from apps.teams.models import NAME_LENGTH_MAX, Alias, Named, Ownership, Project, Team, Workflow
@@ -47,23 +49,32 @@ def create_workflow(
         return _create(Workflow(organization=org, slug=slug, name=name or slug, project=project), org, actor)
 
 
+def rename(*, org: Organization, named: N, name: str, actor: object) -> N:
+    """Change what people read. The slug, which events say, stays. Raises `DomainError` (`name_invalid`)."""
+    kind = type(named).__name__.lower()
+    check_name(kind, "name", name)
+    with tenant(org):
+        before, named.name = named.name, name
+        named.save(update_fields=["name"])
+        audit.record(
+            org=org, actor=actor, action=f"{kind}s.renamed", subject=named.slug, data={"from": before, "to": name}
+        )
+    return named
+
+
 def move_project(*, org: Organization, project: Project, team: Team, at: datetime, actor: object) -> None:
-    """From `at` on the project belongs to another team; before `at` nothing changes.
+    """From `at` on the project belongs to another team; before `at` nothing changes. Moving it again to where it goes
+    then changes nothing.
 
     Events are attributed when they are stored: those stored already keep their team.
 
-    Raises `DomainError` with code `already_moved_later` where a later move exists.
+    Raises `DomainError` with code `already_moved_later` where another move at `at` or later exists.
     """
     with tenant(org):
         touch_facts(org)  # the organization's row first: moves of one project queue up behind it
-        rows = Ownership.objects.for_org(org).select_for_update().filter(project=project)
-        if rows.filter(during__startswith__gte=at).exists():
-            raise DomainError(
-                "already_moved_later",
-                f"{project.slug} already changes hands after {at.isoformat()}.",
-                param="at",
-            )
-        current = rows.filter(during__contains=at).first()
+        current = check_move(org, project=project, at=at, team=team)
+        if current is not None and current.team_id == team.pk:
+            return
         if current is not None:
             current.during = DateTimeTZRange(current.during.lower, at)
             current.save(update_fields=["during"])
@@ -77,31 +88,130 @@ def move_project(*, org: Organization, project: Project, team: Team, at: datetim
         )
 
 
+def check_move(org: Organization, *, project: Project, at: datetime, team: Team) -> Ownership | None:
+    """Who owns the project at `at`, if it can be moved then; inside `tenant(org)`. Raises like `move_project`."""
+    rows = Ownership.objects.for_org(org).select_related("team").filter(project=project)
+    later = rows.filter(during__startswith__gte=at).order_by("during").first()
+    current = rows.filter(during__contains=at).first()
+    if later is None or (later == current and later.team_id == team.pk):
+        return current
+    raise DomainError(
+        "already_moved_later",
+        f"{project.slug} goes to {later.team.slug} on {later.during.lower:%-d %b %Y at %H:%M} UTC already: move it"
+        " later than that, or call that move off while it has not come.",
+        param="at",
+    )
+
+
+def call_off_move(*, org: Organization, project: Project, actor: object) -> None:
+    """Forget the latest move of a project, while its instant has not come. Raises `DomainError` (`no_move_ahead`)."""
+    with tenant(org):
+        touch_facts(org)
+        rows = Ownership.objects.for_org(org).select_related("team").filter(project=project)
+        coming = rows.filter(during__startswith__gt=timezone.now()).order_by("-during").first()
+        if coming is None:
+            raise DomainError("no_move_ahead", f"No move of {project.slug} is ahead: move it anew instead.")
+        since = coming.during.lower
+        coming.delete()
+        for before in rows.filter(during__endswith=since):
+            before.during = DateTimeTZRange(before.during.lower, None)
+            before.save(update_fields=["during"])
+        audit.record(
+            org=org,
+            actor=actor,
+            action="projects.move_called_off",
+            subject=project.slug,
+            data={"team": coming.team.slug, "at": since.isoformat()},
+        )
+
+
+def move_workflow(*, org: Organization, workflow: Workflow, project: Project, actor: object) -> Workflow:
+    """From now on the workflow belongs to another project; events stored already keep theirs."""
+    with tenant(org):
+        touch_facts(org)
+        row = Workflow.objects.for_org(org).select_related("project").get(pk=workflow.pk)
+        if row.project_id == project.pk:
+            return row
+        before, row.project = row.project, project
+        row.save(update_fields=["project"])
+        audit.record(
+            org=org,
+            actor=actor,
+            action="workflows.moved",
+            subject=row.slug,
+            data={"from": before.slug, "project": project.slug},
+        )
+    return row
+
+
+def set_workflow_owner(*, org: Organization, workflow: Workflow, email: str, actor: object) -> Workflow:
+    """The member who answers for a workflow, "" for nobody. Raises `DomainError` (`owner_not_member`)."""
+    with tenant(org):
+        owner = member_by_email(org, email) if is_name(email, NAME_LENGTH_MAX) else None
+        if owner is None and email:
+            raise DomainError(
+                "owner_not_member",
+                f"'{email[:NAME_LENGTH_MAX]}' is no member of {org.slug}: write the address of one.",
+                param="owner",
+            )
+        workflow.owner_id = owner.pk if owner else None
+        workflow.save(update_fields=["owner"])
+        audit.record(
+            org=org,
+            actor=actor,
+            action="workflows.owner_changed",
+            subject=workflow.slug,
+            data={"owner": owner.email if owner else None},
+        )
+    return workflow
+
+
 def map_name(*, org: Organization, kind: str, name: str, slug: str, actor: object) -> Alias:
     """From now on `name` in an event means the team, project or workflow `slug`.
 
-    Raises `DomainError` with code `kind_unknown`, `name_known` or `NotFound`. Mapping again replaces the meaning.
+    Raises `DomainError` with code `kind_unknown`, `name_invalid`, `name_known` or `NotFound`. Mapping again replaces
+    the meaning.
     """
-    known = {
-        "team": selectors.team_by_slug,
-        "project": selectors.project_by_slug,
-        "workflow": selectors.workflow_by_slug,
-    }
-    if kind not in known:
-        raise DomainError("kind_unknown", f"'{kind}' is not one of team, project, workflow.", param="kind")
     with tenant(org):
-        if known[kind](org, slug) is None:
-            raise NotFound(kind)
-        if known[kind](org, name) is not None:
-            raise DomainError(
-                "name_known", f"'{name}' is itself a {kind}; only unknown names are mapped.", param="name"
-            )
+        check_mapping(org, kind=kind, name=name, slug=slug)
         alias, _ = Alias.objects.for_org(org).update_or_create(
             kind=kind, name=name, defaults={"slug": slug}, create_defaults={"organization": org, "slug": slug}
         )
         touch_facts(org)
         audit.record(org=org, actor=actor, action="names.mapped", subject=f"{kind}:{name}", data={"slug": slug})
     return alias
+
+
+def check_mapping(org: Organization, *, kind: str, name: str, slug: str) -> None:
+    """Whether the name can be mapped so, inside `tenant(org)`. Raises what `map_name` raises."""
+    known = {
+        "team": selectors.team_by_slug,
+        "project": selectors.project_by_slug,
+        "workflow": selectors.workflow_by_slug,
+    }
+    if kind not in known:
+        raise kind_unknown(kind)
+    check_name(kind, "name", name)
+    if known[kind](org, slug) is None:
+        raise NotFound(kind)
+    if known[kind](org, name) is not None:
+        raise DomainError("name_known", f"'{name}' is itself a {kind}; only unknown names are mapped.", param="name")
+
+
+def kind_unknown(kind: str) -> DomainError:
+    return DomainError("kind_unknown", f"'{kind[:64]}' is not one of team, project, workflow.", param="kind")
+
+
+def remove_alias(*, org: Organization, kind: str, name: str, actor: object) -> None:
+    """From now on the name means nothing; spend that it moved stays where it is. Raises `NotFound`."""
+    with tenant(org):
+        rows = Alias.objects.for_org(org).filter(kind=kind, name=name) if is_name(name, NAME_LENGTH_MAX) else None
+        alias = rows.first() if rows is not None else None
+        if alias is None:
+            raise NotFound("alias")
+        alias.delete()
+        touch_facts(org)
+        audit.record(org=org, actor=actor, action="names.unmapped", subject=f"{kind}:{name}", data={"slug": alias.slug})
 
 
 def create_on_first_sight(
@@ -145,12 +255,7 @@ def _get_or_create(
 def _create(row: N, org: Organization, actor: object) -> N:
     kind = type(row).__name__.lower()
     for field in ("slug", "name"):
-        if not is_name(getattr(row, field), NAME_LENGTH_MAX):
-            raise DomainError(
-                f"{field}_invalid",
-                f"A {kind} needs a {field} of 1 to {NAME_LENGTH_MAX} printable characters.",
-                param=field,
-            )
+        check_name(kind, field, getattr(row, field))
     touch_facts(org)
     try:
         with transaction.atomic():
@@ -159,3 +264,11 @@ def _create(row: N, org: Organization, actor: object) -> N:
         raise DomainError("slug_taken", f"There is a {kind} '{row.slug}' already.", param="slug") from None
     audit.record(org=org, actor=actor, action=f"{kind}s.created", subject=row.slug)
     return row
+
+
+def check_name(kind: str, field: str, text: str) -> None:
+    """Raises `DomainError` (`slug_invalid`, `name_invalid`) for what nothing can be called."""
+    if not is_name(text, NAME_LENGTH_MAX):
+        code = "slug_invalid" if field == "slug" else "name_invalid"
+        detail = f"A {kind} needs a {field} of 1 to {NAME_LENGTH_MAX} printable characters."
+        raise DomainError(code, detail, param=field)

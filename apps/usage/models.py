@@ -217,7 +217,8 @@ class Event(Tenant, Dimensions, Meters):
     day_start = models.DateTimeField()
     booked_month = models.DateField()
     received_at = models.DateTimeField()
-    # Names as the event said them, where the labels differ: {"team": null} is a team that was derived.
+    # Names as the event said them, where the labels differ: {"team": null} is a team that was derived or given. Beside
+    # them the id of the rule that the event matched, where it lacked a name: {"rule": "7"}.
     sent = models.JSONField(null=True)
     # {"format", "usage"}: the provider's own usage object, its figures only; null where meters were sent.
     usage_sent = models.JSONField(null=True)

@@ -62,7 +62,9 @@ KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
 RANGE = frozenset({"from", "to", "limit"})
 MONTH = frozenset({"month"})
+LISTED = frozenset({"limit", "cursor"})
 CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", "digest"})
+GIVEN_BY_RULES = {"team": "{given}", "project": "{project}", "workflow": "{workflow}"}
 KNOWN_MODEL = {"to_provider": "anthropic", "to_model": "claude-sonnet-4-5"}
 
 API: dict[str, Recipe] = {
@@ -103,13 +105,15 @@ API: dict[str, Recipe] = {
     "GET /api/v1/statements.csv": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements/{statement_id}": Recipe(path={"statement_id": "{statement}"}),
     "GET /api/v1/statements/{statement_id}.csv": Recipe(path={"statement_id": "{statement}"}),
-    "GET /api/v1/teams": Recipe(),
-    "GET /api/v1/aliases": Recipe(),
+    "GET /api/v1/teams": Recipe(neutral=LISTED),
+    "GET /api/v1/aliases": Recipe(neutral=LISTED),
     "GET /api/v1/keys": Recipe(),
     "GET /api/v1/members": Recipe(query={"search": "{member_name}"}),
     "GET /api/v1/invitations": Recipe(),
-    "GET /api/v1/projects": Recipe(),
-    "GET /api/v1/workflows": Recipe(),
+    "GET /api/v1/projects": Recipe(neutral=LISTED),
+    "GET /api/v1/workflows": Recipe(neutral=LISTED),
+    "GET /api/v1/attribution-rules": Recipe(),
+    "GET /api/v1/attribution-rules/{rule_id}": Recipe(path={"rule_id": "{rule}"}),
     "GET /api/v1/contracts": Recipe(neutral=frozenset({"kind", "active"})),
     "GET /api/v1/contracts/{contract_id}": Recipe(path={"contract_id": "{contract}"}),
     "GET /api/v1/model-aliases": Recipe(),
@@ -146,6 +150,43 @@ API: dict[str, Recipe] = {
         needs=lambda own: {"team": own.fill("{team}")},
         neutral=frozenset({"at"}),
     ),
+    "DELETE /api/v1/projects/{slug}/move": Recipe(path={"slug": "{idle}"}),
+    "PATCH /api/v1/projects/{slug}": Recipe(
+        path={"slug": "{project}"}, body={"name": "{project}"}, needs=lambda own: {"name": own.fill("{project}")}
+    ),
+    "PATCH /api/v1/teams/{slug}": Recipe(
+        path={"slug": "{team}"}, body={"name": "{team}"}, needs=lambda own: {"name": own.fill("{team}")}
+    ),
+    "PATCH /api/v1/workflows/{slug}": Recipe(
+        path={"slug": "{workflow}"},
+        body={"name": "{workflow}", "owner": "{owner_email}"},
+        needs=lambda own: {"name": own.fill("{workflow}")},
+    ),
+    "POST /api/v1/workflows/{slug}/move": Recipe(
+        path={"slug": "{workflow}"},
+        body={"project": "{idle}"},
+        needs=lambda own: {"project": own.fill("{idle}")},
+    ),
+    "POST /api/v1/attribution-rules/preview": Recipe(
+        body={**GIVEN_BY_RULES, "when": {"tags.{tag}": "{tag_value}"}},
+        needs=lambda own: {"name": "tests", "when": {"user": own.fill("{user}")}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "POST /api/v1/attribution-rules": Recipe(
+        body=GIVEN_BY_RULES,
+        needs=lambda own: {"name": "tests", "when": {"user": "nobody"}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "PUT /api/v1/attribution-rules/{rule_id}": Recipe(
+        path={"rule_id": "{rule}"},
+        body=GIVEN_BY_RULES,
+        needs=lambda own: {"name": "tests", "when": {"user": "nobody"}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "POST /api/v1/attribution-rules/{rule_id}/move": Recipe(
+        path={"rule_id": "{rule}"}, needs=lambda own: {"direction": "up"}, neutral=frozenset({"direction"})
+    ),
+    "DELETE /api/v1/attribution-rules/{rule_id}": Recipe(path={"rule_id": "{spare_rule}"}),
     "POST /api/v1/workflows": Recipe(
         body={"slug": "{workflow}", "name": "{workflow}", "project": "{project}"},
         needs=lambda own: {"slug": unique("w"), "project": own.fill("{project}")},
@@ -157,6 +198,9 @@ API: dict[str, Recipe] = {
         body={"name": "{team}", "slug": "{team}"},
         needs=lambda own: {"kind": "team", "name": unique("a"), "slug": own.fill("{team}")},
         neutral=frozenset({"kind"}),
+    ),
+    "DELETE /api/v1/aliases/{kind}/{name}": Recipe(
+        path={"kind": "team", "name": "{alias}"}, neutral=frozenset({"kind"})
     ),
     "POST /api/v1/keys": Recipe(
         body={"name": "{team}", "team": "{team}", "project": "{project}", "environment": "{environment}"},
@@ -339,7 +383,58 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements": Recipe(path=_ORG),
     "GET /o/{slug}/statements.csv": Recipe(path=_ORG, query={"team": "{team}"}),
     "GET /o/{slug}/statements/{statement_id}": Recipe(path={**_ORG, "statement_id": "{statement}"}),
-    "GET /o/{slug}/unattributed": Recipe(path=_ORG, asks=({"range": "30d"},)),
+    "GET /o/{slug}/unattributed": Recipe(
+        path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
+    ),
+    "POST /o/{slug}/unattributed": Recipe(
+        path=_ORG,
+        body={"slug": "{team}"},
+        needs=lambda own: {"act": "map", "kind": "team", "name": unique("a"), "slug": own.fill("{team}")},
+    ),
+    "GET /o/{slug}/names": Recipe(path=_ORG),
+    "POST /o/{slug}/names": Recipe(
+        path=_ORG, body={"name": "{spare_alias}"}, needs=lambda own: {"kind": "team", "name": own.fill("{spare_alias}")}
+    ),
+    "GET /o/{slug}/teams": Recipe(path=_ORG, query={"q": "{team}"}),
+    "GET /o/{slug}/teams/{team}": Recipe(path={**_ORG, "team": "{team}"}),
+    "GET /o/{slug}/projects": Recipe(path=_ORG, query={"q": "{project}"}),
+    "GET /o/{slug}/projects/{project}": Recipe(path={**_ORG, "project": "{project}"}),
+    "GET /o/{slug}/workflows": Recipe(path=_ORG, query={"q": "{workflow}"}),
+    "GET /o/{slug}/workflows/{workflow}": Recipe(path={**_ORG, "workflow": "{workflow}"}),
+    "GET /o/{slug}/rules": Recipe(path=_ORG),
+    "GET /o/{slug}/rules/new": Recipe(path=_ORG),
+    "GET /o/{slug}/rules/{rule_id}": Recipe(path={**_ORG, "rule_id": "{rule}"}),
+    "POST /o/{slug}/teams": Recipe(path=_ORG, body={"name": "{team}"}, needs=lambda own: {"slug": unique("t")}),
+    "POST /o/{slug}/projects": Recipe(path=_ORG, body={"of": "{team}"}, needs=lambda own: {"slug": unique("p")}),
+    "POST /o/{slug}/workflows": Recipe(
+        path=_ORG,
+        body={"of": "{project}"},
+        needs=lambda own: {"slug": unique("w"), "of": own.fill("{project}")},
+    ),
+    "POST /o/{slug}/teams/{team}": Recipe(
+        path={**_ORG, "team": "{team}"}, needs=lambda own: {"act": "rename", "name": own.fill("{team}")}
+    ),
+    "POST /o/{slug}/projects/{project}": Recipe(
+        path={**_ORG, "project": "{project}"},
+        body={"to": "{team}"},
+        needs=lambda own: {"act": "move", "to": own.fill("{given}")},
+    ),
+    "POST /o/{slug}/workflows/{workflow}": Recipe(
+        path={**_ORG, "workflow": "{workflow}"},
+        body={"to": "{project}"},
+        needs=lambda own: {"act": "move", "to": own.fill("{idle}")},
+    ),
+    "POST /o/{slug}/rules/new": Recipe(
+        path=_ORG,
+        body={"gives.team": "{team}", "gives.project": "{project}", "gives.workflow": "{workflow}"},
+        needs=lambda own: {"name": "tests", "scope.user": "nobody", "gives.team": own.fill("{given}")},
+    ),
+    "POST /o/{slug}/rules/{rule_id}": Recipe(
+        path={**_ORG, "rule_id": "{rule}"},
+        body={"gives.team": "{team}"},
+        needs=lambda own: {"name": "tests", "scope.user": "nobody", "gives.team": own.fill("{given}")},
+    ),
+    "POST /o/{slug}/rules/{rule_id}/{act}": Recipe(path={**_ORG, "rule_id": "{rule}", "act": "up"}),
     "GET /o/{slug}/unpriced": Recipe(path=_ORG, asks=({"range": "30d"},)),
     "GET /o/{slug}/declared": Recipe(path=_ORG, asks=({"range": "30d"},)),
     "GET /o/{slug}/prices": Recipe(path=_ORG),

@@ -24,7 +24,8 @@ from apps.organizations.permissions import Role
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import add_member, issue_key
 from apps.pricing.agreements import create_contract, set_model_alias
-from apps.teams.services import create_project, create_team, create_workflow, map_name
+from apps.teams.rulebook import RuleTerms, create_rule
+from apps.teams.services import create_project, create_team, create_workflow, map_name, move_project
 from apps.usage import repricing, rerating
 from apps.usage.services import roll_up
 from tests import database
@@ -41,7 +42,7 @@ LABELS = [
 # What is named by an id, which says nothing of whose it is.
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
-    "stop", "channel", "spare_channel",
+    "stop", "channel", "spare_channel", "rule", "spare_rule",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -131,6 +132,7 @@ def _names(word: str, side: Tenant) -> Names:
             "tag_value": f"{word}-tag_value",
             "statement": f"{now:%Y-%m}:{word}-team",
             "org": side.org.slug,
+            "owner_email": side.owner.email,
             "api_key": str(principal_for(side.api.secret, at=now).key_id),
             "spare_key": str(issue_key(org=side.org, name=f"{word}-spare", scopes=["read"]).key.pk),
             "member_name": f"{word}-member",
@@ -141,6 +143,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_budgets(word, side.org, now),
             **_holds(word, side),
             **_channels(word, side.org),
+            **_rules(word, side.org),
             "cursor": _cursor(f"{word}-event_id"),
             "since": (now - timedelta(days=10)).isoformat(),
             "now": now.isoformat(),
@@ -249,6 +252,23 @@ def _channels(word: str, org: Organization) -> dict[str, str]:
         "channel": str(made.pk),
         "spare_channel": str(spare.pk),
         "delivery": str(waiting.delivery_id),
+    }
+
+
+def _rules(word: str, org: Organization) -> dict[str, str]:
+    """Rules that no call matches, what they give, and a project that nobody uses and that will change hands."""
+    given, other = (create_team(org=org, slug=f"{word}-{name}") for name in ("given", "other"))
+    idle = create_project(org=org, slug=f"{word}-idle", team=given)
+    move_project(org=org, project=idle, team=other, at=datetime.now(UTC) + timedelta(days=99), actor=None)
+    terms = RuleTerms(name=f"{word}-rule", when={"user": f"{word}-nobody"}, team=given.slug)
+    map_name(org=org, kind="team", name=f"{word}-spare_alias", slug=given.slug, actor=None)
+    kept, spare = (create_rule(org=org, terms=terms, actor=f"{word}-actor") for _ in range(2))
+    return {
+        "rule": str(kept.pk),
+        "spare_rule": str(spare.pk),
+        "given": given.slug,
+        "idle": idle.slug,
+        "spare_alias": f"{word}-spare_alias",
     }
 
 

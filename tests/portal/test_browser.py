@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, expect
 from apps.budgets.services import BudgetTerms, create_budget
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
-from apps.teams.services import create_team
+from apps.teams.services import create_project, create_team
+from apps.usage.postings import attribute_known_names
 from tests.portal.conftest import Shop, make_shop
 from tests.portal.looking import NARROW, WIDE, Open, expect_page, sign_in
 from tests.site import Site
@@ -22,8 +23,15 @@ pytestmark = pytest.mark.xdist_group("browser")
 PAGES = (
     "", "spend", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new", "reservations",
     "run-bounds", "stop", "alerts", "alerts/deliveries", "audit",
+    "teams", "projects", "workflows", "names", "rules",
+    "rules/new", "teams/search", "projects/search-project", "workflows/search-agent",
+    "unattributed?act=create&kind=workflow&name=x",
 )  # fmt: skip
 NEW_PASSWORD = "staple-of-another-battery"
+
+
+def ranged(path: str) -> str:
+    return f"{path}{'&' if '?' in path else '?'}range=30d"
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +186,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(look: Open, shop: Shop)
 def test_text_stands_out_from_what_is_behind_it(look: Open, shop: Shop, scheme: str) -> None:
     page = look(shop.url("?range=30d"), shop.alice, color_scheme=scheme)
     for path in PAGES:
-        page.goto(shop.url(f"{path}?range=30d"))
+        page.goto(shop.url(ranged(path)))
         faint = page.evaluate(CONTRAST)
         assert faint == [], path
 
@@ -215,7 +223,13 @@ def test_a_narrow_screen_shows_every_page_without_scrolling_sideways(look: Open,
     paper = page.locator("tbody a").first.get_attribute("href") or ""
     page.goto(shop.url("events"))
     event = page.locator("tbody a").first.get_attribute("href") or ""
-    for path in (*(shop.url(f"{one}?range=30d") for one in PAGES), paper, event, "/", "/accounts/password/change/"):
+    for path in (
+        *(shop.url(ranged(one)) for one in PAGES),
+        paper,
+        event,
+        "/",
+        "/accounts/password/change/",
+    ):
         page.goto(path)
         beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert beyond <= 0, path
@@ -264,6 +278,50 @@ def test_a_budget_is_previewed_made_and_drawn(look: Open, shop: Shop) -> None:
     expect(page.get_by_text("refusing").first).to_be_visible()
     page.get_by_text("Numbers behind the chart").click()
     expect(page.get_by_role("columnheader", name="In all, USD")).to_be_visible()
+
+
+def test_a_project_moves_between_teams_and_the_past_stays(look: Open) -> None:
+    """Spend by team of what is over is the same before and after; what comes next goes to the new team."""
+    shop = make_shop("Europe/Berlin")
+    search, _ = (create_team(org=shop.org, slug=slug) for slug in ("search", "growth"))
+    create_project(org=shop.org, slug="answers", team=search)
+    shop.api.send(*(make_event(project="answers", run_id=f"r{number}") for number in range(3)))
+    page = look(shop.url("spend?range=24h&group_by=team&granularity=none"), shop.alice)
+
+    def spend() -> dict[str, list[str]]:
+        page.goto(shop.url("spend?range=24h&group_by=team&granularity=none"))
+        rows = page.get_by_role("region", name="Spend by team, table").locator("tbody tr").all()
+        return {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in rows}
+
+    before = spend()
+    assert list(before) == ["search"]
+    page.keyboard.press("g")
+    page.keyboard.press("j")
+    expect_page(page, "Projects")
+    page.get_by_role("link", name="answers").click()
+    page.get_by_label("Team", exact=True).fill("growth")
+    page.get_by_role("button", name="See what it changes").click()
+    looked = page.get_by_role("status")
+    expect(looked).to_be_in_viewport()
+    expect(looked).to_contain_text("its calls belong to growth")
+    expect(looked).to_contain_text("search: 3 events, 0.01350 USD")
+    assert spend() == before
+    page.goto(shop.url("projects/answers"))
+    page.get_by_label("Team", exact=True).fill("growth")
+    expect(page.get_by_role("button", name="Move it")).to_have_count(0)
+    page.get_by_role("button", name="See what it changes").click()
+    page.get_by_role("button", name="Move it").click()
+    expect(page.get_by_role("region", name="Owners over time, table").locator("tbody tr")).to_have_count(2)
+    shop.org.refresh_from_db()
+    attribute_known_names(shop.org)
+    assert spend() == before
+    shop.api.send(make_event(project="answers"))
+    after = spend()
+    assert after.keys() == {"growth", "search"}
+    # All but its share.
+    assert (after["search"][0], after["search"][-1]) == (before["search"][0], before["search"][-1])
+    page.goto(shop.url("teams/search"))
+    expect(page.get_by_role("region", name="Owners over time, table")).to_contain_text("before")
 
 
 def test_without_javascript_the_tables_say_it_all(look: Open, shop: Shop) -> None:

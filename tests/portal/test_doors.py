@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 
 from apps.portal.views.spend import GROUPS, ROWS_SHOWN
+from apps.teams.rulebook import RuleTerms, create_rule
 from apps.teams.services import map_name
 from apps.usage.postings import attribute_known_names
 from tests.portal.conftest import HOSTILE_NAME, OLDEST, Shop, client_of, fill, make_shop
@@ -24,6 +25,11 @@ SPEND_PAGES = (
     "?range=7d",
     f"unattributed?{RANGE}",
     f"unpriced?{RANGE}",
+    "teams",
+    "projects",
+    "workflows",
+    "projects/search-project",
+    "workflows/search-agent",
     *(f"spend?{RANGE}&granularity=none&group_by={name}" for name in GROUPS),
     f"spend?{RANGE}&group_by=workflow&then_by=model&team=search",
     f"spend?{RANGE}&group_by=user&then_by=environment&priced=true",
@@ -222,7 +228,10 @@ def test_an_event_says_how_it_was_attributed() -> None:
         "The project of the workflow": {"workflow": "search-agent"},
         "Sent as 'skunkworks', which this organization does not know": {"team": "skunkworks"},
         "The event names none, and none follows from what it names": {},
+        "Given by the rule 'The shop's'": {"user": "u"},
     }
+    terms = RuleTerms(name="The shop's", when={"user": "u"}, team="search")
+    create_rule(org=shop.org, terms=terms, actor="tests")
     client = client_of(shop.alice)
     for reason, names in sent.items():
         event = make_event(**names)

@@ -26,9 +26,14 @@ PAGES = (
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
     "alerts", "alerts/deliveries", "members", "organization", "first-event", "first-event/seen",
     "audit",
+    "names", "teams", "projects", "workflows", "rules", "teams/search",
+    "projects/search-project", "workflows/search-agent",
 )  # fmt: skip
 # Pages with a form of their own.
-FORMS = ("contracts", "contracts/new", "reratings/new", "run-bounds", "stop")
+FORMS = (
+    "contracts", "contracts/new", "reratings/new", "run-bounds", "stop", "unattributed", "names", "teams", "projects",
+    "workflows", "teams/search", "projects/search-project", "workflows/search-agent",
+)  # fmt: skip
 DOWNLOADS = ("statements.csv", "audit.csv", "audit.ndjson")
 # Pages of a person, not of an organization.
 PERSONAL = {"home", "switch", "reviews", "organization_new", "invitation", "session_end", "sso", "sso_go"}
@@ -90,6 +95,8 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     *((page, Permission.VIEW_SPEND) for page in ("declared", "prices", "contracts", "reratings", "alerts")),
     ("alerts/channels/new", Permission.MANAGE_ALERTS),
     *((page, Permission.VIEW_AUDIT) for page in ("audit", "audit.csv", "audit.ndjson")),
+    *((page, Permission.VIEW_SPEND) for page in ("names", "teams", "projects", "workflows", "rules", "teams/search")),
+    ("rules/new", Permission.MANAGE_NAMES),
     *((page, Permission.VIEW_SPEND) for page in ("budgets", "budgets/1", "reservations", "run-bounds", "stop")),
 ])  # fmt: skip
 def test_without_the_permission_a_page_says_who_can_give_it(
@@ -216,6 +223,11 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("reservations", "Nothing was ever held"),
     ("run-bounds", "No run is bounded yet"),
     ("stop", "Nothing is stopped"),
+    ("names", "No names are mapped"),
+    ("teams", "No teams yet"),
+    ("projects", "No projects yet"),
+    ("workflows", "No workflows yet"),
+    ("rules", "No rules yet"),
     ("prices?q=no-such-model-anywhere", "No model of that name"),
 ])  # fmt: skip
 def test_an_empty_organization_is_told_what_will_be_here(page: str, words: str) -> None:
@@ -372,7 +384,15 @@ QUERIES_MAX = {
     "spend": 26,
     "spend?group_by=user&then_by=model&range=30d": 26,
     "events?range=30d": 26,
-    "unattributed?range=30d": 32,
+    "unattributed?range=30d": 38,
+    "names": 12,
+    "teams": 22,
+    "projects": 28,
+    "workflows": 26,
+    "rules": 12,
+    "teams/search": 20,
+    "projects/search-project": 28,
+    "workflows/search-agent": 24,
     "unpriced?range=30d": 26,
     "statements": 20,
     "statements.csv": 18,

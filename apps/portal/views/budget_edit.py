@@ -1,6 +1,6 @@
 """Making and changing a budget, with a preview of what it would have done over the last three months."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,26 +10,23 @@ from apps.alerts.tasks import hint_tell
 from apps.budgets import services
 from apps.budgets.models import Budget
 from apps.budgets.outlook import PastReplay, Preview, preview
-from apps.budgets.rules import DIMENSIONS, TAG, describe
+from apps.budgets.rules import DIMENSIONS, describe
 from apps.budgets.services import BudgetTerms
 from apps.core.errors import DomainError
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
-from apps.organizations.selectors import list_keys
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
 from apps.portal.budget_chart import period_label
 from apps.portal.budget_words import MODES, PERIODS
-from apps.portal.filters import label_of, names_of_keys
+from apps.portal.filters import names_of_keys
 from apps.portal.pages import Crumb, Option
-from apps.portal.pages_budgets import BudgetForm, Choice, PreviewPage, ReplayRow, ScopeField
+from apps.portal.pages_budgets import BudgetForm, Choice, PreviewPage, ReplayRow
 from apps.portal.pages_prices import FormError
+from apps.portal.scopes import read_scope, scope_fields, tag_fields
 from apps.portal.views.budgets import budget_url, scope_words
-from apps.teams.selectors import list_projects, list_teams, list_workflows
 
-TAGS = 2
-SUGGESTIONS_MAX = 500
 # Of many periods, the ones in which most was spent.
 PREVIEW_ROWS = 12
 DEFAULTS = {
@@ -110,7 +107,11 @@ def _terms(visit: Visit, given: Mapping[str, str]) -> BudgetTerms:
         starts_at, last = _day(visit, given, "starts"), _day(visit, given, "ends")
         ends_at = visit.calendar.day(last + timedelta(hours=30))
     return BudgetTerms(
-        scope=_scope(given), period=given.get("period", ""), starts_at=starts_at, ends_at=ends_at, **_changes(given)
+        scope=read_scope(given, DIMENSIONS),
+        period=given.get("period", ""),
+        starts_at=starts_at,
+        ends_at=ends_at,
+        **_changes(given),
     )
 
 
@@ -125,15 +126,6 @@ def _changes(given: Mapping[str, str]) -> dict[str, Any]:
         "forecast_thresholds": _percents(given, "forecast_thresholds"),
         "rollover": bool(given.get("rollover")),
     }
-
-
-def _scope(given: Mapping[str, str]) -> dict[str, str]:
-    scope = {name: text for name in DIMENSIONS if (text := given.get(f"scope.{name}", "").strip(" "))}
-    for number in range(TAGS):
-        key, value = given.get(f"tag.{number}", "").strip(" "), given.get(f"tag_value.{number}", "").strip(" ")
-        if key or value:
-            scope[f"{TAG}{key}"] = value
-    return scope
 
 
 def _downgrade(given: Mapping[str, str]) -> dict[str, str]:
@@ -188,33 +180,14 @@ def _form(
         given=given,
         error=error,
         fixed=fixed,
-        scope=() if fixed else tuple(_scope_fields(visit, given)),
-        tags=tuple((n, given.get(f"tag.{n}", ""), given.get(f"tag_value.{n}", "")) for n in range(TAGS)),
+        scope=() if fixed else scope_fields(visit, given, DIMENSIONS, keys=(("*", "each key by itself"),)),
+        tags=tag_fields(given),
         periods=tuple(Option(name, words, name == period) for name, words in PERIODS.items()),
         modes=tuple(Choice(name, label, says, name == mode) for name, (label, says) in MODES.items()),
         preview=looked,
         submit=submit,
         zone=visit.calendar.zone_at(visit.at).key,
     )
-
-
-def _scope_fields(visit: Visit, given: Mapping[str, str]) -> Iterable[ScopeField]:
-    with tenant(visit.org):
-        known = {
-            "team": [team.slug for team in list_teams(visit.org)],
-            "project": [project.slug for project, _ in list_projects(visit.org, visit.at)],
-            "workflow": [workflow.slug for workflow in list_workflows(visit.org)],
-        }
-        keys = [(str(key.pk), f"{key.name} ({key.hint})") for key in list_keys(visit.org)]
-    for name in DIMENSIONS:
-        value = given.get(f"scope.{name}", "")
-        if name == "api_key":
-            choices = (("", "any"), ("*", "each key by itself"), *keys)
-            if value not in dict(choices):
-                choices += ((value, value),)
-            yield ScopeField(name, label_of(name), value, choices=choices)
-        else:
-            yield ScopeField(name, label_of(name), value, suggestions=tuple(known.get(name, ())[:SUGGESTIONS_MAX]))
 
 
 def _preview(visit: Visit, terms: BudgetTerms) -> PreviewPage:

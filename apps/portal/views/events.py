@@ -34,7 +34,8 @@ from apps.pricing.cost import CostLine
 from apps.pricing.rules import product
 from apps.reports import dimensions
 from apps.reports.selectors import SpendQuestion, spend
-from apps.teams.selectors import list_projects, list_teams, list_workflows
+from apps.teams.models import AttributionRule
+from apps.teams.selectors import list_projects, list_rules, list_teams, list_workflows
 from apps.usage.models import Event, Posting
 from apps.usage.provenance import CurrentCost, Explanation, Working, current_costs, explain_event
 from apps.usage.selectors import ATTRIBUTED, Position, attributed_to, find_events, known_filters, parse_position
@@ -157,7 +158,7 @@ def _page(visit: Visit, found: Explanation) -> EventPage:
         declared_difference_usd=found.declared_difference_usd,
         postings=tuple(map(_posting_line, found.postings)),
         sent=json.dumps(usage, indent=1) if usage else "",
-        attribution=tuple(_attribution_lines(event)),
+        attribution=tuple(_attribution_lines(visit, event)),
         fields=tuple(_field_lines(visit, event, names_of_keys(visit.org, ("api_key",)))),
     )
 
@@ -230,18 +231,43 @@ def meter_label(meter: str) -> str:
 
 
 DERIVED = {"team": "Owned the project at the time of the event", "project": "The project of the workflow"}
+FOLLOWS = {"team": "project", "project": "workflow"}
 
 
-def _attribution_lines(event: Event) -> Iterable[AttributionLine]:
+def _attribution_lines(visit: Visit, event: Event) -> Iterable[AttributionLine]:
+    rule = _rule_of(visit, event)
     for name in ATTRIBUTED:
         now, said = attributed_to(event, name), (event.sent or {}).get(name, getattr(event, name))
         if said is None:
-            reason = DERIVED[name] if now else "The event names none, and none follows from what it names"
+            reason = _given(event, name, rule) if now else "The event names none, and none follows from what it names"
         elif now is None:
             reason = f"Sent as '{said}', which this organization does not know"
         else:
             reason = "Sent with the event" if said == now else f"Sent as '{said}', which is mapped to it"
         yield AttributionLine(name.capitalize(), now, reason)
+
+
+def _rule_of(visit: Visit, event: Event) -> AttributionRule | None:
+    """The rule that gave the event names when it came, if it still is one."""
+    number = (event.sent or {}).get("rule")
+    if number is None:
+        return None
+    with tenant(visit.org):
+        return next((rule for rule in list_rules(visit.org) if str(rule.pk) == number), None)
+
+
+def _given(event: Event, name: str, rule: AttributionRule | None) -> str:
+    """Why an event belongs to what it did not say."""
+    if getattr(event, f"{name}_id") is None:
+        return "Given later: what was posted says why"
+    if rule is not None and (gives := getattr(rule, name)) is not None and gives.slug == getattr(event, name):
+        return f"Given by the rule '{rule.name}'"
+    source = FOLLOWS.get(name)
+    if source is not None and getattr(event, f"{source}_id") is not None:
+        return DERIVED[name]
+    if "rule" in (event.sent or {}):
+        return "Given by a rule that was changed or removed since"
+    return f"The {name} that the key belongs to"
 
 
 def _posting_line(posting: Posting) -> PostingLine:
