@@ -392,6 +392,12 @@ class Run(Tenant, RunFacts):
         indexes = [
             # Newest runs first.
             models.Index(fields=["organization_id", "-first_at"], name="usage_run_newest"),
+            # The child runs of one.
+            models.Index(
+                fields=["organization_id", "parent_run_id", "first_at"],
+                condition=models.Q(parent_run_id__isnull=False),
+                name="usage_run_parent",
+            ),
         ]
 
 

@@ -13,7 +13,7 @@ from apps.core.errors import DomainError
 from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, org_id_of
-from apps.usage import sql
+from apps.usage import runs_sql, sql
 from apps.usage.models import Event, EventKey, Posting
 
 EVENTS_PAGE_MAX = 1_000
@@ -126,6 +126,26 @@ def find_events(
     page = events[:limit]
     last = page[-1] if len(events) > limit else None
     return EventPage(page, (last.hour_start, last.occurred_at, last.event_id) if last else None)
+
+
+def run_events(
+    org: HasPk, run_id: str, *, since: datetime, limit: int, after: tuple[datetime, str] | None = None
+) -> list[Event]:
+    """A run's events in the order of their time, none of an hour before that of `since`. Index: usage_event_run."""
+    found = Event.objects.for_org(org).filter(run_id=run_id, hour_start__gt=since - HOUR)
+    if after is not None:
+        at, event_id = after
+        found = found.filter(occurred_at__gte=at).exclude(occurred_at=at, event_id__lte=event_id)
+    return list(found.order_by("occurred_at", "event_id")[:limit])
+
+
+def first_events(org: HasPk, run_ids: Sequence[str], *, since: datetime, limit: int) -> list[Event]:
+    """The first `limit` events of each of these runs, in the order of their time."""
+    if not run_ids:
+        return []
+    org_id = org_id_of(org)
+    keys = [(org_id, *key) for key in runs_sql.first_events(org_id, run_ids, since - HOUR, limit)]
+    return list(Event.objects.for_org(org).filter(pk__in=keys).order_by("occurred_at", "event_id"))
 
 
 def event_by_id(org: HasPk, event_id: str) -> Event | None:

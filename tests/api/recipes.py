@@ -132,6 +132,14 @@ API: dict[str, Recipe] = {
         query={"run_id": "{run_id}", "api_key": "{api_key}"}, neutral=frozenset({"state", "kind", "limit", "cursor"})
     ),
     "GET /api/v1/reservations/{reservation_id}": Recipe(path={"reservation_id": "{reservation}"}),
+    "GET /api/v1/runs": Recipe(
+        query={
+            **{name: f"{{{name}}}" for name in ("workflow", "team", "project", "environment", "user", "parent_run_id")},
+            "cursor": "{run_cursor}",
+        },
+        asks=({"from": "{since}"}, {"from": "{since}", "sort": "cost"}, {"from": "{since}", "limit": "1"}),
+        neutral=RANGE | {"outcome", "status", "with", "sort"},
+    ),
     "GET /api/v1/runs/{run_id}": Recipe(path={"run_id": "{run_id}"}),
     # Writes, in an order in which none makes what a later one looks up.
     "POST /api/v1/projects/{slug}/move": Recipe(

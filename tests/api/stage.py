@@ -75,7 +75,8 @@ class Stage:
         values = {kind: value.replace(CANARY, NOBODY) for kind, value in self.acme_names.values.items()}
         ids = {kind: str(int(values[kind]) + 10**9) for kind in NUMBERED}
         others = {kind: str(uuid.UUID(int=uuid.UUID(values[kind]).int ^ 1)) for kind in BY_UUID}
-        return Names(NOBODY, {**values, **ids, **others, "cursor": _cursor(f"{NOBODY}-event_id")})
+        cursors = {"cursor": _cursor(f"{NOBODY}-event_id"), "run_cursor": _run_cursor(f"{NOBODY}-run_id")}
+        return Names(NOBODY, {**values, **ids, **others, **cursors})
 
 
 def set_stage() -> Stage:
@@ -136,6 +137,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_holds(word, side),
             **_channels(word, side.org),
             "cursor": _cursor(f"{word}-event_id"),
+            "run_cursor": _run_cursor(f"{word}-run_id"),
             "since": (now - timedelta(days=10)).isoformat(),
             "now": now.isoformat(),
             "tomorrow": (now + timedelta(days=1)).date().isoformat(),
@@ -245,6 +247,11 @@ def _cursor(event_id: str) -> str:
     """Where a list goes on after an event of an hour ahead, so that everything follows."""
     ahead = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     return cursor_of((ahead, ahead, event_id))
+
+
+def _run_cursor(run_id: str) -> str:
+    ahead = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return cursor_of((ahead, run_id))
 
 
 def checksums(side: Tenant) -> dict[str, tuple[int, str]]:
