@@ -22,10 +22,17 @@ COLUMNS = (
     "user_name", "first_at", "last_at", "events", "steps", "retries", "escalations", "errors", *METERS, "cost_usd",
     "unpriced_events",
 )  # fmt: skip
-# What the caller said of a run stands in its tally and wins over its events.
-_SAID = {"outcome": "COALESCE(t.outcome, r.outcome)", "units": "t.units", "ended_at": "t.ended_at"}
+# What the caller said of a run wins over its events: it stands in its tally, and once that is forgotten in the run.
+_SAID = {
+    "outcome": "COALESCE(t.outcome, s.said_outcome, r.outcome)",
+    "units": "COALESCE(t.units, s.said_units)",
+    "ended_at": "CASE WHEN t.run_id IS NULL THEN s.said_ended_at ELSE t.ended_at END",
+}
 _SELECT = ", ".join((*(f"r.{name}" for name in COLUMNS), *(f"{said} AS {name}" for name, said in _SAID.items())))
-_TALLY = "LEFT JOIN budgets_runtally t ON t.organization_id = r.organization_id AND t.run_id = r.run_id"
+_JOINED = (
+    "LEFT JOIN budgets_runtally t ON t.organization_id = r.organization_id AND t.run_id = r.run_id"
+    " LEFT JOIN usage_run s ON s.organization_id = r.organization_id AND s.run_id = r.run_id"
+)
 SORTS = {"newest": "r.first_at", "cost": "r.cost_usd"}
 _TREE = """
   WITH RECURSIVE tree AS (
@@ -90,7 +97,7 @@ def list_runs(
         wanted.append(f"({SORTS[sort]}, r.run_id) < (%(after)s, %(after_id)s)")
         values |= {"after": after[0], "after_id": after[1]}
     return _rows(
-        f"SELECT {_SELECT} FROM usage_run r {_TALLY} WHERE {' AND '.join(wanted)}"
+        f"SELECT {_SELECT} FROM usage_run r {_JOINED} WHERE {' AND '.join(wanted)}"
         f" ORDER BY {SORTS[sort]} DESC, r.run_id DESC LIMIT %(limit)s",
         values,
     )
@@ -98,7 +105,7 @@ def list_runs(
 
 def _condition(name: str, value: str) -> str:
     if name == "status":
-        return f"t.ended_at IS {'NOT ' if value == 'ended' else ''}NULL"
+        return f"({_SAID['ended_at']}) IS {'NOT ' if value == 'ended' else ''}NULL"
     if name == "with":
         return _HAVING[value]
     # What names nothing that is known is nobody's.
@@ -108,13 +115,13 @@ def _condition(name: str, value: str) -> str:
 
 def run_now(org_id: int, run_id: str) -> Rows:
     """The run, what waits to be rolled up included; no row where no event named it. Index: the primary key."""
-    return _rows(f"SELECT {_SELECT} FROM ({as_of_now()}) AS r {_TALLY}", {"org": org_id, "run": run_id})
+    return _rows(f"SELECT {_SELECT} FROM ({as_of_now()}) AS r {_JOINED}", {"org": org_id, "run": run_id})
 
 
 def children(org_id: int, run_ids: Sequence[str], span: tuple[datetime, datetime], limit: int) -> Rows:
     """Child runs that began in [span), oldest first. Index: usage_run_parent."""
     return _rows(
-        f"SELECT {_SELECT} FROM usage_run r {_TALLY} WHERE r.organization_id = %(org)s"
+        f"SELECT {_SELECT} FROM usage_run r {_JOINED} WHERE r.organization_id = %(org)s"
         " AND r.parent_run_id = ANY(%(runs)s) AND r.run_id <> r.parent_run_id"
         " AND r.first_at >= %(start)s AND r.first_at < %(end)s ORDER BY r.first_at, r.run_id LIMIT %(limit)s",
         {"org": org_id, "runs": list(run_ids), "start": span[0], "end": span[1], "limit": limit},

@@ -387,6 +387,10 @@ class Run(Tenant, RunFacts):
     """One execution of a workflow."""
 
     pk = models.CompositePrimaryKey("organization_id", "run_id")
+    # What its caller said of it, once the tally that bounds kept of it is forgotten.
+    said_outcome = models.TextField(null=True)
+    said_units = models.BigIntegerField(null=True)
+    said_ended_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [

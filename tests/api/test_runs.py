@@ -9,12 +9,15 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apps.budgets.runs import forget_runs
 from apps.budgets.services import set_run_bound
 from apps.core.cursors import cursor_of
 from apps.core.meters import METERS
+from apps.core.tenancy import tenant
 from apps.reports.runs import CHOICES, FILTERS
 from apps.teams.services import create_project, create_team, create_workflow
 from tests.api.tenants import make_api, make_org
+from tests.database import as_worker
 from tests.usage.ledger import roll
 from tests.world import make_event, unique
 
@@ -117,6 +120,23 @@ def test_what_the_caller_says_of_a_run_wins_over_its_events(org, api):
     assert (shown["status"], shown["outcome"], shown["units"]) == ("ended", "failure", 3)
     assert found(api, outcome="failure") == found(api, status="ended") == ["r"]
     assert found(api, outcome="success") == found(api, status="running") == []
+
+
+def test_what_was_said_of_a_run_outlives_its_tally(org, api):
+    send(org, api, event(outcome="success"), event("other"))
+    put(api, status="ended", outcome="failure", units=3)
+    before = one(api)
+    with tenant(org), connection.cursor() as cursor:
+        cursor.execute("UPDATE budgets_runtally SET last_at = last_at - interval '31 days'")
+    with as_worker():
+        assert forget_runs(org) == 1
+    after = one(api)
+    for name in ("status", "outcome", "units", "ended_at"):
+        assert after[name] == before[name], name
+    assert found(api, outcome="failure") == found(api, status="ended") == ["r"]
+    assert found(api, status="running") == ["other"]
+    put(api, status="running")
+    assert one(api)["status"] == "running"
 
 
 def test_a_run_shows_its_tree_and_its_bounds(org, api, names):
