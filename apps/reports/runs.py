@@ -17,19 +17,18 @@ from apps.budgets.services import BOUNDS
 from apps.core.cursors import invalid_cursor, position_of
 from apps.core.errors import DomainError, NotFound
 from apps.core.meters import METERS
-from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, org_id_of
 from apps.reports import runs_sql
 from apps.reports.runs_sql import Place, Tree
 from apps.usage import sql
-from apps.usage.models import RollupState
+from apps.usage.models import RollupState, Run
 
 T = TypeVar("T")
 
 PAGE_MAX = 200
 TIMEOUT_MS = 5_000
-FILTERS = ("workflow", "team", "project", "environment", "user", "outcome", "status", "parent_run_id", "with")
+FILTERS = ("workflow", "team", "project", "environment", "user", "outcome", "status", "run_id", "parent_run_id", "with")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "outcome": ("success", "failure", "unknown"),
     "status": ("running", "ended"),
@@ -172,6 +171,10 @@ def find_runs(
     return RunPage(page, _place(last, sort) if last else None, rolled_up_at(org, at))
 
 
+def has_runs(org: HasPk) -> bool:
+    return Run.objects.for_org(org).exists()
+
+
 def family(org: HasPk, run_id: str) -> Family:
     """A run with what waits to be rolled up included, and what there is above it. Raises `NotFound`."""
     org_id = org_id_of(org)
@@ -186,9 +189,9 @@ def family(org: HasPk, run_id: str) -> Family:
     return Family(run_id, row, above, tree, tally, root, _bounds(org, row, tally, root, root_id))
 
 
-def bound_places(org: HasPk, found: Family, since: datetime) -> list[Place]:
+def bound_places(org: HasPk, found: Family) -> list[Place]:
     """Where the bounds of cost, steps, attempts and seconds fall in the whole tree, child runs included."""
-    return _in_time(lambda: runs_sql.bound_places(org_id_of(org), found.root_run_id, found.bounds, since - HOUR))
+    return _in_time(lambda: runs_sql.bound_places(org_id_of(org), found.root_run_id, found.bounds))
 
 
 def descendants(org: HasPk, run_id: str, start: datetime, end: datetime) -> list[RunRow]:

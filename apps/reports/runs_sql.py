@@ -43,7 +43,8 @@ _TREE = """
 # What a list can be filtered by: a column, or what was said.
 _EXACT = {
     "team": "r.team", "project": "r.project", "workflow": "r.workflow", "user": "r.user_name",
-    "environment": "r.environment", "parent_run_id": "r.parent_run_id", "outcome": _SAID["outcome"],
+    "environment": "r.environment", "run_id": "r.run_id", "parent_run_id": "r.parent_run_id",
+    "outcome": _SAID["outcome"],
 }  # fmt: skip
 _HAVING = {
     "retries": "r.retries > 0",
@@ -168,7 +169,7 @@ _BEYOND = {
 PLACED = tuple(_BEYOND)
 
 
-def bound_places(org_id: int, root_id: str, bounds: Mapping[str, Any], since: datetime) -> list[Place]:
+def bound_places(org_id: int, root_id: str, bounds: Mapping[str, Any]) -> list[Place]:
     """Where each bound of `PLACED` falls in the root's tree, in the order of the calls. Index: usage_event_run.
 
     Costs are those that bounds count: as stored, with the assumed cost of what is unpriced.
@@ -189,11 +190,13 @@ def bound_places(org_id: int, root_id: str, bounds: Mapping[str, Any], since: da
             "   sum(COALESCE(cost_usd, assumed_cost_usd, 0)) OVER before AS cost,"
             "   count(*) FILTER (WHERE attempt = 1) OVER before AS steps,"
             "   extract(epoch FROM occurred_at - min(occurred_at) OVER ()) AS seconds"
-            "  FROM usage_event WHERE organization_id = %(org)s AND hour_start >= %(since)s"
+            "  FROM usage_event WHERE organization_id = %(org)s"
+            "   AND hour_start > (SELECT min(r.first_at) - interval '1 hour' FROM usage_run r"
+            "    JOIN members ON r.organization_id = %(org)s AND r.run_id = members.run_id)"
             "   AND run_id = ANY (ARRAY(SELECT run_id FROM members))"
             "  WINDOW before AS (ORDER BY occurred_at, event_id ROWS UNBOUNDED PRECEDING))"
             f" SELECT * FROM ({firsts}) AS places ORDER BY 4, 3",
-            {"org": org_id, "run": root_id, "since": since, **asked},
+            {"org": org_id, "run": root_id, **asked},
         )
         return [Place(*row) for row in cursor.fetchall()]
 

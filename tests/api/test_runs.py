@@ -214,7 +214,13 @@ def test_it_finds_runs_with(org, api):
 
 
 def test_every_filter_is_tried():
-    assert set(FILTERS) == {*FOUND, "status", "with"}
+    assert set(FILTERS) == {*FOUND, "run_id", "status", "with"}
+
+
+def test_it_finds_a_run_by_its_id(org, api):
+    send(org, api, event("this/one"), event("other"))
+    assert found(api, run_id="this/one") == ["this/one"]
+    assert found(api, run_id="never") == found(api, run_id="") == []
 
 
 def test_a_run_is_found_by_when_it_began(org, api):
@@ -257,7 +263,8 @@ def test_a_pinned_key_reads_its_own_runs_and_no_sums_of_others(org, api, names):
         pinned = make_api(org, "read", **pins)
         assert found(pinned) == ["ours"]
         assert one(pinned, "ours")["usage"]["events"] == 1
-        assert one(pinned, "ours")["tree"] is one(pinned, "ours")["spent_usd"] is None
+        of_the_tree = {"tree", "bounds", "root_run_id", "depth", "steps", "spent_usd", "children", "reached"}
+        assert {one(pinned, "ours")[name] for name in of_the_tree} == {None}
         for run in ("theirs", "nobodys", "never"):
             assert pinned.get(f"runs/{run}").status_code == 404, run
     assert make_api(org, "read", team="search").get("runs", team="growth").json()["code"] == "pinned_dimension"

@@ -15,6 +15,7 @@ from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_team
 from tests.browser_binary import find_chromium
+from tests.portal.agent import RUN, TIGHT, agent_run
 from tests.portal.conftest import Shop, client_of, make_shop
 from tests.site import Site
 from tests.world import PASSWORD, World, make_event, make_world
@@ -24,8 +25,8 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PAGES = (
-    "", "spend", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new", "reservations",
-    "run-bounds", "stop", "alerts", "alerts/deliveries",
+    "", "spend", "runs", "runs/run-1", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new",
+    "reservations", "run-bounds", "stop", "alerts", "alerts/deliveries",
 )  # fmt: skip
 # Chromium as root, in a container with little shared memory, drawing without a graphics card.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
@@ -325,6 +326,34 @@ def test_a_budget_is_previewed_made_and_drawn(look: Open, shop: Shop) -> None:
     expect(page.get_by_text("refusing").first).to_be_visible()
     page.get_by_text("Numbers behind the chart").click()
     expect(page.get_by_role("columnheader", name="In all, USD")).to_be_visible()
+
+
+def test_a_run_is_drawn_and_opens_why_a_call_cost_what_it_did(look: Open) -> None:
+    shop = make_shop()
+    agent_run(shop, **TIGHT)
+    page = look(shop.url("runs?range=30d"), shop.alice)
+    page.get_by_role("link", name="Most expensive").click()
+    page.locator("tbody tr").first.get_by_role("link").first.click()
+    expect_page(page, f"Run {RUN} success")
+    for chart in ("run-context", "run-cached", "run-cost"):
+        expect(page.locator(f"[data-chart={chart}] svg")).to_be_visible()
+    bars = page.locator("[data-chart=run-cost] .mark-rect path")
+    assert bars.count() > 40
+    expect(page.locator("[data-chart=run-cost] svg").get_by_text("cost: 0.1500 USD, steps: 15")).to_be_visible()
+    # Every call of the run stands at the same place of both charts.
+    edges = [
+        page.locator(f"[data-chart={name}] .role-axis-grid line").first.bounding_box()
+        for name in ("run-context", "run-cached")
+    ]
+    assert edges[0]
+    assert edges[1]
+    assert abs(edges[0]["x"] - edges[1]["x"]) < 1
+    step = page.get_by_role("row", name="Step 9 claude-opus-4-1").first
+    expect(step).to_contain_text("escalation")
+    step.get_by_role("link").last.click()
+    expect(page.get_by_role("heading", name="Cost, explained")).to_be_visible()
+    page.get_by_role("link", name=RUN, exact=True).click()
+    expect_page(page, f"Run {RUN} success")
 
 
 def test_without_javascript_the_tables_say_it_all(look: Open, shop: Shop) -> None:

@@ -76,9 +76,12 @@ class TreeOutput(serializers.Serializer[Any]):
 
 class RunDetailOutput(RunOutput):
     usage = UsageOutput(allow_null=True, help_text="Of its own events; null before the first.")
-    tree = TreeOutput(allow_null=True, help_text="Of the run and its child runs; null for a pinned key.")
-    bounds = serializers.DictField(help_text="The tighter ones of its workflow and of its root's; null: no bound.")
-    root_run_id = serializers.CharField()
+    # What follows is null for a pinned key: the tree may belong to others.
+    tree = TreeOutput(allow_null=True, help_text="Of the run and its child runs.")
+    bounds = serializers.DictField(
+        allow_null=True, help_text="The tighter ones of its workflow and of its root's; null: no bound."
+    )
+    root_run_id = serializers.CharField(allow_null=True)
     # What bounds have counted, on the root; null where neither a decision nor a bound has named the run.
     depth = serializers.IntegerField(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True, help_text="Its first decision or event, as bounds see it.")
@@ -88,7 +91,7 @@ class RunDetailOutput(RunOutput):
     spent_usd = serializers.CharField(allow_null=True, help_text="On the root, child runs included.")
     held_usd = serializers.CharField(allow_null=True)
     overrun_usd = serializers.CharField(allow_null=True)
-    reached = serializers.DictField(help_text="Bounds that were reached: when, and at which limit.")
+    reached = serializers.DictField(allow_null=True, help_text="Bounds that were reached: when, and at which limit.")
 
 
 class RunListOutput(serializers.Serializer[Any]):
@@ -199,13 +202,15 @@ def usage_json(run: RunRow) -> dict[str, Any]:
 
 
 def family_json(found: Family, *, is_whole: bool) -> dict[str, Any]:
-    """`is_whole` shows the sums of the tree and of its root, which a part of the organization may not see."""
+    """Without `is_whole` nothing of the tree is said: it may belong to others."""
     run, tally = found.run, found.tally
     own = run_json(run) if run else {**dict.fromkeys(RunOutput().fields), **_said_json(found.run_id, tally)}
-    root = found.root_tally if is_whole else None
+    if not is_whole:
+        return {**dict.fromkeys(RunDetailOutput().fields), **own}
+    root = found.root_tally
     return {
         **own,
-        "tree": _tree_json(found.tree) if is_whole else None,
+        "tree": _tree_json(found.tree),
         "bounds": {**found.bounds, "max_cost_usd": usd_text(found.bounds["max_cost_usd"])},
         "root_run_id": tally.root_run_id if tally else found.root_run_id,
         **{name: getattr(tally, name) if tally else None for name in ("depth", "started_at", "last_at", "children")},
