@@ -18,6 +18,7 @@ class RunLine:
     run_id: str
     url: str
     parent_run_id: str | None
+    parent_url: str
     workflow: str | None
     started_at: datetime
     duration: str
@@ -99,6 +100,7 @@ class RunCharts:
     """Of the calls that the page shows. `cached` is None where they read nothing, `cost` where none has a price."""
 
     legend: tuple[LegendEntry, ...]
+    context_legend: tuple[LegendEntry, ...]
     context: RunChart
     cached: RunChart | None
     cost: RunChart | None

@@ -38,11 +38,16 @@ def run_charts(calls: Sequence[Call], places: Places) -> RunCharts | None:
     ]
     is_priced = any(call.cost_usd is not None for call in calls)
     return RunCharts(
-        legend=tuple(LegendEntry(group.label, group.swatch) for group in used),
+        legend=_legend(used),
+        context_legend=_legend([group for group in used if group in CONTEXT_GROUPS]),
         context=_context(calls, places),
         cached=_cached(calls),
         cost=_cost(calls, places, used) if is_priced else None,
     )
+
+
+def _legend(groups: Sequence[MeterGroup]) -> tuple[LegendEntry, ...]:
+    return tuple(LegendEntry(group.label, group.swatch) for group in groups)
 
 
 def _context(calls: Sequence[Call], places: Places) -> RunChart:

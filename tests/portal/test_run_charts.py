@@ -47,6 +47,7 @@ def test_bars_are_as_high_as_what_the_calls_read_and_cost():
     assert {bar["first"] for bar in charts.cost.spec["datasets"]["bars"]} == {0.5, 1.5}
     assert "1 unpriced" in charts.cost.sentence
     assert [entry.label for entry in charts.legend] == ["Cache read", "Cache write", "Input", "Output"]
+    assert [entry.label for entry in charts.context_legend] == ["Cache read", "Cache write", "Input"]
 
 
 def test_what_is_not_there_is_not_drawn():

@@ -72,6 +72,8 @@ def test_the_list_says_how_each_run_went(agent, viewer):
     assert "+ 1 unpriced" in text_of(cells[9])
     assert f"child of {CHILD}" in text_of(rows[GRANDCHILD][0])
     assert attribute(next(find(cells[9], "a")), "href") == run_url(agent, RUN)
+    doors = [attribute(link, "href") for link in find(rows[GRANDCHILD][0], "a")]
+    assert doors == [run_url(agent, GRANDCHILD), run_url(agent, CHILD)]
 
 
 def test_the_list_is_sorted_and_filtered_by_its_address(agent, viewer):

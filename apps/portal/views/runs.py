@@ -148,6 +148,7 @@ def _line(visit: Visit, run: RunRow) -> RunLine:
         run_id=run.run_id,
         url=visit.url_below("runs", run.run_id),
         parent_run_id=run.parent_run_id,
+        parent_url=visit.url_below("runs", run.parent_run_id) if run.parent_run_id else "",
         workflow=run.workflow,
         started_at=run.first_at,
         duration=took(run),
