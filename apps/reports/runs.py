@@ -3,13 +3,13 @@
 A run belongs to where its earliest event belongs, as that event was attributed when it arrived.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated, Any
 
-from django.db import DatabaseError
 from msgspec import Meta
 
 from apps.budgets.models import RunBound, RunTally
@@ -17,17 +17,14 @@ from apps.budgets.services import BOUNDS
 from apps.core.cursors import invalid_cursor, position_of
 from apps.core.errors import DomainError, NotFound
 from apps.core.meters import METERS
-from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, org_id_of
 from apps.reports import runs_sql
 from apps.reports.runs_sql import Place, Tree
 from apps.usage import sql
 from apps.usage.models import RollupState, Run
-
-T = TypeVar("T")
+from apps.usage.selectors import in_time, read_run
 
 PAGE_MAX = 200
-TIMEOUT_MS = 5_000
 FILTERS = ("workflow", "team", "project", "environment", "user", "outcome", "status", "run_id", "parent_run_id", "with")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "outcome": ("success", "failure", "unknown"),
@@ -161,10 +158,11 @@ def find_runs(
     if sort not in SORTS:
         raise DomainError("sort_unknown", f"sort is '{sort[:64]}': use {', '.join(SORTS)}.", param="sort")
     after = _position(cursor, sort) if cursor else None
-    found = _in_time(
+    found = in_time(
+        "Reading runs",
         lambda: runs_sql.list_runs(
             org_id_of(org), filters=filters, span=(start, end), sort=sort, after=after, limit=limit + 1
-        )
+        ),
     )
     page = [_row(row) for row in found[:limit]]
     last = page[-1] if len(found) > limit else None
@@ -178,10 +176,10 @@ def has_runs(org: HasPk) -> bool:
 def family(org: HasPk, run_id: str) -> Family:
     """A run with what waits to be rolled up included, and what there is above it. Raises `NotFound`."""
     org_id = org_id_of(org)
-    row = next(map(_row, _in_time(lambda: runs_sql.run_now(org_id, run_id))), None)
+    row = next(map(_row, read_run(lambda: runs_sql.run_now(org_id, run_id))), None)
     tally = RunTally.objects.for_org(org).filter(run_id=run_id).first()
     above = runs_sql.ancestors(org_id, run_id, row.parent_run_id if row else None)
-    tree = _in_time(lambda: runs_sql.tree_sums(org_id, run_id))
+    tree = read_run(lambda: runs_sql.tree_sums(org_id, run_id))
     if row is None and tally is None and not tree.runs:
         raise NotFound("run")
     root_id = above[-1] if above else run_id
@@ -191,7 +189,7 @@ def family(org: HasPk, run_id: str) -> Family:
 
 def bound_places(org: HasPk, found: Family) -> list[Place]:
     """Where the bounds of cost, steps, attempts and seconds fall in the whole tree, child runs included."""
-    return _in_time(lambda: runs_sql.bound_places(org_id_of(org), found.root_run_id, found.bounds))
+    return read_run(lambda: runs_sql.bound_places(org_id_of(org), found.root_run_id, found.bounds))
 
 
 def descendants(org: HasPk, run_id: str, start: datetime, end: datetime) -> list[RunRow]:
@@ -201,8 +199,10 @@ def descendants(org: HasPk, run_id: str, start: datetime, end: datetime) -> list
     seen = {run_id}
     for _ in range(DEPTH_MAX):
         room = CHILDREN_MAX + 1 - len(found)
-        rows = [_row(row) for row in runs_sql.children(org_id_of(org), level, span, room)] if level and room else []
-        below = [row for row in rows if row.run_id not in seen]
+        if not level or not room:
+            break
+        read = partial(runs_sql.children, org_id_of(org), level, span, room)
+        below = [row for row in map(_row, read_run(read)) if row.run_id not in seen]
         seen |= {row.run_id for row in below}
         found += below
         level, span = [row.run_id for row in below], (start, datetime.max.replace(tzinfo=start.tzinfo))
@@ -226,19 +226,6 @@ def _bounds(
     rows = list(RunBound.objects.for_org(org).filter(workflow_id__in={found for found in ids if found is not None}))
     values = {name: [value for one in rows if (value := getattr(one, name)) is not None] for name in BOUNDS}
     return {name: min(found) if found else None for name, found in values.items()}
-
-
-def _in_time(read: Callable[[], T]) -> T:
-    """What `read` reads. Raises `DomainError` (`query_too_slow`) after 5 seconds."""
-    sql.limit_time(TIMEOUT_MS)
-    try:
-        return read()
-    except DatabaseError as error:
-        if is_timeout(error):
-            raise DomainError(
-                "query_too_slow", "Reading runs took longer than 5 seconds: shorten the range.", param="from"
-            ) from error
-        raise
 
 
 def _position(cursor: str, sort: str) -> tuple[Any, str]:

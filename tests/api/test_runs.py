@@ -353,3 +353,18 @@ def asked(api, path, **query):
 def test_meters_of_a_run_are_all_there_are(org, api):
     send(org, api, event(usage=dict.fromkeys(METERS, 2)))
     assert one(api)["usage"]["meters"] == dict.fromkeys(METERS, 2)
+
+
+@pytest.mark.parametrize("path", ["runs", "runs/r"])
+def test_what_takes_too_long_is_refused_with_a_way_out(org, api, monkeypatch, path):
+    send(org, api, event())
+    monkeypatch.setattr("apps.reports.runs_sql.list_runs", slow)
+    monkeypatch.setattr("apps.reports.runs_sql.tree_sums", slow)
+    monkeypatch.setattr("apps.usage.selectors.FIND_TIMEOUT_MS", 50)
+    response = api.get(path)
+    assert (response.status_code, response.json()["code"]) == (422, "query_too_slow")
+
+
+def slow(*_, **__):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(5)")

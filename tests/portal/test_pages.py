@@ -377,7 +377,7 @@ QUERIES_MAX = {
     "spend?group_by=user&then_by=model&range=30d": 26,
     "events?range=30d": 26,
     "runs?range=30d": 24,
-    "runs/run-1": 24,
+    "runs/run-1": 30,
     "unattributed?range=30d": 32,
     "unpriced?range=30d": 26,
     "statements": 20,
