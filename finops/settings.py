@@ -276,7 +276,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
-    "PREPROCESSING_HOOKS": ["apps.api.schema.add_events_list"],
+    "PREPROCESSING_HOOKS": ["apps.api.schema.add_handed_on"],
     "POSTPROCESSING_HOOKS": ["apps.api.schema.add_plain_views"],
 }
 # Requests a key may send in a minute of the clock; 429 with Retry-After beyond it.

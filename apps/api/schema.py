@@ -114,12 +114,13 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 Endpoint = tuple[str, str, str, Any]
 
 
-def add_events_list(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """GET /api/v1/events, which the plain view of POST hands on to a view of REST framework."""
+def add_handed_on(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """Reads that the plain view of a write on the same path hands on to a view of REST framework."""
     from apps.api.v1.events import EventsView
+    from apps.api.v1.runs import RunView
 
-    path = "/api/v1/events"
-    return [*endpoints, (path, path, "GET", EventsView.as_view())]
+    reads = {"/api/v1/events": EventsView, "/api/v1/runs/{run_id}": RunView}
+    return [*endpoints, *((path, path, "GET", view.as_view()) for path, view in reads.items())]
 
 
 def add_plain_views(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
@@ -185,20 +186,6 @@ DECISIONS: tuple[tuple[str, str, str, str, type[msgspec.Struct]], ...] = (
 )
 
 
-RUN = {
-    "operationId": "run_get",
-    "summary": "What a run has used of its bounds",
-    "description": "steps and amounts are those of the run's root, child runs included.",
-    "tags": ["runs"],
-    "security": [{"apiKey": []}],
-    "parameters": [{"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}],
-    "responses": {
-        "200": {"description": "The run.", "content": {"application/json": {"schema": {"type": "object"}}}},
-        "404": {"description": "No decision and no bounded event has named this run."},
-    },
-}
-
-
 def add_decisions(result: dict[str, Any], problem: dict[str, Any]) -> None:
     """Operations of plain views; the shapes of their bodies are those that read them."""
     shapes, components = msgspec.json.schema_components(
@@ -233,4 +220,3 @@ def add_decisions(result: dict[str, Any], problem: dict[str, Any]) -> None:
                 },
             },
         }
-    result["paths"]["/api/v1/runs/{run_id}"]["get"] = RUN

@@ -6,7 +6,8 @@ from django.db import connection
 
 
 def forget_runs(org_id: int, after: timedelta, limit: int) -> int:
-    """Delete runs whose tree is quiet and holds nothing, and what was counted of them; how many.
+    """Delete runs whose tree is quiet and holds nothing, and what was counted of them; how many. What was said of them
+    stays with their sums.
 
     Index: budgets_runtally_root.
     """
@@ -22,6 +23,17 @@ def forget_runs(org_id: int, after: timedelta, limit: int) -> int:
         )
         ids = [run_id for (run_id,) in cursor.fetchall()]
         if ids:
+            cursor.execute(
+                # In the order in which rollups hold runs.
+                "WITH held AS MATERIALIZED (SELECT run_id FROM usage_run WHERE organization_id = %(org)s"
+                "  AND run_id = ANY(%(ids)s) ORDER BY run_id FOR UPDATE)"
+                " UPDATE usage_run r SET said_outcome = COALESCE(t.outcome, r.said_outcome),"
+                "  said_units = COALESCE(t.units, r.said_units), said_ended_at = t.ended_at"
+                " FROM held JOIN budgets_runtally t ON t.organization_id = %(org)s AND t.run_id = held.run_id"
+                " WHERE r.organization_id = %(org)s AND r.run_id = held.run_id"
+                "  AND (t.outcome IS NOT NULL OR t.units IS NOT NULL OR t.ended_at IS NOT NULL)",
+                {"org": org_id, "ids": ids},
+            )
             for table in ("budgets_runcount", "budgets_runtally"):
                 cursor.execute(f"DELETE FROM {table} WHERE organization_id = %s AND run_id = ANY(%s)", [org_id, ids])
         return len(ids)

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from apps.budgets import housekeeping_sql, sql
 from apps.budgets.models import RunTally
-from apps.core.errors import NotFound
 from apps.core.tenancy import HasPk, tenant
 from apps.organizations.models import Organization
 
@@ -19,16 +18,6 @@ def put_run(*, org: Organization, run_id: str, status: str, outcome: str | None,
     with tenant(org):
         sql.put_run(org.pk, run_id, is_ended=status == "ended", outcome=outcome, units=units)
         return RunTally.objects.for_org(org).get(run_id=run_id)
-
-
-def run_of(org: HasPk, run_id: str) -> tuple[RunTally, RunTally]:
-    """A run and its root. Raises `NotFound`."""
-    with tenant(org):
-        rows = RunTally.objects.for_org(org)
-        run = rows.filter(run_id=run_id).first()
-        if run is None:
-            raise NotFound("run")
-        return run, (run if run.root_run_id == run_id else rows.get(run_id=run.root_run_id))
 
 
 def forget_runs(org: HasPk | int) -> int:

@@ -11,7 +11,7 @@ A clock is in milliseconds, since the Unix epoch or since the trace's start.
 import csv
 import gzip
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from apps.core.money import USD_PLACES
 from apps.ingest.demo import places
+from apps.ingest.demo.sessions import Session
 from apps.ingest.timeline import (
     DAY_MS,
     Shift,
@@ -67,7 +68,7 @@ class Kind:
     """How to read one trace: its columns, its clock, and what a row says.
 
     `identity` names a row within the trace; without it a row is named by the digest of its text.
-    `conversation` is the column that time is counted within; `session`, the column that steps are.
+    `conversation` is the column that time is counted within; `session`, the column that steps and attempts are.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Trace:
         """Every row as an event, in the file's order. Raises TraceError naming the first bad row."""
         at = _clock_on(self.kind, self.survey, self.shift)
         seen: Counter[str] = Counter()
-        steps: Counter[str] = Counter()
+        sessions: defaultdict[str, Session] = defaultdict(Session)
         for number, row in enumerate(_rows(self.path, self.kind), start=1):
             try:
                 event: Event = {
@@ -104,9 +105,7 @@ class Trace:
             except (LookupError, ValueError, ArithmeticError) as error:
                 raise TraceError(f"Row {number} of {self.path} is not a {self.kind.name} row: {error!r}.") from error
             if self.kind.session is not None:
-                session = row[self.kind.session]
-                event["step"] = steps[session]
-                steps[session] += 1
+                event |= sessions[row[self.kind.session]].place(event)
             yield event
 
     def first_instant(self) -> datetime:

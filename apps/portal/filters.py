@@ -24,6 +24,7 @@ LABELS = {
     "event_id": "Event",
     "run_id": "Run",
     "parent_run_id": "Parent run",
+    "with": "With",
     "task_type": "Task type",
     "service_tier": "Service tier",
     "stop_reason": "Stop reason",

@@ -137,6 +137,21 @@ def age(then: datetime, at: datetime) -> str:
     return f"in {span}" if ahead else f"{span} ago"
 
 
+def duration(length: timedelta) -> str:
+    """A length of time in its two largest units: `850 ms`, `3.2 s`, `4 min 12 s`, `2 h 5 min`, `3 d 4 h`."""
+    seconds = Decimal(length // timedelta(milliseconds=1)) / 1000
+    if seconds < 1:
+        return f"{int(seconds * 1000)}{THIN}ms"
+    if seconds < 60:
+        return f"{_plain(_tenth(seconds))}{THIN}s"
+    whole = int(seconds)
+    for unit, name, below, below_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // below
+            return f"{whole // unit}{THIN}{name}" + (f" {rest}{THIN}{below_name}" if rest else "")
+    raise AssertionError("a minute is the least of these")
+
+
 def instant(then: datetime, zone: str) -> str:
     """The absolute time in an organization's zone: `24 Nov 2026, 14:05:09 CET`."""
     local = then.astimezone(ZoneInfo(zone))
@@ -156,6 +171,10 @@ def day(local: date | None) -> str:
 
 def _cents(size: Decimal) -> Decimal:
     return size.quantize(_CENT, context=_WIDE)
+
+
+def _plain(size: Decimal) -> str:
+    return format(size, "f").rstrip("0").rstrip(".")
 
 
 def _tenth(size: Decimal) -> Decimal:

@@ -222,6 +222,8 @@ class EventRow:
     team: str | None
     project: str | None
     workflow: str | None
+    run_id: str | None
+    run_url: str
     provider: str
     model: str
     input_tokens: int

@@ -127,10 +127,11 @@ class ToldRow:
 
 @dataclass(frozen=True, slots=True)
 class CrossingRow:
-    """`untold` says why `told` is empty; `untold_url` leads to where that is changed."""
+    """`untold` says why `told` is empty; `untold_url` leads to where that is changed. `url` opens what it is about."""
 
     at: datetime
     what: str
+    url: str
     period: str
     badge: str
     told: tuple[ToldRow, ...]

@@ -28,6 +28,7 @@ def crossing_row(visit: Visit, row: Crossing, told: Told) -> CrossingRow:
     return CrossingRow(
         at=row.crossed_at,
         what=crossing_words(row),
+        url=visit.url_below("runs", row.run_id) if row.kind == Crossing.Kind.RUN_BOUND and row.run_id else "",
         period=_period_words(visit, row),
         badge=BADGES[row.severity],
         told=tuple(_told(visit, one, told.channels[one.channel_id]) for one in deliveries),

@@ -388,11 +388,21 @@ class Run(Tenant, RunFacts):
     """One execution of a workflow."""
 
     pk = models.CompositePrimaryKey("organization_id", "run_id")
+    # What its caller said of it, once the tally that bounds kept of it is forgotten.
+    said_outcome = models.TextField(null=True)
+    said_units = models.BigIntegerField(null=True)
+    said_ended_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [
             # Newest runs first.
             models.Index(fields=["organization_id", "-first_at"], name="usage_run_newest"),
+            # The child runs of one.
+            models.Index(
+                fields=["organization_id", "parent_run_id", "first_at"],
+                condition=models.Q(parent_run_id__isnull=False),
+                name="usage_run_parent",
+            ),
         ]
 
 

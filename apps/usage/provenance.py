@@ -1,6 +1,6 @@
 """Why an event costs what it costs: everything between what was sent and the last decimal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -144,6 +144,38 @@ def current_costs(org: HasPk, events: Sequence[Event]) -> dict[str, "CurrentCost
     """What each of these events costs now, and what it is priced by; one query for all of them."""
     history = history_of(org, [event.event_id for event in events])
     return {event.event_id: _current_cost(event, history[event.event_id]) for event in events}
+
+
+def prices_of(
+    events: Iterable[Event], costs: Mapping[str, "CurrentCost"], terms: Iterable[Term]
+) -> dict[str, Price | None]:
+    """The price that each of these events has now, its contract's term in it; one query for all of them."""
+    rows = PriceRow.objects.in_bulk({cost.price_id for cost in costs.values() if cost.price_id is not None})
+    by_id = {term.id: term for term in terms}
+    found = {}
+    for event in events:
+        cost = costs[event.event_id]
+        rules = RULE_SETS.get(cost.rule_set or 1, FIRST_RULES)
+        row = rows.get(cost.price_id) if cost.price_id else None
+        found[event.event_id] = rebuilt(
+            price_of(row, rules) if row else None,
+            by_id.get(cost.contract_id) if cost.contract_id else None,
+            provider=event.provider,
+            model=event.model,
+            service_tier=event.service_tier,
+            tier_assumed=cost.tier_assumed,
+            rules=rules,
+        )
+    return found
+
+
+def cost_lines(org: HasPk, events: Sequence[Event], costs: Mapping[str, "CurrentCost"]) -> dict[str, list[CostLine]]:
+    """What each meter of these events costs now, by event; lines without a cost where there is no price."""
+    terms = load_terms(org) if any(cost.contract_id for cost in costs.values()) else []
+    return {
+        event_id: explain(price, costs[event_id].quantities) if price else _unpriced_lines(costs[event_id].quantities)
+        for event_id, price in prices_of(events, costs, terms).items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from django.db import DatabaseError
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
@@ -13,8 +13,10 @@ from apps.core.errors import DomainError
 from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, limit_time, org_id_of
-from apps.usage import sql
+from apps.usage import runs_sql, sql
 from apps.usage.models import Event, EventKey, Posting
+
+T = TypeVar("T")
 
 EVENTS_PAGE_MAX = 1_000
 FIND_TIMEOUT_MS = 5_000
@@ -71,6 +73,24 @@ class EventPage:
     following: Position | None
 
 
+def in_time(what: str, read: Callable[[], T], way_out: str = "shorten the range") -> T:
+    """What `read` reads, in the caller's `tenant(org)`. Raises `DomainError` (`query_too_slow`) after 5 seconds."""
+    limit_time(FIND_TIMEOUT_MS)
+    try:
+        return read()
+    except DatabaseError as error:
+        if is_timeout(error):
+            raise DomainError(
+                "query_too_slow", f"{what} took longer than 5 seconds: {way_out}.", param="from"
+            ) from error
+        raise
+
+
+def read_run(read: Callable[[], T]) -> T:
+    """`in_time`, of one run."""
+    return in_time("Reading a run", read, "read its events by their time, at most some hours at once")
+
+
 def sealed_before(org: HasPk) -> datetime:
     return sql.sealed_before(org_id_of(org))
 
@@ -114,18 +134,32 @@ def find_events(
         found = found.filter(_condition(name, value))
     if after is not None:
         found = found.filter(pk__lt=(org_id_of(org), *after))
-    limit_time(FIND_TIMEOUT_MS)
-    try:
-        events = list(found.order_by("-hour_start", "-occurred_at", "-event_id")[: limit + 1])
-    except DatabaseError as error:
-        if is_timeout(error):
-            raise DomainError(
-                "query_too_slow", "Finding events took longer than 5 seconds: shorten the range.", param="from"
-            ) from error
-        raise
+    newest = found.order_by("-hour_start", "-occurred_at", "-event_id")[: limit + 1]
+    events = in_time("Finding events", lambda: list(newest))
     page = events[:limit]
     last = page[-1] if len(events) > limit else None
     return EventPage(page, (last.hour_start, last.occurred_at, last.event_id) if last else None)
+
+
+def run_events(
+    org: HasPk, run_id: str, *, since: datetime, limit: int, after: tuple[datetime, str] | None = None
+) -> list[Event]:
+    """A run's events in the order of their time, none of an hour before that of `since`. Index: usage_event_run."""
+    found = Event.objects.for_org(org).filter(run_id=run_id, hour_start__gt=since - HOUR)
+    if after is not None:
+        at, event_id = after
+        found = found.filter(occurred_at__gte=at).exclude(occurred_at=at, event_id__lte=event_id)
+    return read_run(lambda: list(found.order_by("occurred_at", "event_id")[:limit]))
+
+
+def first_events(org: HasPk, run_ids: Sequence[str], *, since: datetime, limit: int) -> list[Event]:
+    """The first `limit` events of each of these runs, in the order of their time."""
+    if not run_ids:
+        return []
+    org_id = org_id_of(org)
+    first = read_run(lambda: runs_sql.first_events(org_id, run_ids, since - HOUR, limit))
+    keys = [(org_id, *key) for key in first]
+    return list(Event.objects.for_org(org).filter(pk__in=keys).order_by("occurred_at", "event_id"))
 
 
 def event_by_id(org: HasPk, event_id: str) -> Event | None:

@@ -17,7 +17,7 @@ from apps.core.tenancy import HasPk, org_id_of, tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import facts_version, organization_ids
 from apps.organizations.services import touch_facts
-from apps.usage import partitions, sql
+from apps.usage import partitions, runs_sql, sql
 from apps.usage.deltas import EventRow, NewEvent, deltas_of
 
 log = structlog.get_logger(__name__)
@@ -104,7 +104,7 @@ def roll_up(org: HasPk | int, *, turns_max: int = ROLL_UP_TURNS_MAX) -> int:
                 return moved
             moved += sum(
                 move(org_id, ROLL_UP_DELTAS_MAX)
-                for move in (sql.move_spend_deltas, sql.move_user_deltas, sql.move_run_deltas)
+                for move in (sql.move_spend_deltas, sql.move_user_deltas, runs_sql.move_run_deltas)
             )
             sql.note_rollup(org_id)
     return moved

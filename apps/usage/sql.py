@@ -13,6 +13,7 @@ import msgspec
 from django.db import connection
 
 from apps.core.meters import METERS, PROMPT_METERS
+from apps.usage import runs_sql
 from apps.usage.deltas import (
     EVENT_COLUMNS,
     MEASURES,
@@ -93,23 +94,16 @@ def insert_events(org_id: int, rows: Sequence[EventRow]) -> None:
 _BUCKETS = ("organization_id", "hour_start", "day_start", "booked_month")
 _DELTA = ("delta_id", "grain", *_BUCKETS, *SPEND_DIMENSIONS, *MEASURES)
 _USER_DELTA = ("delta_id", "grain", *_BUCKETS, *USER_DIMENSIONS, *MEASURES)
-_RUN_WHERE = (
-    "parent_run_id", "team", "team_id", "project", "project_id", "workflow", "workflow_id", "user_name", "environment",
-)  # fmt: skip
-_RUN_SUMS = (*RUN_SUMS, *MEASURES)
-_RUN_FIRST = ("first_at", "first_event_id")
-_RUN_OUTCOME = ("outcome", "outcome_at", "outcome_event_id")
 _POSTING = (
     "cause", "event_id", "side", "reason", "actor", "posted_at", "occurred_at", "user_name", "run_id", *PRICED_BY,
     *_BUCKETS, *SPEND_DIMENSIONS, *MEASURES,
 )  # fmt: skip
-_RUN = ("organization_id", "run_id", *_RUN_WHERE, *_RUN_FIRST, "last_at", *_RUN_OUTCOME, *_RUN_SUMS)
 
 
 def insert_deltas(org_id: int, deltas: Deltas) -> None:
     insert_rows("usage_delta", _DELTA, MEASURES, org_id, deltas.spend)
     insert_rows("usage_userdelta", _USER_DELTA, MEASURES, org_id, deltas.users)
-    insert_rows("usage_rundelta", ("delta_id", *_RUN), _RUN_SUMS, org_id, deltas.runs)
+    insert_rows("usage_rundelta", ("delta_id", *runs_sql.COLUMNS), runs_sql.SUMS, org_id, deltas.runs)
 
 
 def insert_rows(
@@ -204,20 +198,13 @@ def move_user_deltas(org_id: int, limit: int) -> int:
     return _move("usage_userdelta", "usage_userhourrollup", "usage_userdayrollup", USER_DIMENSIONS, org_id, limit)
 
 
-_TAKEN = """
-    DELETE FROM {queue} WHERE organization_id = %(org)s AND delta_id IN
-      (SELECT delta_id FROM {queue} WHERE organization_id = %(org)s LIMIT %(limit)s)
-    RETURNING *
-"""
-
-
 def _move(queue: str, hours: str, days: str, dimensions: Sequence[str], org_id: int, limit: int) -> int:
     """Take and add in one statement: a delta is pending or rolled up, never both, never neither."""
     hour = _upsert(hours, ("hour_start", "day_start"), ("hour_start",), dimensions)
     day = _upsert(days, ("day_start",), ("day_start",), dimensions)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH taken AS ({_TAKEN.format(queue=queue)}), hours AS ({hour}), days AS ({day})"
+            f"WITH taken AS ({runs_sql.TAKEN.format(queue=queue)}), hours AS ({hour}), days AS ({day})"
             " SELECT count(*), (SELECT count(*) FROM hours), (SELECT count(*) FROM days) FROM taken",
             {"org": org_id, "limit": limit},
         )
@@ -234,49 +221,6 @@ def _upsert(table: str, buckets: Sequence[str], key: Sequence[str], dimensions: 
         f"INSERT INTO {table} AS r ({by}, {', '.join(MEASURES)}) SELECT {by}, {sums} FROM taken"
         f" GROUP BY {by} ORDER BY {target} ON CONFLICT ({target}) DO UPDATE SET {added} RETURNING 1"
     )
-
-
-def move_run_deltas(org_id: int, limit: int) -> int:
-    """Fold up to `limit` run deltas into runs.
-
-    What a run is called comes from its earliest event and its outcome from the latest event that says one, ties
-    broken by event id, so the order of arrival does not matter. Ids compare by code point here, as they do where
-    deltas are summed, whatever the database's collation.
-    """
-    firsts = ", ".join(
-        f'(array_agg({name} ORDER BY first_at, first_event_id COLLATE "C"))[1] AS {name}'
-        for name in (*_RUN_WHERE, *_RUN_FIRST)
-    )
-    outcomes = ", ".join(
-        f'(array_agg({name} ORDER BY outcome_at DESC, outcome_event_id COLLATE "C" DESC)'
-        f" FILTER (WHERE outcome IS NOT NULL))[1] AS {name}"
-        for name in _RUN_OUTCOME
-    )
-    sums = ", ".join(f"sum({name}) AS {name}" for name in _RUN_SUMS)
-    earlier = '(EXCLUDED.first_at, EXCLUDED.first_event_id COLLATE "C") < (r.first_at, r.first_event_id)'
-    later = (
-        'r.outcome_at IS NULL OR (EXCLUDED.outcome_at, EXCLUDED.outcome_event_id COLLATE "C")'
-        " > (r.outcome_at, r.outcome_event_id)"
-    )
-    changes = [
-        *(f"{c} = CASE WHEN {earlier} THEN EXCLUDED.{c} ELSE r.{c} END" for c in (*_RUN_WHERE, *_RUN_FIRST)),
-        *(f"{c} = CASE WHEN {later} THEN EXCLUDED.{c} ELSE r.{c} END" for c in _RUN_OUTCOME),
-        "last_at = greatest(r.last_at, EXCLUDED.last_at)",
-        *(f"{c} = r.{c} + EXCLUDED.{c}" for c in _RUN_SUMS),
-    ]
-    columns = ", ".join(_RUN)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH taken AS ({_TAKEN.format(queue='usage_rundelta')}), folded AS ("
-            f" SELECT organization_id, run_id, {firsts}, max(last_at) AS last_at, {outcomes}, {sums}"
-            " FROM taken GROUP BY organization_id, run_id), runs AS ("
-            f" INSERT INTO usage_run AS r ({columns}) SELECT {columns} FROM folded ORDER BY run_id"
-            f" ON CONFLICT (organization_id, run_id) DO UPDATE SET {', '.join(changes)} RETURNING 1)"
-            " SELECT count(*), (SELECT count(*) FROM runs) FROM taken",
-            {"org": org_id, "limit": limit},
-        )
-        moved: int = cursor.fetchone()[0]
-        return moved
 
 
 # --- reconciliation ----------------------------------------------------------------------------------
@@ -366,7 +310,7 @@ def unbalanced_runs(org_id: int, since: datetime) -> list[dict[str, Any]]:
     """Runs whose sums differ from their events'; runs that began before `since` may have lost events to retention."""
     from_events = ", ".join(f"{expression} AS {name}" for name, expression in _RUN_EVENT_SUMS.items())
     posted = ", ".join([*(f"0 AS {name}" for name in RUN_SUMS), *MEASURES])
-    minus = ", ".join(f"-{name} AS {name}" for name in _RUN_SUMS)
+    minus = ", ".join(f"-{name} AS {name}" for name in runs_sql.SUMS)
     begun = "SELECT run_id FROM {} WHERE organization_id = %(org)s AND first_at < %(since)s"
     before = f"{begun.format('usage_run')} UNION ALL {begun.format('usage_rundelta')}"
     scope = f"WHERE organization_id = %(org)s AND run_id IS NOT NULL AND NOT (run_id IN ({before}))"
@@ -376,7 +320,7 @@ def unbalanced_runs(org_id: int, since: datetime) -> list[dict[str, Any]]:
         f"SELECT run_id, {minus} FROM usage_run {scope}",
         f"SELECT run_id, {minus} FROM usage_rundelta {scope}",
     ]
-    return _differences(parts, "run_id", {"org": org_id, "since": since}, _RUN_SUMS)
+    return _differences(parts, "run_id", {"org": org_id, "since": since}, runs_sql.SUMS)
 
 
 def unbalanced_seals(org_id: int, since: datetime) -> list[dict[str, Any]]:

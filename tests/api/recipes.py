@@ -56,6 +56,7 @@ FOUND_BY = {
     },
     **TAGGED,
 }  # fmt: skip
+RUN_FOUND_BY = ("workflow", "team", "project", "environment", "user", "run_id", "parent_run_id")
 PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
 KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 # Fields of a closed list of words.
@@ -142,6 +143,14 @@ API: dict[str, Recipe] = {
         query={"run_id": "{run_id}", "api_key": "{api_key}"}, neutral=frozenset({"state", "kind", "limit", "cursor"})
     ),
     "GET /api/v1/reservations/{reservation_id}": Recipe(path={"reservation_id": "{reservation}"}),
+    "GET /api/v1/runs": Recipe(
+        query={
+            **{name: f"{{{name}}}" for name in RUN_FOUND_BY},
+            "cursor": "{run_cursor}",
+        },
+        asks=({"from": "{since}"}, {"from": "{since}", "sort": "cost"}, {"from": "{since}", "limit": "1"}),
+        neutral=RANGE | {"outcome", "status", "with", "sort"},
+    ),
     "GET /api/v1/runs/{run_id}": Recipe(path={"run_id": "{run_id}"}),
     # Writes, in an order in which none makes what a later one looks up.
     "POST /api/v1/projects/{slug}/move": Recipe(
@@ -380,6 +389,12 @@ PAGES: dict[str, Recipe] = {
         path=_ORG, query={**FOUND_BY, "event_id": "{event_id}", "cursor": "{cursor}"}, asks=({"range": "30d"},)
     ),
     "GET /o/{slug}/events/{event_id}": Recipe(path={**_ORG, "event_id": "{event_id}"}),
+    "GET /o/{slug}/runs": Recipe(
+        path=_ORG,
+        query={**{name: f"{{{name}}}" for name in RUN_FOUND_BY}, "cursor": "{run_cursor}"},
+        asks=({"range": "30d"}, {"range": "30d", "sort": "cost"}),
+    ),
+    "GET /o/{slug}/runs/{run_id}": Recipe(path={**_ORG, "run_id": "{run_id}"}, query={"cursor": "{call_cursor}"}),
     "GET /o/{slug}/statements": Recipe(path=_ORG),
     "GET /o/{slug}/statements.csv": Recipe(path=_ORG, query={"team": "{team}"}),
     "GET /o/{slug}/statements/{statement_id}": Recipe(path={**_ORG, "statement_id": "{statement}"}),

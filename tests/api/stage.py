@@ -79,7 +79,12 @@ class Stage:
         values = {kind: value.replace(CANARY, NOBODY) for kind, value in self.acme_names.values.items()}
         ids = {kind: str(int(values[kind]) + 10**9) for kind in NUMBERED}
         others = {kind: str(uuid.UUID(int=uuid.UUID(values[kind]).int ^ 1)) for kind in BY_UUID}
-        return Names(NOBODY, {**values, **ids, **others, "cursor": _cursor(f"{NOBODY}-event_id")})
+        cursors = {
+            "cursor": _cursor(f"{NOBODY}-event_id"),
+            "run_cursor": _run_cursor(f"{NOBODY}-run_id"),
+            "call_cursor": _call_cursor(f"{NOBODY}-event_id"),
+        }
+        return Names(NOBODY, {**values, **ids, **others, **cursors})
 
 
 def set_stage() -> Stage:
@@ -145,6 +150,8 @@ def _names(word: str, side: Tenant) -> Names:
             **_channels(word, side.org),
             **_rules(word, side.org),
             "cursor": _cursor(f"{word}-event_id"),
+            "run_cursor": _run_cursor(f"{word}-run_id"),
+            "call_cursor": _call_cursor(f"{word}-event_id"),
             "since": (now - timedelta(days=10)).isoformat(),
             "now": now.isoformat(),
             "tomorrow": (now + timedelta(days=1)).date().isoformat(),
@@ -293,6 +300,16 @@ def _cursor(event_id: str) -> str:
     """Where a list goes on after an event of an hour ahead, so that everything follows."""
     ahead = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     return cursor_of((ahead, ahead, event_id))
+
+
+def _run_cursor(run_id: str) -> str:
+    ahead = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return cursor_of((ahead, run_id))
+
+
+def _call_cursor(event_id: str) -> str:
+    """Where the calls of a run go on after one of long ago."""
+    return cursor_of((datetime(2020, 1, 1, tzinfo=UTC), event_id, 1))
 
 
 def checksums(side: Tenant) -> dict[str, tuple[int, str]]:

@@ -198,8 +198,34 @@ def test_it_keeps_aiders_declared_cost_exact_and_its_failed_calls_as_errors(tmp_
     assert (second["status"], second["error_type"]) == ("error", "no_completion")
     assert second["task_type"] == "question_answering"
     assert "cost_usd" not in second
-    assert (second["step"], twin["step"]) == (1, 2)
+    assert (second["step"], twin["step"], twin["attempt"]) == (1, 1, 2)
+    assert "attempt" not in second
     assert twin["event_id"] == f"{second['event_id']}-2"
+
+
+def test_a_call_after_a_failed_one_is_tried_again_and_one_of_a_dearer_model_is_an_escalation(tmp_path: Path) -> None:
+    calls = (
+        ("deepseek-chat", 9),
+        ("gpt-4o-mini", 0),
+        ("gpt-4o-mini", 0),
+        ("o1-preview", 5),
+        ("gpt-4o", 5),
+        ("other", 5),
+    )
+    header = AIDER_CSV.partition("1740000000")[0]
+    text = header + "".join(
+        f"{1740000000 + n},x,u1,u1-s1,{model},,,diff,{n},{output},0,0,0\n" for n, (model, output) in enumerate(calls)
+    )
+    events = events_of(write(tmp_path, "aider_llm_calls", text), Shift(END))
+    placed = [(event["step"], event.get("attempt"), event.get("escalated_from")) for event in events]
+    assert placed == [
+        (0, None, None),
+        (1, None, "deepseek-chat"),
+        (1, 2, None),
+        (1, 3, "gpt-4o-mini"),
+        (2, None, None),
+        (3, None, None),
+    ]
 
 
 def test_it_gives_azures_services_an_invented_model(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from tests.world import PASSWORD, World, make_event, make_world
 pytestmark = pytest.mark.xdist_group("browser")
 
 PAGES = (
-    "", "spend", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new", "reservations",
+    "", "spend", "runs", "runs/run-1", "events", "unattributed", "unpriced", "statements", "budgets", "budgets/new",
+    "reservations",
     "run-bounds", "stop", "alerts", "alerts/deliveries", "audit",
     "teams", "projects", "workflows", "names", "rules",
     "rules/new", "teams/search", "projects/search-project", "workflows/search-agent",

@@ -167,3 +167,21 @@ def test_unpriced_says_that_the_cost_is_unknown() -> None:
 @pytest.mark.parametrize(("ratio", "width"), [(None, "0.0%"), ("0.125", "12.5%"), ("1.5", "100.0%"), ("-0.2", "0.0%")])
 def test_a_bar_stays_in_its_cell(ratio: str | None, width: str) -> None:
     assert numbers.bar(None if ratio is None else Decimal(ratio)) == width
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [
+        (timedelta(0), f"0{T}ms"),
+        (timedelta(milliseconds=850), f"850{T}ms"),
+        (timedelta(seconds=3.24), f"3.2{T}s"),
+        (timedelta(seconds=10), f"10{T}s"),
+        (timedelta(minutes=1), f"1{T}min"),
+        (timedelta(minutes=4, seconds=12), f"4{T}min 12{T}s"),
+        (timedelta(hours=2, minutes=5, seconds=59), f"2{T}h 5{T}min"),
+        (timedelta(hours=1, seconds=59), f"1{T}h"),
+        (timedelta(days=3, hours=4, minutes=59), f"3{T}d 4{T}h"),
+    ],
+)
+def test_a_length_of_time_is_said_in_its_two_largest_units(length: timedelta, shown: str) -> None:
+    assert formats.duration(length) == shown

@@ -22,7 +22,8 @@ from tests.portal.reading import Page, attribute, elements, find, get
 from tests.world import make_event
 
 PAGES = (
-    "", "spend", "events", "unattributed", "unpriced", "declared", "statements", "prices", "prices/openai/o3",
+    "", "spend", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared", "statements", "prices",
+    "prices/openai/o3",
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
     "alerts", "alerts/deliveries", "members", "organization", "first-event", "first-event/seen",
     "audit",
@@ -87,6 +88,8 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("unattributed", Permission.VIEW_SPEND),
     ("unpriced", Permission.VIEW_SPEND),
     ("events", Permission.VIEW_EVENTS),
+    ("runs", Permission.VIEW_EVENTS),
+    ("runs/run-1", Permission.VIEW_EVENTS),
     ("events/some-id", Permission.VIEW_EVENTS),
     ("statements", Permission.VIEW_STATEMENTS),
     ("statements.csv", Permission.VIEW_STATEMENTS),
@@ -213,6 +216,7 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("", "Spend appears here with the first usage event"),
     ("spend", "No spend matches"),
     ("events", "No events match"),
+    ("runs", "Runs appear here with the first event that names one"),
     ("unattributed", "Every event has an owner"),
     ("unpriced", "Every event has a price"),
     ("statements", "No statements for"),
@@ -341,6 +345,11 @@ def test_no_combination_of_parameters_breaks_a_page(shop: Shop, parameters: list
 
 @pytest.mark.parametrize("path", [
     "events/unknown",
+    "runs/unknown",
+    "runs/%00",
+    "runs/" + "x" * 4_000,
+    "runs/é%ED%A0%80",
+    "runs/",
     "events/%00",
     "events/" + "x" * 4_000,
     "events/%2e%2e/%2e%2e",
@@ -384,6 +393,8 @@ QUERIES_MAX = {
     "spend": 26,
     "spend?group_by=user&then_by=model&range=30d": 26,
     "events?range=30d": 26,
+    "runs?range=30d": 24,
+    "runs/run-1": 30,
     "unattributed?range=30d": 38,
     "names": 12,
     "teams": 22,

@@ -14,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 from apps.alerts.tasks import hint_tell
 from apps.api.authentication import authenticate, forget, recognise, remember, require_scope
 from apps.api.errors import Problem, problem_of
-from apps.api.parameters import require_unpinned
+from apps.api.v1.runs import RunView, checked_run_id
 from apps.budgets import decisions, leases, runs, services
 from apps.budgets.decisions import Decision
 from apps.budgets.models import Reservation, RunTally
@@ -23,7 +23,6 @@ from apps.core.metrics import DECISIONS
 from apps.core.money import usd_text
 from apps.core.retry import with_retries
 from apps.core.tenancy import impatient
-from apps.core.text import is_name
 from apps.ingest.asking import (
     DecisionRequest,
     ExtendRequest,
@@ -171,7 +170,7 @@ def put_run(principal: Principal, request: HttpRequest, run_id: str) -> Answer:
     row = with_retries(
         lambda: runs.put_run(
             org=principal.organization,
-            run_id=_run_id(run_id),
+            run_id=checked_run_id(run_id),
             status=asked.status,
             outcome=asked.outcome,
             units=asked.units,
@@ -180,16 +179,13 @@ def put_run(principal: Principal, request: HttpRequest, run_id: str) -> Answer:
     return run_json(row, row)
 
 
-@plain_view(Scope.READ, "GET")
-def get_run(principal: Principal, request: HttpRequest, run_id: str) -> Answer:
-    require_unpinned(principal)
-    return run_json(*runs.run_of(principal.organization, _run_id(run_id)))
+_read_run = RunView.as_view()
 
 
 @csrf_exempt
 def run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """GET says what a run has used of its bounds; PUT says that it is running or ended."""
-    return (get_run if request.method == "GET" else put_run)(request, run_id=run_id)
+    """PUT says that a run is running or ended; GET reads it."""
+    return put_run(request, run_id=run_id) if request.method == "PUT" else _read_run(request, run_id=run_id)
 
 
 def run_json(run: RunTally, root: RunTally) -> Answer:
@@ -257,9 +253,3 @@ def _body(request: HttpRequest) -> bytes:
         raise DomainError("body_too_large", f"The body has {length} bytes: send at most {BODY_BYTES_MAX}.")
     body: bytes = request.read(BODY_BYTES_MAX + 1)
     return body
-
-
-def _run_id(run_id: str) -> str:
-    if not is_name(run_id, 256):
-        raise DomainError("run_id_invalid", "A run_id has 1 to 256 printable characters.", param="run_id")
-    return run_id

@@ -1,6 +1,6 @@
 """GET /api/v1/events: the events behind any number, with what each cost and why."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,13 +20,11 @@ from apps.core.tenancy import tenant
 from apps.organizations.permissions import Scope
 from apps.pricing.contracts import Term
 from apps.pricing.cost import CostLine, Price, explain
-from apps.pricing.models import Price as PriceRow
-from apps.pricing.provenance import rebuilt
-from apps.pricing.rules import FIRST_RULES, RULE_SETS
-from apps.pricing.selectors import load_terms, price_of
+from apps.pricing.rules import FIRST_RULES
+from apps.pricing.selectors import load_terms
 from apps.reports.selectors import this_month
 from apps.usage.models import Event
-from apps.usage.provenance import CurrentCost, current_costs
+from apps.usage.provenance import CurrentCost, current_costs, prices_of
 from apps.usage.selectors import (
     ATTRIBUTED,
     EVENTS_PAGE_MAX,
@@ -126,25 +124,12 @@ def _invalid(name: str, value: str, wanted: str) -> DomainError:
 
 
 def event_json(
-    events: Iterable[Event], costs: Mapping[str, CurrentCost], terms: Iterable[Term]
+    events: Sequence[Event], costs: Mapping[str, CurrentCost], terms: Iterable[Term]
 ) -> Iterable[dict[str, Any]]:
     """The JSON of events at what they cost now, their prices looked up once."""
-    rows = PriceRow.objects.in_bulk({cost.price_id for cost in costs.values() if cost.price_id is not None})
-    by_id = {term.id: term for term in terms}
+    prices = prices_of(events, costs, terms)
     for event in events:
-        cost = costs[event.event_id]
-        rules = RULE_SETS.get(cost.rule_set or 1, FIRST_RULES)
-        row = rows.get(cost.price_id) if cost.price_id else None
-        price = rebuilt(
-            price_of(row, rules) if row else None,
-            by_id.get(cost.contract_id) if cost.contract_id else None,
-            provider=event.provider,
-            model=event.model,
-            service_tier=event.service_tier,
-            tier_assumed=cost.tier_assumed,
-            rules=rules,
-        )
-        yield _json(event, cost, price)
+        yield _json(event, costs[event.event_id], prices[event.event_id])
 
 
 def _json(event: Event, cost: CurrentCost, price: Price | None) -> dict[str, Any]:

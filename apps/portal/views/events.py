@@ -123,6 +123,8 @@ def _row(visit: Visit, event: Event, cost: CurrentCost) -> EventRow:
         team=attributed_to(event, "team"),
         project=attributed_to(event, "project"),
         workflow=attributed_to(event, "workflow"),
+        run_id=event.run_id,
+        run_url=visit.url_below("runs", event.run_id) if event.run_id else "",
         provider=event.provider,
         model=event.model,
         input_tokens=sum(getattr(event, meter) for meter in PROMPT),
@@ -306,9 +308,14 @@ def _field_lines(visit: Visit, event: Event, key_names: Mapping[str, str]) -> It
     for name in (*_CODES, *_PLAIN):
         value = getattr(event, name)
         if value is not None:
-            door = visit.url("events", {name: value}) if name in ("run_id", "parent_run_id", "user") else None
-            yield FieldLine(label_of(name), str(value), code=name in _CODES, url=door)
+            yield FieldLine(label_of(name), str(value), code=name in _CODES, url=_door(visit, name, value))
     if event.latency_ms is not None:
         yield FieldLine("Latency", f"{formats.count(event.latency_ms)} ms")
     for key, value in sorted((event.tags or {}).items()):
         yield FieldLine(f"Tag {key}", value, code=True)
+
+
+def _door(visit: Visit, name: str, value: str) -> str | None:
+    if name in ("run_id", "parent_run_id"):
+        return visit.url_below("runs", value)
+    return visit.url("events", {name: value}) if name == "user" else None

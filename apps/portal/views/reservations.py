@@ -85,6 +85,6 @@ def _row(visit: Visit, row: Reservation) -> ReservationRow:
         overrun_usd=row.overrun_usd,
         is_late=row.is_late,
         run_id=row.run_id,
-        run_url=visit.url("events", {"run_id": row.run_id}) if row.run_id else "",
+        run_url=visit.url_below("runs", row.run_id) if row.run_id else "",
         event_url=visit.url_below("events", row.event_id) if row.event_id else "",
     )
