@@ -22,7 +22,7 @@ from apps.core.errors import DomainError, NotFound
 from apps.core.periods import Calendar, local_start
 from apps.core.tenancy import tenant
 from apps.organizations.models import Membership, Organization
-from apps.organizations.permissions import Permission, Role, role_may
+from apps.organizations.permissions import ROLE_PERMISSIONS, Permission, Role, role_may
 from apps.organizations.selectors import (
     calendar,
     members_with_role,
@@ -32,6 +32,7 @@ from apps.organizations.selectors import (
 )
 from apps.portal.entrance import is_of_a_provider_alone, shut_for
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
+from apps.portal.rail import LABELS, rail_of
 from apps.portal.ranges import Span, query_string, range_control, read_span
 
 YEAR_MIN, YEAR_MAX = 1971, 2199
@@ -105,6 +106,12 @@ class Visit:
             at=self.at,
             range=control,
             closes_at=self.org.closes_at,
+            rail=rail_of(
+                self.org.slug,
+                self.section,
+                ROLE_PERMISSIONS[self.membership.role],
+                self.membership.role == Role.LEAD,
+            ),
         )
 
     def render(self, template: str, **context: Any) -> HttpResponse:
@@ -185,15 +192,7 @@ def refused(visit: Visit, error: DomainError) -> HttpResponse:
 
 def _title(visit: Visit) -> str:
     """What the rail calls the section."""
-    titles = {
-        "bounds": "Run bounds",
-        "stop": "Emergency stop",
-        "keys": "API keys",
-        "single_sign_on": "Single sign-on",
-        "audit": "Audit log",
-        "rules": "Attribution rules",
-    }
-    return titles.get(visit.section, visit.section.capitalize())
+    return LABELS.get(visit.section, visit.section.capitalize())
 
 
 def operator_page(view: View) -> View:

@@ -9,6 +9,7 @@ from apps.portal.charts import Chart
 from apps.portal.formats import Change
 from apps.portal.pages_people import FirstEventPage
 from apps.portal.pages_prices import WaitingRow
+from apps.portal.rail import RailGroup
 
 # --- frame -------------------------------------------------------------------------------------------
 
@@ -69,6 +70,7 @@ class Frame:
     at: datetime
     range: Range | None
     closes_at: datetime | None
+    rail: tuple[RailGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)

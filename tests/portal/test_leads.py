@@ -6,8 +6,10 @@ from django.test import Client
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_project, create_team
+from apps.usage.services import roll_up
+from tests.database import as_worker
 from tests.portal.conftest import Shop, client_of, make_person, make_shop
-from tests.portal.reading import get, text_of
+from tests.portal.reading import attribute, get, text_of
 from tests.world import make_event
 
 # As a word of its own, so that it is found wherever it is shown.
@@ -28,6 +30,8 @@ def shop() -> Shop:
         make_event(event_id=f"{OTHER}-2", team=OTHER, model="claude-opus-4-1", user=OTHER, workflow=OTHER),
         make_event(event_id=f"{OTHER}-nobody", workflow=OTHER),
     )
+    with as_worker():
+        roll_up(shop.org)
     return shop
 
 
@@ -41,7 +45,7 @@ def lead(shop: Shop) -> Client:
 CUT = (
     "", "?range=30d", "spend", "spend?group_by=workflow", "spend?group_by=user&then_by=model", "spend?group_by=team",
     "spend?group_by=project&team=answers", "events", "events?user=", "events?priced=true", "statements",
-    "statements.csv", "members", "organization",
+    "statements.csv", "members", "organization", "runs", "runs?sort=cost",
 )  # fmt: skip
 
 
@@ -87,6 +91,29 @@ def test_another_teams_event_and_statement_do_not_exist(shop: Shop, lead: Client
     assert (len(mine), len(statements)) == (2, 4)
     for link in statements:
         assert lead.get(link).status_code == (200 if link in mine else 404), link
+
+
+def test_a_run_of_another_team_does_not_exist_and_its_child_runs_are_left_out(shop: Shop, lead: Client) -> None:
+    child = {"run_id": f"{OTHER}-child", "parent_run_id": "search-run"}
+    shop.api.send(make_event(team=OTHER, **child), make_event(team="search", run_id="mine", parent_run_id="search-run"))
+    with as_worker():
+        roll_up(shop.org)
+    for path in (f"runs/{OTHER}-run", f"runs/{OTHER}-child", "runs/never-was"):
+        assert lead.get(shop.url(path)).status_code == 404, path
+    page = lead.get(shop.url("runs/search-run")).content.decode()
+    assert "runs/mine" in page
+    assert OTHER not in page
+    assert OTHER in client_of(shop.alice).get(shop.url("runs/search-run")).content.decode()
+    assert "search-run" not in lead.get(shop.url("runs/mine")).content.decode().split("</header>")[0]
+
+
+def test_the_rail_leads_where_a_lead_may_go(shop: Shop, lead: Client) -> None:
+    page = get(lead, shop.url())
+    links = {text_of(link): attribute(link, "href") or "" for link in page.find("a") if attribute(link, "data-go")}
+    assert list(links) == ["Overview", "Explorer", "Runs", "Events", "Statements", "Members", "Organization"]
+    assert {lead.get(link).status_code for link in links.values()} == {200}
+    everything = get(client_of(shop.alice), shop.url())
+    assert len([link for link in everything.find("a") if attribute(link, "data-go")]) > 20
 
 
 def test_the_figures_are_those_of_the_team(shop: Shop, lead: Client) -> None:

@@ -1,15 +1,16 @@
 """One run: its figures, its bounds, its calls drawn and as a tree."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import HttpResponse
 from msgspec import Meta
 
 from apps.core.cursors import cursor_of, position_of
-from apps.core.errors import DomainError
+from apps.core.errors import DomainError, NotFound
 from apps.core.meters import METERS
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
@@ -34,7 +35,7 @@ from apps.reports.runs import (
     descendants,
     family,
 )
-from apps.reports.runs_sql import Place
+from apps.reports.runs_sql import Place, Tree
 from apps.usage.models import Event
 from apps.usage.provenance import CurrentCost, cost_lines, current_costs
 from apps.usage.selectors import first_events, run_events
@@ -64,15 +65,28 @@ class Shown:
     following: tuple[datetime, str, int] | None
 
 
-@organization_page(section="runs", permission=Permission.VIEW_EVENTS)
+@organization_page(section="runs", permission=Permission.VIEW_EVENTS, within_team=True)
 def run(visit: Visit, run_id: str) -> HttpResponse:
     after = _position(visit.request.GET.get("cursor"))
     with tenant(visit.org):
-        shown = _shown(visit, family(visit.org, run_id), after)
+        shown = _shown(visit, _of_team(visit, family(visit.org, run_id)), after)
     parents = tuple(Crumb(parent, _url(visit, parent)) for parent in reversed(shown.found.ancestors))
     crumbs = (Crumb("Runs", visit.url("runs")), *parents, Crumb("Run"))
     page = _page(visit, shown, is_first=after is None)
     return visit.render("portal/run.html", frame=visit.frame(f"Run {run_id}", *crumbs), run=page)
+
+
+def _of_team(visit: Visit, found: Family) -> Family:
+    """The run as a lead may see it: of their team, without what is above it. Raises `NotFound`."""
+    if visit.team is None:
+        return found
+    if found.run is None or found.run.team not in visit.membership.teams:
+        raise NotFound("run")
+    own = found.run
+    alone = Tree(
+        1, own.events, own.steps, own.retries, own.escalations, own.cost_usd or Decimal(0), own.unpriced_events
+    )
+    return replace(found, ancestors=(), tree=alone, root_tally=None, bounds={})
 
 
 def _url(visit: Visit, run_id: str) -> str:
@@ -99,6 +113,7 @@ def _shown(visit: Visit, found: Family, after: Position | None) -> Shown:
     own = events[:CALLS_SHOWN]
     last = own[-1] if len(events) > CALLS_SHOWN else None
     below = descendants(org, found.run_id, after[0] if after else EARLIEST, last.occurred_at if last else LATEST)
+    below = [child for child in below if visit.team is None or child.team in visit.membership.teams]
     children = {child.run_id: child for child in below[:CHILDREN_MAX]}
     since = min((child.first_at for child in children.values()), default=EARLIEST)
     theirs = first_events(org, list(children), since=since, limit=CHILD_CALLS_SHOWN)

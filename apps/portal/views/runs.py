@@ -32,17 +32,17 @@ RUNNING = State("running", "open", "Nobody ended it, and its last call was less 
 ENDED = State("ended", "", "Its caller ended it and said no outcome.")
 
 
-@organization_page(section="runs", permission=Permission.VIEW_EVENTS)
+@organization_page(section="runs", permission=Permission.VIEW_EVENTS, within_team=True)
 def runs(visit: Visit) -> HttpResponse:
     span, query = visit.span(), visit.request.GET
-    filters = _filters(visit)
+    filters = visit.cut(_filters(visit))
     sort = query.get("sort", "newest")
     sort = sort if sort in SORTS else "newest"
     here = {**filters, **({"sort": sort} if sort != "newest" else {}), **span.parameters}
     cursor = query.get("cursor", "")
     with tenant(visit.org):
         found, is_first = _found(visit, filters, sort, cursor)
-        never_used = not found.runs and not has_runs(visit.org)
+        never_used = not found.runs and visit.team is None and not has_runs(visit.org)
         fields = tuple(_fields(visit, filters))
     following = {**here, "cursor": cursor_of(found.following)} if found.following else None
     page = RunsPage(
@@ -117,11 +117,16 @@ def _hidden(here: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _fields(visit: Visit, filters: dict[str, str]) -> list[TextField]:
-    suggestions = {
-        "workflow": tuple(workflow.slug for workflow in list_workflows(visit.org)),
-        "team": tuple(team.slug for team in list_teams(visit.org)),
-        "project": tuple(project.slug for project, _ in list_projects(visit.org, visit.at)),
-    }
+    # Most names belong to other teams than a lead's.
+    suggestions: dict[str, tuple[str, ...]] = (
+        {}
+        if visit.team is not None
+        else {
+            "workflow": tuple(workflow.slug for workflow in list_workflows(visit.org)),
+            "team": tuple(team.slug for team in list_teams(visit.org)),
+            "project": tuple(project.slug for project, _ in list_projects(visit.org, visit.at)),
+        }
+    )
     return [TextField(name, label_of(name), filters.get(name, ""), suggestions.get(name, ())) for name in FIELDS]
 
 
