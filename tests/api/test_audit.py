@@ -142,9 +142,9 @@ def test_what_cannot_be_asked_is_refused(world: World, query: dict, code: str) -
 
 def test_a_key_reads_the_log_with_the_scope_and_without_a_pin(world: World) -> None:
     org = world.acme.org
-    without = Api(issue_key(org=org, name="w", scopes=["ingest", "decide", "manage"]).secret).get("audit")
+    without = Api(issue_key(org=org, name="w", scopes=["ingest", "decide", "read"]).secret).get("audit")
     assert (without.status_code, without.json()["code"]) == (403, "scope_missing")
-    pinned = Api(issue_key(org=org, name="p", scopes=["read"], environment="prod").secret).get("audit")
+    pinned = Api(issue_key(org=org, name="p", scopes=["manage"], environment="prod").secret).get("audit")
     assert (pinned.status_code, pinned.json()["code"]) == (403, "pinned_dimension")
 
 

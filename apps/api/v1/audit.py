@@ -48,7 +48,7 @@ LISTED = inline_serializer(
 
 
 class AuditView(ScopedView):
-    scopes = {"GET": Scope.READ}
+    scopes = {"GET": Scope.MANAGE}
 
     @extend_schema(
         operation_id="audit_list",
