@@ -50,15 +50,20 @@ APPLICATION = "finops.wsgi:application"
 
 @contextmanager
 def serving(
-    command: str = GRANIAN, *, workers: int = 2, threads: int = 4, settings: str = "finops.settings"
+    command: str = GRANIAN,
+    *,
+    workers: int = 2,
+    threads: int = 4,
+    settings: str = "finops.settings",
+    base_url: str = "",
 ) -> Iterator[Site]:
-    """The site behind a web server; the databases are those of the environment."""
+    """The site behind a web server; the databases are those of the environment. `base_url` is its own unless named."""
     port = free_port()
     programs = Path(sys.executable).parent
     words = [*command.format(port=port, workers=workers, threads=threads).split(), APPLICATION]
     environment = {
         **os.environ,
-        "BASE_URL": f"http://127.0.0.1:{port}",
+        "BASE_URL": base_url or f"http://127.0.0.1:{port}",
         "FINOPS_PROCESS": "web",
         "LOG_LEVEL": "ERROR",
         "DJANGO_SETTINGS_MODULE": settings,

@@ -1,0 +1,193 @@
+"""What a browser is told with every answer, as production sends it: behind a proxy that ends TLS.
+
+A crawler follows every link that an owner sees, and a stranger's, from the start page on.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import unescape
+from http.client import HTTPConnection, HTTPMessage
+from unittest import mock
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+import pytest
+
+from apps.alerts.channels import create_channel
+from apps.budgets.services import set_run_bound
+from bench.site import serving
+from tests.portal.conftest import Shop, client_of, fill, make_shop
+
+BASE = "https://finops.example"
+# A page has links to more of its kind: events, days, filters of filters.
+OF_A_KIND = 3
+PAGES_MAX = 1_500
+ENTRANCES = (
+    "/", "/o/", "/healthz", "/readyz", "/metrics", "/api/v1/spend", "/api/v1/schema", "/api/v1/docs", "/nowhere",
+    "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/sso/", "/invitations/none",
+    "/accounts/2fa/", "/accounts/sessions/", "/accounts/email/", "/accounts/password/change/", "/organizations/new",
+    "/operator/prices", "/static/css/nothing.css",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: HTTPMessage
+    text: str
+
+    def header(self, name: str) -> str:
+        return str(self.headers.get(name, ""))
+
+
+@dataclass
+class Browser:
+    """Asks as the proxy does; `session` is a person's."""
+
+    port: int
+    session: str = ""
+
+    def get(self, path: str, **headers: str) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self.port)
+        sent = {"Host": "finops.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7", **headers}
+        if self.session:
+            sent["Cookie"] = f"__Host-session={self.session}"
+        connection.request("GET", path, headers=sent)
+        response = connection.getresponse()
+        answer = Answer(response.status, response.headers, response.read().decode(errors="replace"))
+        connection.close()
+        return answer
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    environment = {"BEHIND_TLS_PROXY": "1", "TRUSTED_PROXY_COUNT": "1", "ALLOWED_HOSTS": "finops.example,127.0.0.1"}
+    with mock.patch.dict(os.environ, environment), serving(workers=1, base_url=BASE) as site:
+        yield urlsplit(site.url).port or 0
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shop:
+    shop = make_shop()
+    fill(shop, ("search",))
+    set_run_bound(org=shop.org, workflow="search-agent", bounds={"max_steps": 5}, actor="tests")
+    create_channel(org=shop.org, actor=None, kind="email", name="ops", target="ops@example.com")
+    return shop
+
+
+def links(answer: Answer, base: str) -> Iterator[str]:
+    for found in re.findall(r'(?:href|src|action|hx-get)="([^"#]+)', answer.text):
+        address = urlsplit(urljoin(BASE + base, urldefrag(unescape(found)).url))
+        if f"{address.scheme}://{address.netloc}" == BASE and "/delete" not in address.path:
+            yield address.path + (f"?{address.query}" if address.query else "")
+
+
+def kind_of(path: str) -> str:
+    """Pages that differ by a number, an id or a filter are of a kind."""
+    address = urlsplit(path)
+    names = sorted({pair.partition("=")[0] for pair in address.query.split("&") if pair})
+    segments = [part if re.fullmatch(r"[a-z.-]{1,24}", part) else "~" for part in address.path.split("/")]
+    return "/".join(segments) + "?" + "&".join(names)
+
+
+def crawled(browser: Browser, start: tuple[str, ...]) -> dict[str, Answer]:
+    found: dict[str, Answer] = {}
+    waiting, kinds = list(start), dict[str, int]()
+    while waiting and len(found) < PAGES_MAX:
+        path = waiting.pop(0)
+        kinds[kind_of(path)] = kinds.get(kind_of(path), 0) + 1
+        if path in found or kinds[kind_of(path)] > OF_A_KIND:
+            continue
+        found[path] = browser.get(path)
+        if "text/html" in found[path].header("Content-Type"):
+            waiting += links(found[path], path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen(port: int, shop: Shop) -> dict[str, dict[str, Answer]]:
+    owner = Browser(port, client_of(shop.alice).cookies["session"].value)
+    return {
+        "stranger": crawled(Browser(port), (*ENTRANCES, shop.url())),
+        "owner": crawled(owner, (*ENTRANCES, shop.url())),
+    }
+
+
+def every(seen: dict[str, dict[str, Answer]]) -> Iterator[tuple[str, Answer]]:
+    for who, answers in seen.items():
+        for path, answer in answers.items():
+            yield f"{who} {path}", answer
+
+
+def test_the_crawler_gets_around(seen: dict[str, dict[str, Answer]], shop: Shop) -> None:
+    owner = seen["owner"]
+    for page in ("", "spend", "runs", "events", "budgets", "members", "keys/new", "audit", "single-sign-on", "stop"):
+        assert shop.url(page) in owner, page
+    assert len(owner) > 150
+    assert {answer.status for answer in owner.values()} <= {200, 301, 302, 400, 401, 403, 404, 405}
+    assert [path for path, answer in every(seen) if answer.status >= 500] == []
+
+
+def test_every_answer_has_the_headers(seen: dict[str, dict[str, Answer]]) -> None:
+    wanted = {
+        "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+    wrong = [
+        (path, name, answer.header(name))
+        for path, answer in every(seen)
+        for name, value in wanted.items()
+        if "/static/" not in path and answer.header(name) != value
+    ]
+    assert wrong == []
+    assert [path for path, answer in every(seen) if answer.header("X-Content-Type-Options") != "nosniff"] == []
+
+
+def test_scripts_are_allowed_by_nonce_and_never_inline(seen: dict[str, dict[str, Answer]]) -> None:
+    nonces = set()
+    for path, answer in every(seen):
+        if "text/html" not in answer.header("Content-Type"):
+            continue
+        policy = answer.header("Content-Security-Policy")
+        assert "frame-ancestors 'none'" in policy, path
+        assert "unsafe-inline" not in policy, path
+        assert "unsafe-eval" not in policy, path
+        allowed = set(re.findall(r"'nonce-([^']+)'", policy))
+        inline = re.findall(
+            r"<script(?![^>]*\ssrc=)(?![^>]*type=\"application/(?:json|ld\+json)\")([^>]*)>", answer.text
+        )
+        used = {nonce for tag in inline for nonce in re.findall(r'nonce="([^"]+)"', tag)}
+        assert len(inline) == 0 or used == allowed, path
+        assert not re.search(r"<[^>]+\s(?:style|on[a-z]+)=\"", answer.text), path
+        assert not nonces & used, f"{path} uses a nonce again"
+        nonces |= used
+    assert len(nonces) > 150
+
+
+def test_what_is_private_is_not_stored(seen: dict[str, dict[str, Answer]]) -> None:
+    kept = [
+        path
+        for path, answer in every(seen)
+        if "/static/" not in path and "no-store" not in answer.header("Cache-Control")
+    ]
+    assert kept == []
+
+
+def test_cookies_are_of_this_host_alone(port: int) -> None:
+    cookies = Browser(port).get("/accounts/login/").headers.get_all("Set-Cookie", [])
+    assert cookies
+    for cookie in cookies:
+        assert cookie.startswith("__Host-"), cookie
+        for flag in ("Secure", "Path=/", "SameSite=Lax", "HttpOnly"):
+            assert flag in cookie, cookie
+        assert "Domain" not in cookie
+
+
+def test_plain_http_is_led_to_https(port: int) -> None:
+    plain = Browser(port).get("/accounts/login/", **{"X-Forwarded-Proto": "http"})
+    assert (plain.status, plain.header("Location")) == (301, f"{BASE}/accounts/login/")
+    assert Browser(port).get("/healthz", **{"X-Forwarded-Proto": "http"}).status == 200
