@@ -32,6 +32,12 @@ SCHEDULE = {
     "forget-runs": {"task": "budgets.forget", "schedule": crontab(minute=37, hour=2)},
     # Deleted organizations whose month of grace is over.
     "closing": {"task": "organizations.close_due", "schedule": crontab(minute=11)},
+    # Operators who look as a member, and whose time is over.
+    "impersonations": {
+        "task": "organizations.end_impersonations",
+        "schedule": schedule(60.0),
+        "options": {"expires": 60},
+    },
     # Partitions three months ahead, retention behind.
     "partitions": {"task": "usage.maintain_partitions", "schedule": crontab(minute=17, hour=3)},
     # What people decided on prices under review.
