@@ -1,12 +1,14 @@
 from django.urls import include, path
 
 from apps.api import health
+from apps.portal.staff import staff
 
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("api/v1/", include("apps.api.urls")),
     path("accounts/", include("allauth.urls")),
+    path("staff/", staff.urls),
     path("", include("apps.portal.urls")),
 ]
 

@@ -13,6 +13,7 @@ from apps.portal.views import (
     home,
     joining,
     keys,
+    looking,
     members,
     organization,
     overview,
@@ -88,5 +89,6 @@ urlpatterns = [
     path("organizations/new", joining.organization_new, name="organization_new"),
     path("invitations/<str:token>", joining.invitation, name="invitation"),
     path("account/sessions/<int:session_id>/end", account.session_end, name="session_end"),
+    path("looking/end", looking.looking_end, name="looking_end"),
     path("operator/prices", reviews.reviews, name="reviews"),
 ]

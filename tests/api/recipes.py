@@ -480,6 +480,8 @@ PUBLIC = {
     "/readyz": "asked by a load balancer",
     "/api/v1/schema": "describes the API, holds no data",
     "/operator/prices": "for operators: the catalog, which is nobody's",
+    "/staff/": "for operators, who look after every organization: tests/portal/test_staff.py says who enters",
+    "/looking/end": "an operator's own looking as a member, of no organization",
     "/api/v1/docs": "describes the API, holds no data",
     "/invitations/{token}": "read by whoever got the mail, before they belong to anything",
     "/account/sessions/{session_id}/end": "a person's own sessions, of no organization",

@@ -40,6 +40,7 @@ GLOBAL = {
     "auth_group": "Django: unused, comes with permissions",
     "auth_group_permissions": "Django: unused, comes with permissions",
     "auth_permission": "Django: unused, comes with content types",
+    "django_admin_log": "Django: unused, the admin changes nothing itself; accounts_staffact says what staff did",
     "django_content_type": "Django: names of models",
     "django_migrations": "Django: which migrations ran",
     "django_session": "Django: a session knows a person, never an organization",

@@ -30,7 +30,7 @@ PAGES = (
 FORMS = ("contracts", "contracts/new", "reratings/new", "run-bounds", "stop")
 DOWNLOADS = ("statements.csv",)
 # Pages of a person, not of an organization.
-PERSONAL = {"home", "switch", "reviews", "organization_new", "invitation", "session_end"}
+PERSONAL = {"home", "switch", "reviews", "organization_new", "invitation", "session_end", "looking_end"}
 NOBODY = "/o/no-such-organization/"
 
 
