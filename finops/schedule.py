@@ -36,6 +36,12 @@ SCHEDULE = {
     "measure-usage": {"task": "usage.measure", "schedule": schedule(60.0), "options": {"expires": 60}},
     "measure-budgets": {"task": "budgets.measure", "schedule": schedule(60.0), "options": {"expires": 60}},
     "measure-alerts": {"task": "alerts.measure", "schedule": schedule(60.0), "options": {"expires": 60}},
+    # Operators who look as a member, and whose time is over.
+    "impersonations": {
+        "task": "organizations.end_impersonations",
+        "schedule": schedule(60.0),
+        "options": {"expires": 60},
+    },
     # Partitions three months ahead, retention behind.
     "partitions": {"task": "usage.maintain_partitions", "schedule": crontab(minute=17, hour=3)},
     # What people decided on prices under review.

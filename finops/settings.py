@@ -43,6 +43,8 @@ CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", default=[BASE_URL])
 SECURE = BASE_URL.startswith("https://")
 
 INSTALLED_APPS = [
+    # Without autodiscovery: apps.portal.staff says what staff sees.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -91,6 +93,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "apps.accounts.middleware.SeenMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "apps.portal.looking.LookingMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]

@@ -1,6 +1,7 @@
 from django.urls import include, path
 
 from apps.api import health
+from apps.portal.staff import staff
 from finops.metrics import metrics
 
 urlpatterns = [
@@ -10,6 +11,7 @@ urlpatterns = [
     path("api/v1/", include("apps.api.urls")),
     path("accounts/", include("apps.portal.sso_urls")),
     path("accounts/", include("allauth.urls")),
+    path("staff/", staff.urls),
     path("", include("apps.portal.urls")),
 ]
 

@@ -2,8 +2,16 @@ from collections.abc import Iterable
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.db.models import Exists, OuterRef, QuerySet
 
 from apps.accounts.models import User
+
+# What people call a second factor.
+FACTOR_LABELS: dict[str, str] = {
+    Authenticator.Type.TOTP: "Authenticator app",
+    Authenticator.Type.WEBAUTHN: "Passkey or security key",
+    Authenticator.Type.RECOVERY_CODES: "Recovery codes",
+}
 
 
 def has_verified_address(user: User, email: str) -> bool:
@@ -13,5 +21,14 @@ def has_verified_address(user: User, email: str) -> bool:
 
 def with_second_factor(user_ids: Iterable[int]) -> set[int]:
     """Those of these people who have one. Recovery codes are none: they stand in for one that is lost."""
-    factors = Authenticator.objects.exclude(type=Authenticator.Type.RECOVERY_CODES)
-    return set(factors.filter(user__in=list(user_ids)).values_list("user_id", flat=True))
+    return set(_second_factors().filter(user__in=list(user_ids)).values_list("user_id", flat=True))
+
+
+def people() -> QuerySet[User]:
+    """Everybody, with whether they have a second factor."""
+    return User.objects.annotate(has_second_factor=Exists(_second_factors().filter(user=OuterRef("pk"))))
+
+
+def _second_factors() -> QuerySet[Authenticator]:
+    found: QuerySet[Authenticator] = Authenticator.objects.exclude(type=Authenticator.Type.RECOVERY_CODES)
+    return found

@@ -73,6 +73,12 @@ def find_deliveries(
     return list(found[:limit])
 
 
+def count_failing(org: HasPk | int, *, since: datetime) -> int:
+    """Deliveries since then that failed for good, or whose last try failed. Index: alerts_delivery_newest."""
+    recent = Delivery.objects.for_org(org).filter(created_at__gte=since)
+    return recent.filter(Q(state=Delivery.State.FAILED) | Q(state=Delivery.State.PENDING, tries__gt=0)).count()
+
+
 def delivery_by_id(org: HasPk | int, delivery_id: UUID) -> Delivery:
     """Raises `NotFound`."""
     found = Delivery.objects.for_org(org).filter(delivery_id=delivery_id).first()

@@ -3,7 +3,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 
 from apps.accounts.models import User
 from apps.core.errors import DomainError, NotFound
@@ -120,6 +120,19 @@ def organization_by_slug(slug: str) -> Organization:
 def membership_of(user: User, slug: str) -> Membership | None:
     """The person's membership in the organization with this slug; None for strangers and for no such slug."""
     return Membership.objects.select_related("organization__sso").filter(user=user, organization__slug=slug).first()
+
+
+def membership_with_address(org: Organization, email: str) -> Membership | None:
+    """The membership of the person with this address; None for any other text."""
+    address = email.strip().lower()
+    if not is_name(address, SEARCH_LENGTH_MAX):
+        return None
+    return Membership.objects.select_related("user").filter(organization=org, user__email=address).first()
+
+
+def organizations_with_members() -> QuerySet[Organization]:
+    """Every organization, with how many `members` it has."""
+    return Organization.objects.annotate(members=Count("memberships"))
 
 
 def find_members(org: Organization, *, search: str = "", limit: int) -> tuple[list[Membership], int]:

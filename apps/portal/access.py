@@ -1,6 +1,9 @@
-"""Who may see a page: the organization comes from the URL, the role from the membership."""
+"""Who may see a page: the organization comes from the URL, the role from the membership.
 
-from collections.abc import Callable, Mapping
+An operator who looks as a member (`looking_of`) visits pages as that member, in that organization alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import wraps
@@ -18,6 +21,7 @@ from django.views.decorators.http import require_http_methods
 from structlog.contextvars import bind_contextvars
 
 from apps.accounts.models import User
+from apps.accounts.selectors import with_second_factor
 from apps.core.errors import DomainError, NotFound
 from apps.core.periods import Calendar, local_start
 from apps.core.tenancy import tenant
@@ -31,6 +35,7 @@ from apps.organizations.selectors import (
     require_active,
 )
 from apps.portal.entrance import is_of_a_provider_alone, shut_for
+from apps.portal.looking import looking_of
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
 from apps.portal.rail import LABELS, rail_of
 from apps.portal.ranges import Span, query_string, range_control, read_span
@@ -98,7 +103,7 @@ class Visit:
         control = range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at) if span else None
         return Frame(
             org=OrgRef(self.org.name, self.org.slug, self.calendar.zone_at(self.at).key),
-            organizations=organization_links(self.user, self.org),
+            organizations=organization_links(memberships_shown(self.request), self.org),
             user=self.user,
             section=self.section,
             title=title,
@@ -142,10 +147,10 @@ def organization_page(
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponseBase:
-            user = request.user
-            assert isinstance(user, User)
-            bind_contextvars(user_id=user.pk)
-            membership = membership_of(user, slug)
+            person = request.user
+            assert isinstance(person, User)
+            bind_contextvars(user_id=person.pk)
+            user, membership = _visitor(request, person, slug)
             # No column holds a NUL, so nothing is named by one.
             if membership is None or any("\0" in str(name) for name in named.values()):
                 raise Http404
@@ -154,7 +159,8 @@ def organization_page(
             with tenant(org):
                 clock = calendar(org)
             visit = Visit(request, user, membership, org, clock, timezone.now(), section)
-            if (shut := shut_for(request, user, membership)) is not None:
+            # Whoever looks as a member came in through the staff's own door.
+            if user == person and (shut := shut_for(request, user, membership)) is not None:
                 return render(request, "portal/shut.html", {"shut": shut, "here": request.path}, status=403)
             needed = writes if writes is not None and request.method == "POST" else permission
             if not role_may(membership.role, needed) or not visit.is_within(within_team):
@@ -174,6 +180,15 @@ def organization_page(
         return cast("View", page)
 
     return decorate
+
+
+def _visitor(request: HttpRequest, person: User, slug: str) -> tuple[User, Membership | None]:
+    """Who visits the organization: the person, or the member whom they look as."""
+    looking = looking_of(request)
+    if looking is None:
+        return person, membership_of(person, slug)
+    is_there = looking.membership.organization.slug == slug
+    return looking.member, looking.membership if is_there else None
 
 
 def no_permission(visit: Visit, permission: Permission) -> HttpResponse:
@@ -212,7 +227,31 @@ def operator_page(view: View) -> View:
     return checked
 
 
-def organization_links(user: User, active: Organization | None = None) -> tuple[OrgLink, ...]:
+def staff_page(view: View) -> View:
+    """A page of the back office: for operators with a second factor who signed in lately."""
+
+    @operator_page
+    @wraps(view)
+    def checked(request: HttpRequest, user: User, *arguments: Any, **named: Any) -> HttpResponse:
+        # No column holds a NUL, so nothing is found by one.
+        if any("\0" in value for values in request.GET.lists() for value in (values[0], *values[1])):
+            raise Http404
+        if not with_second_factor([user.pk]):
+            return render(request, "portal/staff_second_factor.html", status=403)
+        return fresh(request, *arguments, **named)
+
+    fresh: View = reauthentication_required(view)
+    return checked
+
+
+def memberships_shown(request: HttpRequest) -> list[Membership]:
+    """The organizations that a visitor may go to: of who looks as a member, the one."""
+    person, looking = request.user, looking_of(request)
+    assert isinstance(person, User)
+    return memberships_of(person) if looking is None else [looking.membership]
+
+
+def organization_links(memberships: Iterable[Membership], active: Organization | None = None) -> tuple[OrgLink, ...]:
     return tuple(
         OrgLink(
             name=membership.organization.name,
@@ -220,5 +259,5 @@ def organization_links(user: User, active: Organization | None = None) -> tuple[
             url=reverse("portal:overview", args=[membership.organization.slug]),
             active=active is not None and membership.organization_id == active.pk,
         )
-        for membership in memberships_of(user)
+        for membership in memberships
     )

@@ -7,10 +7,10 @@ from django.urls import path
 from apps.portal.sso import soft
 
 urlpatterns = [
-    path("oidc/<str:provider_id>/login/", soft(oidc.login)),
-    path("oidc/<str:provider_id>/login/callback/", soft(oidc.callback)),
-    path("saml/<str:organization_slug>/login/", soft(saml.login)),
-    path("saml/<str:organization_slug>/acs/", soft(saml.acs)),
-    path("saml/<str:organization_slug>/acs/finish/", soft(saml.finish_acs)),
-    path("saml/<str:organization_slug>/metadata/", soft(saml.metadata)),
+    path("oidc/<str:provider_id>/login/", soft(oidc.login), name="openid_connect_login"),
+    path("oidc/<str:provider_id>/login/callback/", soft(oidc.callback), name="openid_connect_callback"),
+    path("saml/<str:organization_slug>/login/", soft(saml.login), name="saml_login"),
+    path("saml/<str:organization_slug>/acs/", soft(saml.acs), name="saml_acs"),
+    path("saml/<str:organization_slug>/acs/finish/", soft(saml.finish_acs), name="saml_finish_acs"),
+    path("saml/<str:organization_slug>/metadata/", soft(saml.metadata), name="saml_metadata"),
 ]

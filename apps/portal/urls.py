@@ -14,6 +14,7 @@ from apps.portal.views import (
     home,
     joining,
     keys,
+    looking,
     members,
     name,
     names,
@@ -122,5 +123,6 @@ urlpatterns = [
     path("o/<slug:slug>/audit", audit.audit, name="audit"),
     path("o/<slug:slug>/audit.csv", audit.audit_download, {"ending": "csv"}, name="audit_csv"),
     path("o/<slug:slug>/audit.ndjson", audit.audit_download, {"ending": "ndjson"}, name="audit_ndjson"),
+    path("looking/end", looking.looking_end, name="looking_end"),
     path("operator/prices", reviews.reviews, name="reviews"),
 ]

@@ -14,12 +14,13 @@ from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, limit_time, org_id_of
 from apps.usage import runs_sql, sql
-from apps.usage.models import Event, EventKey, Posting
+from apps.usage.models import Delta, Event, EventKey, Posting, Rerating, RollupState
 
 T = TypeVar("T")
 
 EVENTS_PAGE_MAX = 1_000
 FIND_TIMEOUT_MS = 5_000
+BACKLOG_COUNTED = 10_000
 
 # What events can be found by, beside time: the columns of the contract's dimensions.
 EVENT_FILTERS: dict[str, str] = {
@@ -99,6 +100,26 @@ def last_event_at(org: HasPk) -> datetime | None:
     """When the newest event happened. Index: the primary key, backwards."""
     newest = Event.objects.for_org(org).order_by("-hour_start", "-occurred_at", "-event_id").only("occurred_at").first()
     return newest.occurred_at if newest else None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Sums that wait to be rolled up, at most `BACKLOG_COUNTED` of them, and when that last happened."""
+
+    waiting: int
+    rolled_at: datetime | None
+
+
+def backlog(org: HasPk) -> Backlog:
+    state = RollupState.objects.for_org(org).first()
+    waiting = Delta.objects.for_org(org)[:BACKLOG_COUNTED].count()
+    return Backlog(waiting, state.rolled_at if state else None)
+
+
+def open_reratings(org: HasPk) -> list[Rerating]:
+    """Re-ratings that somebody or something has to go on with, newest first; at most a hundred."""
+    done = (Rerating.State.POSTED, Rerating.State.STALE)
+    return list(Rerating.objects.for_org(org).exclude(state__in=done).order_by("-created_at")[:100])
 
 
 def postings_of(org: HasPk, event_id: str) -> list[Posting]:

@@ -619,6 +619,8 @@ PUBLIC = {
     "/metrics": "asked by Prometheus, with a token: figures of the installation",
     "/api/v1/schema": "describes the API, holds no data",
     "/operator/prices": "for operators: the catalog, which is nobody's",
+    "/staff/": "for operators, who look after every organization: tests/portal/test_staff.py says who enters",
+    "/looking/end": "an operator's own looking as a member, of no organization",
     "/api/v1/docs": "describes the API, holds no data",
     "/sso/": "leads to an organization's own sign-in, before anybody belongs to anything",
     "/invitations/{token}": "read by whoever got the mail, before they belong to anything",

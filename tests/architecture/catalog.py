@@ -27,6 +27,9 @@ DIRECTORY = {
 GLOBAL = {
     "organizations_organization": "the organizations themselves: a slug is looked up before its organization is known",
     "accounts_user": "a person may belong to several organizations",
+    "accounts_staffact": "what operators did, to people too, who may belong to several organizations",
+    "accounts_impersonation": "staff's own record of looking as a member: it outlives the organization",
+    "accounts_impersonationend": "staff's own record of looking as a member: it outlives the organization",
     "pricing_catalogversion": "published prices are the same for everybody",
     "pricing_pricedmodel": "published prices are the same for everybody",
     "pricing_price": "published prices are the same for everybody",
@@ -42,6 +45,7 @@ GLOBAL = {
     "auth_group": "Django: unused, comes with permissions",
     "auth_group_permissions": "Django: unused, comes with permissions",
     "auth_permission": "Django: unused, comes with content types",
+    "django_admin_log": "Django: unused, the admin changes nothing itself; accounts_staffact says what staff did",
     "django_content_type": "Django: names of models",
     "django_migrations": "Django: which migrations ran",
     "django_session": "Django: a session knows a person, never an organization",
@@ -49,6 +53,9 @@ GLOBAL = {
 # Rows that are never changed; who may delete them, for retention.
 APPEND_ONLY = {
     "audit_auditentry": [],
+    "accounts_staffact": [],
+    "accounts_impersonation": [],
+    "accounts_impersonationend": [],
     "pricing_catalogversion": [],
     "pricing_price": [],
     "pricing_pricedmodel": [],

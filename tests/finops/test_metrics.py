@@ -121,7 +121,7 @@ LABELS = {
     "proof": {"usage", "budgets"},
     "queue": {"long", "prompt", "alerts"},
     "store": {"redis", "postgres"},
-    "state": {"active", "suspended"},
+    "state": {"active", "suspended", "closing", "closed"},
     "role": {"finops_app", "finops_worker", "finops_owner", "other"},
     "app": {"usage", "budgets", "alerts"},
 }

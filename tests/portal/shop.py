@@ -33,9 +33,9 @@ def shop():
     return shop
 
 
-def member(shop, role):
+def member(shop, role, **options):
     person = make_person(role)
-    add_member(org=shop.org, user=person, role=role, actor=None)
+    add_member(org=shop.org, user=person, role=role, actor=None, **options)
     return client_of(person)
 
 

@@ -37,7 +37,9 @@ FORMS = (
 )  # fmt: skip
 DOWNLOADS = ("statements.csv", "audit.csv", "audit.ndjson")
 # Pages of a person, not of an organization.
-PERSONAL = {"home", "switch", "reviews", "organization_new", "invitation", "session_end", "sso", "sso_go"}
+PERSONAL = {
+    "home", "switch", "reviews", "organization_new", "invitation", "session_end", "sso", "sso_go", "looking_end",
+}  # fmt: skip
 NOBODY = "/o/no-such-organization/"
 
 

@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from apps.accounts.models import User
-from apps.portal.access import organization_links
+from apps.portal.access import memberships_shown, organization_links
 
 
 @require_safe
@@ -14,7 +14,7 @@ from apps.portal.access import organization_links
 def home(request: HttpRequest) -> HttpResponse:
     """Straight to the organization where there is one, else a choice."""
     assert isinstance(request.user, User)
-    links = organization_links(request.user)
+    links = organization_links(memberships_shown(request))
     if len(links) == 1 and request.path == reverse("portal:home"):
         return redirect(links[0].url)
     may_make = settings.SIGNUP_OPEN or request.user.is_operator
