@@ -1,7 +1,7 @@
 """Spend, asked by any dimension and any time: what pages, the API and statements read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -44,16 +44,23 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class SpendRow:
-    """One group in one bucket; `groups` in the order of the question, None where the dimension is missing."""
+    """One group in one bucket; `groups` in the order of the question, None where the dimension is missing.
+
+    `before`: its events and cost in the period that the question compares with.
+    """
 
     groups: tuple[str | None, ...]
     bucket: datetime | None
     sums: Sums
+    before: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """The answer. `source` says whether rollups or events gave it; `following` is the offset of more rows."""
+    """The answer. `source` says whether rollups or events gave it; `following` is the offset of more rows.
+
+    `rows` are some of `row_count`; `total` and `before` sum all of them.
+    """
 
     start: datetime
     end: datetime
@@ -64,12 +71,19 @@ class Spend:
     source: str
     rows: list[SpendRow]
     total: Sums
+    row_count: int
     following: int | None
+    before: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SpendQuestion:
-    """What is asked. `start` and `end` are any instants, half-open; on basis "booked" they begin months."""
+    """What is asked. `start` and `end` are any instants, half-open; on basis "booked" they begin months.
+
+    A filter keeps one value of a dimension, an exclusion all but some, what has none among them; "" is the missing
+    value. `before` is a period to compare with, where time is not cut. Rows come in their own order, or the `largest`
+    first.
+    """
 
     start: datetime
     end: datetime
@@ -79,6 +93,13 @@ class SpendQuestion:
     basis: str = "occurred"
     offset: int = 0
     limit: int = ROWS_MAX
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    before: tuple[datetime, datetime] | None = None
+    largest: bool = False
+
+    @property
+    def source(self) -> str:
+        return dimensions.source_of((*self.group_by, *self.filters, *self.excluded))
 
 
 def spend(org: Organization, question: SpendQuestion) -> Spend:
@@ -89,13 +110,9 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
     with tenant(org):
         clock = calendar(org)
         _check(question, clock)
-        source = dimensions.source_of((*question.group_by, *question.filters))
         starts = _bucket_starts(question, clock)
-        answer = _ask(org, question, clock, source, starts)
-    rows = [
-        SpendRow(group.groups, starts[group.bucket - 1] if starts else None, _sums(group.sums))
-        for group in answer.groups
-    ]
+        answer = _ask(org, question, clock, starts)
+    rows = [_row(group, starts) for group in answer.groups]
     more = len(rows) > question.limit
     return Spend(
         start=question.start,
@@ -104,11 +121,18 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
         group_by=question.group_by,
         basis=question.basis,
         as_of=answer.as_of,
-        source="events" if source == dimensions.SOURCE_EVENTS else "rollups",
+        source="events" if question.source == dimensions.SOURCE_EVENTS else "rollups",
         rows=rows[: question.limit],
         total=_sums(answer.total.sums),
+        row_count=answer.count,
         following=question.offset + question.limit if more else None,
+        before=_before(answer.total),
     )
+
+
+def _row(group: sql.Group, starts: Sequence[datetime]) -> SpendRow:
+    bucket = starts[group.bucket - 1] if starts else None
+    return SpendRow(group.groups, bucket, _sums(group.sums), _before(group))
 
 
 def this_month(org: Organization, at: datetime, *, whole: bool = False) -> tuple[datetime, datetime]:
@@ -130,6 +154,8 @@ def _check(question: SpendQuestion, clock: Calendar) -> None:
         dimensions.check(name, "group_by")
     for name in question.filters:
         dimensions.check(name, name)
+    for name in question.excluded:
+        dimensions.check(name, f"{dimensions.NOT}{name}")
     if len(question.group_by) > GROUPS_MAX or len(set(question.group_by)) < len(question.group_by):
         raise DomainError("group_by_invalid", f"Group by at most {GROUPS_MAX} different dimensions.", param="group_by")
     if question.granularity not in (*GRANULARITIES, "none"):
@@ -148,8 +174,7 @@ def _check(question: SpendQuestion, clock: Calendar) -> None:
         )
     if question.basis == "booked":
         _check_booked(question, clock)
-    source = dimensions.source_of((*question.group_by, *question.filters))
-    if source == dimensions.SOURCE_EVENTS and question.end - question.start > EVENTS_SPAN_MAX:
+    if question.source == dimensions.SOURCE_EVENTS and question.end - question.start > EVENTS_SPAN_MAX:
         raise DomainError(
             "range_too_long",
             "This combination of dimensions is answered from events, at most 31 days at a time: shorten from and to.",
@@ -171,7 +196,7 @@ def _check_booked(question: SpendQuestion, clock: Calendar) -> None:
         raise DomainError(
             "granularity_unknown", "With basis=booked, granularity is month or none.", param="granularity"
         )
-    if dimensions.source_of((*question.group_by, *question.filters)) == dimensions.SOURCE_EVENTS:
+    if question.source == dimensions.SOURCE_EVENTS:
         raise DomainError(
             "dimension_unknown", "With basis=booked, ask for dimensions that rollups hold.", param="group_by"
         )
@@ -192,19 +217,27 @@ def _bucket_starts(question: SpendQuestion, clock: Calendar) -> list[datetime]:
     return starts
 
 
-def _ask(
-    org: Organization, question: SpendQuestion, clock: Calendar, source: str, starts: Sequence[datetime]
-) -> sql.Answer:
+def _ask(org: Organization, question: SpendQuestion, clock: Calendar, starts: Sequence[datetime]) -> sql.Answer:
     # One row more than asked tells whether there are more.
-    asked = sql.Asked(question.group_by, question.filters, starts, question.limit + 1, question.offset)
-    if source != dimensions.SOURCE_EVENTS:
-        stores = sql.SPEND_STORES if source == dimensions.SOURCE_SPEND else sql.USER_STORES
-        ranges = _ranges(question, clock)
-        _refuse_deleted(org, [*ranges.edges, *ranges.beyond])
-        return sql.sum_spend(org.pk, asked, stores=stores, ranges=ranges)
-    _refuse_deleted(org, [(question.start, question.end)])
+    asked = sql.Asked(
+        question.group_by,
+        question.filters,
+        starts,
+        question.limit + 1,
+        question.offset,
+        question.excluded,
+        question.largest,
+    )
+    before = replace(question, start=question.before[0], end=question.before[1]) if question.before else None
+    if question.source != dimensions.SOURCE_EVENTS:
+        stores = sql.SPEND_STORES if question.source == dimensions.SOURCE_SPEND else sql.USER_STORES
+        ranges, earlier = _ranges(question, clock), _ranges(before, clock) if before else None
+        _refuse_deleted(org, [span for one in (ranges, earlier) if one for span in (*one.edges, *one.beyond)])
+        return sql.sum_spend(org.pk, asked, stores=stores, ranges=ranges, before=earlier)
+    span = (question.start, question.end)
+    _refuse_deleted(org, [span, *([question.before] if question.before else [])])
     try:
-        return sql.sum_events(org.pk, asked, span=(question.start, question.end), timeout_ms=EVENTS_TIMEOUT_MS)
+        return sql.sum_events(org.pk, asked, span=span, timeout_ms=EVENTS_TIMEOUT_MS, before=question.before)
     except DatabaseError as error:
         if is_timeout(error):
             raise DomainError(
@@ -269,6 +302,15 @@ def _next(clock: Calendar, granularity: str, at: datetime) -> datetime:
 
 def _after(clock: Calendar, granularity: str, first: datetime) -> Sequence[datetime]:
     return list(clock.starts(granularity, first, first + timedelta(hours=27)))[1:]
+
+
+def _before(group: sql.Group) -> Sums | None:
+    if not group.before:
+        return None
+    named = dict(zip(sql.COMPARED, group.before, strict=True))
+    events, unpriced = int(named["events"]), int(named["unpriced_events"])
+    cost = None if events and unpriced == events else named["cost_usd"]
+    return Sums(events=events, cost_usd=cost, unpriced_events=unpriced)
 
 
 def _sums(values: Sequence[Decimal]) -> Sums:

@@ -4,7 +4,7 @@ All need `tenant(org)` around them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -46,64 +46,78 @@ SPEND_STORES = Stores("usage_dayrollup", "usage_hourrollup", "usage_delta")
 USER_STORES = Stores("usage_userdayrollup", "usage_userhourrollup", "usage_userdelta")
 
 SHOWN = tuple(measure for measure in MEASURES if not measure.startswith(("ln_", "input_events")))
+# What is summed of the period that another is compared with.
+COMPARED = ("events", "unpriced_events", "cost_usd")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to group and filter by, how to cut time (no starts: one bucket), and which page of groups."""
+    """What to group and filter by, how to cut time (no starts: one bucket), and which page of groups.
+
+    Groups come in their own order, or the `largest` first.
+    """
 
     group_by: Sequence[str]
     filters: Mapping[str, str]
     bucket_starts: Sequence[datetime]
     limit: int
     offset: int
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    largest: bool = False
 
 
 class Group(NamedTuple):
-    """One group: the number of its bucket (from 1; 0 without buckets), its dimensions, and its sums as in `SHOWN`."""
+    """One group: the number of its bucket (from 1; 0 without buckets), its dimensions, and its sums as in `SHOWN`.
+
+    `before` are the sums of the period that this one is compared with, as in `COMPARED`; empty without one.
+    """
 
     bucket: int
     groups: tuple[str | None, ...]
     sums: tuple[Decimal, ...]
+    before: tuple[Decimal, ...]
 
 
 class Answer(NamedTuple):
-    """`as_of` is the snapshot's time; `total` sums every group, shown on this page or not."""
+    """`as_of` is the snapshot's time; `total` sums all `count` groups, which `groups` are some of."""
 
     as_of: datetime
+    count: int
     total: Group
     groups: list[Group]
 
 
-def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges) -> Answer:
-    """Spend from rollups, pending deltas and the edges of events.
+def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges, before: Ranges | None = None) -> Answer:
+    """Spend from rollups, pending deltas and the edges of events; with `before`, of that period beside it.
 
     Index: the primary keys of the rollups, which lead with the organization and the bucket.
     """
     query = _Query(org_id, asked)
-    parts = _rollup_parts(query, stores, ranges)
-    parts += [part for edge in ranges.edges for part in _event_parts(query, edge)]
-    parts += [part for span in ranges.beyond for part in _event_parts(query, span, sign="-")]
-    return _fetch(query, parts, asked)
+    parts = _stored_parts(query, stores, ranges)
+    return _fetch(query, parts, _stored_parts(query, stores, before) if before else [], asked)
 
 
-def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int) -> Answer:
+def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int, before: Range | None = None) -> Answer:
     """The same question asked of events alone, for what rollups do not hold; stops after `timeout_ms`."""
     query = _Query(org_id, asked)
     limit_time(timeout_ms)
-    return _fetch(query, _event_parts(query, span), asked)
+    return _fetch(query, _event_parts(query, span), _event_parts(query, before) if before else [], asked)
 
 
 class _Query:
     """Groups, conditions and bound values that every part of the union shares."""
 
     def __init__(self, org_id: int, asked: Asked) -> None:
-        group_by, filters = asked.group_by, asked.filters
+        group_by, filters, excluded = asked.group_by, asked.filters, asked.excluded
         self.values: dict[str, Any] = {"org": org_id}
         self.group_by = group_by
-        self.asks_of_events = any(name in EVENTS or name.startswith(TAG) for name in (*group_by, *filters))
+        self.asks_of_events = any(name in EVENTS or name.startswith(TAG) for name in (*group_by, *filters, *excluded))
         self.groups = ", ".join(f"{self._expression(name)} AS g{index}" for index, name in enumerate(group_by))
-        self.conditions = ["organization_id = %(org)s", *(self._condition(*pair) for pair in filters.items())]
+        self.conditions = [
+            "organization_id = %(org)s",
+            *(self._condition(*pair) for pair in filters.items()),
+            *(self._exclusion(name, value) for name, values in excluded.items() for value in values),
+        ]
 
     def bind(self, value: Any) -> str:
         name = f"v{len(self.values)}"
@@ -119,12 +133,26 @@ class _Query:
         expression = self._expression(name)
         return f"({expression}) IS NULL" if value == "" else f"({expression}) = {self.bind(value)}"
 
+    def _exclusion(self, name: str, value: str) -> str:
+        """What has no value stays in, unless it is that which is excluded."""
+        expression = self._expression(name)
+        if value == "":
+            return f"({expression}) IS NOT NULL"
+        return f"({expression}) IS DISTINCT FROM {self.bind(value)}"
+
     def part(self, table: str, at: str, measures: Sequence[str], *conditions: str) -> str:
         columns = ", ".join(filter(None, [f"{at} AS at", self.groups, *measures]))
         return f"SELECT {columns} FROM {table} WHERE {' AND '.join((*self.conditions, *conditions))}"
 
     def within(self, column: str, span: tuple[Any, Any]) -> str:
         return f"{column} >= {self.bind(span[0])} AND {column} < {self.bind(span[1])}"
+
+
+def _stored_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
+    parts = _rollup_parts(query, stores, ranges)
+    parts += [part for edge in ranges.edges for part in _event_parts(query, edge)]
+    parts += [part for span in ranges.beyond for part in _event_parts(query, span, sign="-")]
+    return parts
 
 
 def _rollup_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
@@ -163,28 +191,43 @@ _POSTED_WITH_EVENT = (
 )
 
 
-def _fetch(query: _Query, parts: Sequence[str], asked: Asked) -> Answer:
+def _fetch(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> Answer:
+    with connection.cursor() as cursor:
+        cursor.execute(_statement(query, parts, before, asked), query.values)
+        rows = cursor.fetchall()
+    as_of, count, *total = rows[0]
+    groups = len(asked.group_by)
+    return Answer(as_of, count, _group(total, groups), [_group(row[2:], groups) for row in rows[1:]])
+
+
+def _statement(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> str:
+    """One row that sums everything and counts the groups, then the groups asked for."""
     starts = list(asked.bucket_starts)
     bucket = f"width_bucket(at, {query.bind(starts)}::timestamptz[])" if starts else "0"
-    groups = [f"g{index}" for index in range(len(query.group_by))]
-    keys = ", ".join(["bucket", *groups])
-    order = ", ".join(f"{key} NULLS LAST" for key in ["bucket", *groups])
-    sums = ", ".join(f"COALESCE(sum({measure}), 0) AS {measure}" for measure in SHOWN)
-    is_something = " OR ".join(f"{measure} <> 0" for measure in SHOWN)
-    page = f"LIMIT {query.bind(asked.limit)} OFFSET {query.bind(asked.offset)}"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH cut AS (SELECT {bucket} AS bucket, parts.* FROM ({' UNION ALL '.join(parts)}) AS parts),"
-            f" summed AS (SELECT transaction_timestamp(), GROUPING(bucket) = 1 AS is_total, {keys}, {sums} FROM cut"
-            f" GROUP BY GROUPING SETS ((), ({keys})))"
-            " (SELECT * FROM summed WHERE is_total) UNION ALL"
-            f" (SELECT * FROM summed WHERE NOT is_total AND ({is_something}) ORDER BY {order} {page})",
-            query.values,
-        )
-        rows = cursor.fetchall()
-    total, *found = (_group(row[2:], len(groups)) for row in rows)
-    return Answer(rows[0][0], total, found)
+    keys = ["bucket", *(f"g{index}" for index in range(len(query.group_by)))]
+    now = "FILTER (WHERE NOT is_before)" if before else ""
+    sums = {name: f"sum({name}) {now}" for name in SHOWN}
+    if before:
+        sums |= {f"before_{name}": f"sum({name}) FILTER (WHERE is_before)" for name in COMPARED}
+    summed = ", ".join(f"COALESCE({text}, 0) AS {name}" for name, text in sums.items())
+    is_something = " OR ".join(f"{name} <> 0" for name in sums)
+    order = [f"{key} NULLS LAST" for key in keys]
+    if asked.largest:
+        order = ["cost_usd DESC", *(["before_cost_usd DESC"] if before else []), "events DESC", *order]
+    sides = [*(("false", part) for part in parts), *(("true", part) for part in before)]
+    together = " UNION ALL ".join(f"SELECT {side} AS is_before, part.* FROM ({part}) AS part" for side, part in sides)
+    return (
+        f"WITH cut AS (SELECT {bucket} AS bucket, parts.* FROM ({together}) AS parts),"
+        f" summed AS (SELECT GROUPING(bucket) = 1 AS is_total, {', '.join(keys)}, {summed} FROM cut"
+        f" GROUP BY GROUPING SETS ((), ({', '.join(keys)}))),"
+        f" found AS (SELECT * FROM summed WHERE is_total OR {is_something})"
+        " (SELECT transaction_timestamp(), (SELECT count(*) - 1 FROM found), * FROM found WHERE is_total) UNION ALL"
+        " (SELECT transaction_timestamp(), 0, * FROM found WHERE NOT is_total"
+        f" ORDER BY {', '.join(order)} LIMIT {query.bind(asked.limit)} OFFSET {query.bind(asked.offset)})"
+    )
 
 
 def _group(row: Sequence[Any], groups: int) -> Group:
-    return Group(row[0], tuple(row[1 : 1 + groups]), tuple(row[1 + groups :]))
+    """Of a row from `is_total` on."""
+    first = 2 + groups
+    return Group(row[1], tuple(row[2:first]), tuple(row[first : first + len(SHOWN)]), tuple(row[first + len(SHOWN) :]))

@@ -37,6 +37,7 @@ class Recipe:
 
 
 TAGGED = {"tags.{tag}": "{tag_value}"}
+LEFT_OUT = {"not.team": "{team}", "not.user": "{user}", "not.tags.{tag}": "{tag_value}"}
 FOUND_BY = {
     "team": "{team}",
     "project": "{project}",
@@ -54,6 +55,7 @@ FOUND_BY = {
         )
     },
     **TAGGED,
+    **LEFT_OUT,
 }  # fmt: skip
 PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
 KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
