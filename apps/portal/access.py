@@ -1,6 +1,6 @@
 """Who may see a page: the organization comes from the URL, the role from the membership."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import wraps
@@ -29,8 +29,9 @@ from apps.organizations.selectors import (
     memberships_of,
     require_active,
 )
+from apps.portal.filters import Filters, read_filters
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
-from apps.portal.ranges import Span, query_string, range_control, read_span
+from apps.portal.ranges import Parameters, Span, query_string, range_control, read_span
 
 YEAR_MIN, YEAR_MAX = 1971, 2199
 
@@ -47,7 +48,7 @@ class Visit:
     at: datetime
     section: str
 
-    def url(self, name: str, parameters: dict[str, str] | None = None) -> str:
+    def url(self, name: str, parameters: Parameters | None = None) -> str:
         path = reverse(f"portal:{name}", args=[self.org.slug])
         return path + query_string(parameters) if parameters else path
 
@@ -70,6 +71,11 @@ class Visit:
         """The filters that a page may show rows of: for a lead, within the team."""
         return dict(filters) if self.team is None else {**filters, "team": self.team}
 
+    def filters(self, known: Iterable[str]) -> Filters:
+        """What the query keeps and leaves out; for a lead, within the team."""
+        asked = read_filters(self.request.GET, known)
+        return Filters(self.cut(asked.only), asked.but)
+
     def is_within(self, within_team: bool) -> bool:
         """Whether a lead may see a page that cuts itself to a team, or does not, with the team that is asked for."""
         if self.membership.role != Role.LEAD:
@@ -87,8 +93,20 @@ class Visit:
     def span(self) -> Span:
         return read_span(self.request.GET, self.calendar, self.at)
 
-    def frame(self, title: str, *crumbs: Crumb, span: Span | None = None, as_of: datetime | None = None) -> Frame:
-        control = range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at) if span else None
+    def frame(
+        self,
+        title: str,
+        *crumbs: Crumb,
+        span: Span | None = None,
+        as_of: datetime | None = None,
+        compares: bool = False,
+    ) -> Frame:
+        """`compares`: the page can be compared with the period before its range."""
+        control = (
+            range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at, compares=compares)
+            if span
+            else None
+        )
         return Frame(
             org=OrgRef(self.org.name, self.org.slug, self.calendar.zone_at(self.at).key),
             organizations=organization_links(self.user, self.org),

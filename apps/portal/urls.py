@@ -31,6 +31,7 @@ urlpatterns = [
     path("o/", home.home, name="switch"),
     path("o/<slug:slug>/", overview.overview, name="overview"),
     path("o/<slug:slug>/spend", spend.explorer, name="spend"),
+    path("o/<slug:slug>/spend/values", spend.spend_values, name="spend_values"),
     path("o/<slug:slug>/events", events.events, name="events"),
     path("o/<slug:slug>/events/<path:event_id>", events.event, name="event"),
     path("o/<slug:slug>/statements", statements.statements, name="statements"),

@@ -25,6 +25,8 @@ BUCKETS_MAX = 10_000
 # 31 days: a month of them in which the clock is moved back lasts an hour longer.
 EVENTS_SPAN_MAX = timedelta(days=31, hours=1)
 EVENTS_TIMEOUT_MS = 5_000
+# Where keys of tags are looked for, and how many are listed.
+TAGGED_EVENTS_MAX, TAG_KEYS_MAX = 2_000, 20
 # No retention is shorter than a month.
 KEPT_AT_LEAST = timedelta(days=27)
 
@@ -124,7 +126,7 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
         source="events" if question.source == dimensions.SOURCE_EVENTS else "rollups",
         rows=rows[: question.limit],
         total=_sums(answer.total.sums),
-        row_count=answer.count,
+        row_count=answer.found,
         following=question.offset + question.limit if more else None,
         before=_before(answer.total),
     )
@@ -133,6 +135,12 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
 def _row(group: sql.Group, starts: Sequence[datetime]) -> SpendRow:
     bucket = starts[group.bucket - 1] if starts else None
     return SpendRow(group.groups, bucket, _sums(group.sums), _before(group))
+
+
+def tag_keys(org: Organization, *, start: datetime, end: datetime, team: str | None = None) -> list[str]:
+    """Keys of tags to ask by: at most `TAG_KEYS_MAX`, of the range's latest events, the most frequent first."""
+    with tenant(org):
+        return sql.tag_keys(org.pk, span=(start, end), team=team, events=TAGGED_EVENTS_MAX, limit=TAG_KEYS_MAX)
 
 
 def this_month(org: Organization, at: datetime, *, whole: bool = False) -> tuple[datetime, datetime]:

@@ -79,10 +79,10 @@ class Group(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """`as_of` is the snapshot's time; `total` sums all `count` groups, which `groups` are some of."""
+    """`as_of` is the snapshot's time; `total` sums all `found` groups, which `groups` are some of."""
 
     as_of: datetime
-    count: int
+    found: int
     total: Group
     groups: list[Group]
 
@@ -102,6 +102,27 @@ def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int, befor
     query = _Query(org_id, asked)
     limit_time(timeout_ms)
     return _fetch(query, _event_parts(query, span), _event_parts(query, before) if before else [], asked)
+
+
+def tag_keys(org_id: int, *, span: Range, team: str | None, events: int, limit: int) -> list[str]:
+    """Keys of tags that the range's latest `events` have, the most frequent first; with `team`, those of its events.
+
+    Index: the primary key of events, backwards. A move only ever makes an unknown name known, so that what an event
+    says of its team at first is a team's own.
+    """
+    start, end = span
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH latest AS (SELECT tags, team, team_id FROM usage_event WHERE organization_id = %(org)s"
+            " AND hour_start > %(start)s::timestamptz - interval '1 hour' AND hour_start < %(end)s"
+            " AND occurred_at >= %(start)s AND occurred_at < %(end)s"
+            " ORDER BY hour_start DESC, occurred_at DESC, event_id DESC LIMIT %(events)s)"
+            " SELECT key FROM latest, LATERAL jsonb_object_keys(tags) AS key"
+            " WHERE %(team)s::text IS NULL OR (team_id IS NOT NULL AND team = %(team)s)"
+            " GROUP BY key ORDER BY count(*) DESC, key LIMIT %(limit)s",
+            {"org": org_id, "start": start, "end": end, "team": team, "events": events, "limit": limit},
+        )
+        return [key for (key,) in cursor.fetchall()]
 
 
 class _Query:
@@ -195,9 +216,9 @@ def _fetch(query: _Query, parts: Sequence[str], before: Sequence[str], asked: As
     with connection.cursor() as cursor:
         cursor.execute(_statement(query, parts, before, asked), query.values)
         rows = cursor.fetchall()
-    as_of, count, *total = rows[0]
+    as_of, found, *total = rows[0]
     groups = len(asked.group_by)
-    return Answer(as_of, count, _group(total, groups), [_group(row[2:], groups) for row in rows[1:]])
+    return Answer(as_of, found, _group(total, groups), [_group(row[2:], groups) for row in rows[1:]])
 
 
 def _statement(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> str:

@@ -328,7 +328,15 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/spend": Recipe(
         path=_ORG,
         query=FOUND_BY,
-        asks=({"group_by": "user", "then_by": "model"}, {"range": "30d", "group_by": "team"}),
+        asks=(
+            {"group_by": "user", "then_by": "model"},
+            {"range": "30d", "group_by": "team", "compare": "previous", "chart": "line"},
+        ),
+    ),
+    "GET /o/{slug}/spend/values": Recipe(
+        path=_ORG,
+        query={**FOUND_BY, "add": "tags.{tag}"},
+        asks=({"range": "30d", "add": "team"}, {"range": "30d", "add": "user"}),
     ),
     "GET /o/{slug}/events": Recipe(
         path=_ORG, query={**FOUND_BY, "event_id": "{event_id}", "cursor": "{cursor}"}, asks=({"range": "30d"},)

@@ -25,7 +25,14 @@ def shop() -> Shop:
             make_event(event_id=f"{slug}-event", team=slug, project=f"{slug}-project", run_id=f"{slug}-run"),
         )
     shop.api.send(
-        make_event(event_id=f"{OTHER}-2", team=OTHER, model="claude-opus-4-1", user=OTHER, workflow=OTHER),
+        make_event(
+            event_id=f"{OTHER}-2",
+            team=OTHER,
+            model="claude-opus-4-1",
+            user=OTHER,
+            workflow=OTHER,
+            tags={"kind": OTHER, OTHER: "key"},
+        ),
         make_event(event_id=f"{OTHER}-nobody", workflow=OTHER),
     )
     return shop
@@ -40,7 +47,9 @@ def lead(shop: Shop) -> Client:
 
 CUT = (
     "", "?range=30d", "spend", "spend?group_by=workflow", "spend?group_by=user&then_by=model", "spend?group_by=team",
-    "spend?group_by=project&team=answers", "events", "events?user=", "events?priced=true", "statements",
+    "spend?group_by=project&team=answers", "spend?compare=previous&group_by=team_name", "spend?not.team=search",
+    "spend?group_by=tags.kind", "spend/values?add=team", "spend/values?add=user", "spend/values?add=tags.kind",
+    "events", "events?user=", "events?priced=true", "statements",
     "statements.csv", "members", "organization",
 )  # fmt: skip
 

@@ -1,0 +1,76 @@
+"""What the explorer and its exports read: one frozen value per page."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from apps.portal.charts import Chart
+from apps.portal.formats import Change
+from apps.portal.pages import Chip, Select
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCell:
+    """`url` shows the page with this value as a filter, `exclude_url` without the value."""
+
+    value: str | None
+    url: str
+    exclude_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRow:
+    """`previous_usd` and `change` where the page is compared with the period before."""
+
+    labels: tuple[LabelCell, ...]
+    swatch: str
+    events: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    share: Decimal | None
+    cost_usd: Decimal | None
+    unpriced_events: int
+    url: str
+    previous_usd: Decimal | None = None
+    change: Change | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterForm:
+    """Adds a filter. `values` suggests those of the chosen dimension; `values_url` those of another.
+
+    After a refusal it holds what was typed, and `error` says what is wrong.
+    """
+
+    hidden: tuple[tuple[str, str], ...]
+    dimension: Select
+    values: tuple[tuple[str, str], ...]
+    values_url: str
+    value: str
+    excludes: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpendPage:
+    """`rows` are the largest of `row_count`.
+
+    `refusal` says why the question has no answer; the controls stay, so that it can be asked otherwise.
+    `not_compared` says why only the period before has none.
+    """
+
+    title: str
+    chart_title: str
+    hidden: tuple[tuple[str, str], ...]
+    selects: tuple[Select, ...]
+    chips: tuple[Chip, ...]
+    adding: FilterForm
+    headings: tuple[str, ...]
+    rows: tuple[SpendRow, ...]
+    row_count: int
+    total: SpendRow
+    chart: Chart | None
+    compared_with: str
+    not_compared: str
+    source: str
+    refusal: str
