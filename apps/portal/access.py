@@ -67,6 +67,11 @@ class Visit:
         asked = str(self.request.GET.get("team", ""))
         return asked if asked in self.membership.teams else self.membership.teams[0]
 
+    @property
+    def teams(self) -> tuple[str, ...] | None:
+        """The teams of a lead; None for whoever sees all."""
+        return tuple(self.membership.teams) if self.membership.role == Role.LEAD else None
+
     def cut(self, filters: Mapping[str, str]) -> dict[str, str]:
         """The filters that a page may show rows of: for a lead, within the team."""
         return dict(filters) if self.team is None else {**filters, "team": self.team}

@@ -8,8 +8,8 @@ from django.http import QueryDict
 
 from apps.core.errors import DomainError
 from apps.portal.access import Visit
-from apps.portal.filters import Filters, is_possible, names_of_keys
-from apps.portal.ranges import COMPARE, PREVIOUS, Parameters, Span
+from apps.portal.filters import Filters, is_possible, names_of_keys, read_filters
+from apps.portal.ranges import COMPARE, PREVIOUS, Parameters, Span, read_span
 from apps.reports import dimensions
 from apps.reports.selectors import SpendQuestion, Sums
 
@@ -91,13 +91,15 @@ class Asked:
         return self.key_names.get(value, value) if name == "api_key" and value else value
 
 
-def read_asked(visit: Visit) -> Asked:
-    """What cannot be read is as by default."""
-    query, span = visit.request.GET, visit.span()
+def read_asked(visit: Visit, query: QueryDict | None = None) -> Asked:
+    """What the page's address, or that of a saved view, asks. What cannot be read is as by default."""
+    query = visit.request.GET if query is None else query
+    span = read_span(query, visit.calendar, visit.at)
     group_by = _dimension(query, "group_by") or "team"
     then_by = _dimension(query, "then_by")
     granularity = query.get("granularity", "")
-    filters = visit.filters(FILTERS)
+    asked = read_filters(query, FILTERS)
+    filters = Filters(visit.cut(asked.only), asked.but)
     return Asked(
         span=span,
         group_by=group_by,

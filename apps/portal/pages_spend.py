@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from apps.portal.charts import Chart
 from apps.portal.formats import Change
-from apps.portal.pages import Chip, Select
+from apps.portal.pages import Chip, Select, Tab
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,9 @@ class SpendPage:
     selects: tuple[Select, ...]
     chips: tuple[Chip, ...]
     adding: FilterForm
+    views: tuple[Tab, ...]
+    views_url: str
+    save_url: str
     headings: tuple[str, ...]
     rows: tuple[SpendRow, ...]
     row_count: int
@@ -74,3 +77,28 @@ class SpendPage:
     not_compared: str
     source: str
     refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRow:
+    """A saved view. `name` and `error` are what was typed and why it was refused, after a refusal."""
+
+    name: str
+    url: str
+    maker: str | None
+    is_shared: bool
+    act_url: str | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewsPage:
+    """`query` is the address to save, where the page was asked to; `shown` says in words what it shows."""
+
+    rows: tuple[ViewRow, ...]
+    query: str
+    shown: str
+    name: str
+    is_shared: bool
+    error: str
+    explorer_url: str

@@ -338,6 +338,11 @@ PAGES: dict[str, Recipe] = {
         query={**FOUND_BY, "add": "tags.{tag}"},
         asks=({"range": "30d", "add": "team"}, {"range": "30d", "add": "user"}),
     ),
+    "GET /o/{slug}/views": Recipe(path=_ORG, query={"save": "group_by=team&user={user}"}),
+    "POST /o/{slug}/views": Recipe(path=_ORG, needs=lambda own: {"name": unique("view"), "query": "group_by=model"}),
+    "POST /o/{slug}/views/{view_id}/{act}": Recipe(
+        path={**_ORG, "view_id": "{view}", "act": "rename"}, needs=lambda own: {"name": unique("view")}
+    ),
     "GET /o/{slug}/events": Recipe(
         path=_ORG, query={**FOUND_BY, "event_id": "{event_id}", "cursor": "{cursor}"}, asks=({"range": "30d"},)
     ),

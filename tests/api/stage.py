@@ -23,6 +23,8 @@ from apps.organizations.permissions import Role
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import add_member, issue_key
 from apps.pricing.agreements import create_contract, set_model_alias
+from apps.reports.models import View
+from apps.reports.views import save_view
 from apps.teams.services import create_project, create_team, create_workflow, map_name
 from apps.usage import repricing, rerating
 from apps.usage.services import roll_up
@@ -40,7 +42,7 @@ LABELS = [
 # What is named by an id, which says nothing of whose it is.
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "contract", "model_alias", "budget", "raise", "stop",
-    "channel", "spare_channel",
+    "channel", "spare_channel", "view",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -140,6 +142,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_budgets(word, side.org, now),
             **_holds(word, side),
             **_channels(word, side.org),
+            "view": str(_view(word, side).pk),
             "cursor": _cursor(f"{word}-event_id"),
             "since": (now - timedelta(days=10)).isoformat(),
             "now": now.isoformat(),
@@ -235,6 +238,12 @@ def _channels(word: str, org: Organization) -> dict[str, str]:
         "spare_channel": str(spare.pk),
         "delivery": str(waiting.delivery_id),
     }
+
+
+def _view(word: str, side: Tenant) -> View:
+    return save_view(
+        org=side.org, person=side.owner, name=f"{word}-view", query=f"group_by=model&team={word}-team", is_shared=True
+    )
 
 
 def _reratings(word: str, org: Organization, at: datetime) -> dict[str, str]:

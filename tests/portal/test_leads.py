@@ -5,6 +5,7 @@ from django.test import Client
 
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
+from apps.reports.views import save_view
 from apps.teams.services import create_project, create_team
 from tests.portal.conftest import Shop, client_of, make_person, make_shop
 from tests.portal.reading import get, text_of
@@ -35,7 +36,14 @@ def shop() -> Shop:
         ),
         make_event(event_id=f"{OTHER}-nobody", workflow=OTHER),
     )
+    share(shop, f"{OTHER} alone", f"team={OTHER}&group_by=model")
+    share(shop, "whatever", f"workflow={OTHER}")
+    share(shop, "of search", "team=search&group_by=model")
     return shop
+
+
+def share(shop: Shop, name: str, query: str) -> None:
+    save_view(org=shop.org, person=shop.alice, name=name, query=query, is_shared=True)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +104,21 @@ def test_another_teams_event_and_statement_do_not_exist(shop: Shop, lead: Client
     assert (len(mine), len(statements)) == (2, 4)
     for link in statements:
         assert lead.get(link).status_code == (200 if link in mine else 404), link
+
+
+def test_of_what_others_share_a_lead_sees_what_is_of_the_team(shop: Shop, lead: Client) -> None:
+    for page in ("views", "spend"):
+        content = lead.get(shop.url(page)).content.decode()
+        assert "of search" in content
+        assert "whatever" not in content
+    everything = client_of(shop.alice).get(shop.url("views")).content.decode()
+    assert all(name in everything for name in (f"{OTHER} alone", "whatever", "of search"))
+
+
+def test_a_view_that_a_lead_saves_is_of_the_team(shop: Shop, lead: Client) -> None:
+    response = lead.post(shop.url("views"), {"name": "mine", "query": f"group_by=model&team={OTHER}", "shared": "on"})
+    assert "team=search" in response["Location"]
+    assert OTHER not in response["Location"]
 
 
 def test_the_figures_are_those_of_the_team(shop: Shop, lead: Client) -> None:

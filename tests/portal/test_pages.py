@@ -22,7 +22,7 @@ from tests.portal.reading import Page, attribute, elements, find, get
 from tests.world import make_event
 
 PAGES = (
-    "", "spend", "events", "unattributed", "unpriced", "declared", "statements", "prices", "prices/openai/o3",
+    "", "spend", "views", "events", "unattributed", "unpriced", "declared", "statements", "prices", "prices/openai/o3",
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
     "alerts", "alerts/deliveries", "members", "organization", "first-event", "first-event/seen",
 )  # fmt: skip

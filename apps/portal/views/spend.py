@@ -24,12 +24,13 @@ from apps.portal.explorer import (
     read_asked,
 )
 from apps.portal.filters import chips_of, is_possible, label_of
-from apps.portal.pages import Crumb, Option, Select
+from apps.portal.pages import Crumb, Option, Select, Tab
 from apps.portal.pages_spend import FilterForm, LabelCell, SpendPage, SpendRow
-from apps.portal.ranges import pairs_of
+from apps.portal.ranges import pairs_of, query_string
 from apps.portal.views.overview import over_time, ratio, spend_chart
 from apps.reports import dimensions
 from apps.reports.selectors import Spend, Sums, spend, tag_keys
+from apps.reports.views import list_views
 from apps.teams.selectors import list_teams
 
 ROWS_SHOWN = 100
@@ -137,6 +138,9 @@ def _page(visit: Visit, asked: Asked, answer: Answer | None, refusal: str, wrong
         selects=_selects(asked, tags),
         chips=chips_of(asked.filters, asked.key_names, lambda left: _url(visit, asked.filtered(left))),
         adding=_adding(visit, asked, table, tags, wrong),
+        views=_views(visit, asked),
+        views_url=visit.url("views"),
+        save_url=visit.url("views", {"save": query_string(asked.parameters).removeprefix("?")}),
         headings=tuple(label_of(name) for name in asked.groups),
         rows=tuple(_rows(visit, asked, table, chart)) if table else (),
         row_count=table.row_count if table else 0,
@@ -146,6 +150,14 @@ def _page(visit: Visit, asked: Asked, answer: Answer | None, refusal: str, wrong
         not_compared=answer.not_compared if answer else "",
         source=table.source if table else "",
         refusal=refusal,
+    )
+
+
+def _views(visit: Visit, asked: Asked) -> tuple[Tab, ...]:
+    here = query_string(asked.parameters)
+    return tuple(
+        Tab(view.name, f"{visit.url('spend')}?{view.query}", f"?{view.query}" == here)
+        for view in list_views(visit.org, visit.user, visit.teams)
     )
 
 
