@@ -73,8 +73,10 @@ class Visit:
         return tuple(self.membership.teams) if self.membership.role == Role.LEAD else None
 
     def cut(self, filters: Mapping[str, str]) -> dict[str, str]:
-        """The filters that a page may show rows of: for a lead, within the team."""
-        return dict(filters) if self.team is None else {**filters, "team": self.team}
+        """The filters that a page may show rows of: for a lead, within the team, or another one that they lead."""
+        if self.team is None or filters.get("team") in self.membership.teams:
+            return dict(filters)
+        return {**filters, "team": self.team}
 
     def filters(self, known: Iterable[str]) -> Filters:
         """What the query keeps and leaves out; for a lead, within the team."""

@@ -7,11 +7,12 @@ from itertools import chain
 from django.http import QueryDict
 
 from apps.core.errors import DomainError
+from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.portal.access import Visit
 from apps.portal.filters import Filters, is_possible, names_of_keys, read_filters
 from apps.portal.ranges import COMPARE, PREVIOUS, Parameters, Span, read_span
 from apps.reports import dimensions
-from apps.reports.selectors import SpendQuestion, Sums
+from apps.reports.selectors import COSTS, SpendQuestion
 
 GROUPS = (
     "team", "project", "workflow", "task_type", "provider", "model", "service_tier", "environment", "api_key", "status",
@@ -23,13 +24,9 @@ GRANULARITIES = ("hour", "day", "week", "month", "none")
 CHARTS = ("stacked", "line")
 # More bars than this many days of hours are too thin to see. A day may have 25.
 HOURLY_SPAN_MAX = timedelta(days=7, hours=1)
+# What the table and its exports show.
+MEASURES = (*COSTS, *TOKENS_IN, *TOKENS_CACHED, *TOKENS_OUT)
 FILTERS = frozenset({*dimensions.SPEND, *dimensions.USER, *dimensions.EVENTS})
-PROMPT = ("input_tokens", "audio_input_tokens", "image_input_tokens")
-CACHED = (
-    "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "audio_cache_read_tokens",
-    "image_cache_read_tokens",
-)  # fmt: skip
-OUTPUT = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +75,7 @@ class Asked:
             excluded=self.filters.but,
             before=(self.span.previous_start, self.span.previous_end) if self.compares else None,
             largest=True,
+            measures=MEASURES,
         )
 
     def filtered(self, filters: Filters) -> "Asked":
@@ -137,7 +135,3 @@ def added(asked: Asked, query: QueryDict) -> Filters:
     if query.get("how") == "not":
         return asked.filters.excluding(name, value)
     return asked.filters.keeping({name: value})
-
-
-def meter_sum(sums: Sums, meters: tuple[str, ...]) -> int:
-    return sum(sums.meters.get(meter, 0) for meter in meters)

@@ -1,6 +1,7 @@
 """What the explorer and its exports read: one frozen value per page."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from apps.portal.charts import Chart
@@ -68,6 +69,8 @@ class SpendPage:
     views: tuple[Tab, ...]
     views_url: str
     save_url: str
+    exports_url: str
+    query: str
     headings: tuple[str, ...]
     rows: tuple[SpendRow, ...]
     row_count: int
@@ -101,4 +104,33 @@ class ViewsPage:
     name: str
     is_shared: bool
     error: str
+    explorer_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """`progress` of 0 to 1 while it is written; `file_url` where it can be fetched, until `kept_until`."""
+
+    id: int
+    title: str
+    format: str
+    person: str | None
+    asked_at: datetime
+    state: str
+    says: str
+    progress: Decimal | None
+    error: str
+    size: str
+    file_url: str | None
+    kept_until: datetime | None
+    delete_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportsPage:
+    """`is_working`: something is not finished yet, and the page looks again by itself."""
+
+    rows: tuple[ExportRow, ...]
+    is_working: bool
+    url: str
     explorer_url: str

@@ -1,6 +1,6 @@
 """Spend, asked by any dimension and any time: what pages, the API and statements read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -25,6 +25,9 @@ BUCKETS_MAX = 10_000
 # 31 days: a month of them in which the clock is moved back lasts an hour longer.
 EVENTS_SPAN_MAX = timedelta(days=31, hours=1)
 EVENTS_TIMEOUT_MS = 5_000
+PATIENT_TIMEOUT_MS = 60_000
+# What every answer sums: a cost is unknown where all of its events are unpriced.
+COSTS = ("events", "cost_usd", "unpriced_events")
 # Where keys of tags are looked for, and how many are listed.
 TAGGED_EVENTS_MAX, TAG_KEYS_MAX = 2_000, 20
 # No retention is shorter than a month.
@@ -84,7 +87,8 @@ class SpendQuestion:
 
     A filter keeps one value of a dimension, an exclusion all but some, what has none among them; "" is the missing
     value. `before` is a period to compare with, where time is not cut. Rows come in their own order, or the `largest`
-    first.
+    first. Nobody sits and waits for a patient one: events may take a minute. `measures` says what to sum, `COSTS` at
+    least; the rest is zero.
     """
 
     start: datetime
@@ -98,6 +102,8 @@ class SpendQuestion:
     excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
     before: tuple[datetime, datetime] | None = None
     largest: bool = False
+    is_patient: bool = False
+    measures: tuple[str, ...] = sql.SHOWN
 
     @property
     def source(self) -> str:
@@ -109,13 +115,31 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
 
     Raises `DomainError` with a code and the parameter where it cannot be asked so.
     """
+    starts, answer = _answer(org, question)
+    rows = [_row(question, group, starts) for group in answer.groups]
+    more = len(rows) > question.limit
+    return replace(
+        _without_rows(question, answer),
+        rows=rows[: question.limit],
+        following=question.offset + question.limit if more else None,
+    )
+
+
+def spend_streamed(org: Organization, question: SpendQuestion) -> tuple[Spend, Iterator[SpendRow]]:
+    """The answer without its rows, and the rows one by one: of the same snapshot, whenever they are read."""
+    starts, answer = _answer(org, question)
+    return _without_rows(question, answer), (_row(question, group, starts) for group in answer.groups)
+
+
+def _answer(org: Organization, question: SpendQuestion) -> tuple[list[datetime], sql.Answer]:
     with tenant(org):
         clock = calendar(org)
         _check(question, clock)
         starts = _bucket_starts(question, clock)
-        answer = _ask(org, question, clock, starts)
-    rows = [_row(group, starts) for group in answer.groups]
-    more = len(rows) > question.limit
+        return starts, _ask(org, question, clock, starts)
+
+
+def _without_rows(question: SpendQuestion, answer: sql.Answer) -> Spend:
     return Spend(
         start=question.start,
         end=question.end,
@@ -124,17 +148,21 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
         basis=question.basis,
         as_of=answer.as_of,
         source="events" if question.source == dimensions.SOURCE_EVENTS else "rollups",
-        rows=rows[: question.limit],
-        total=_sums(answer.total.sums),
+        rows=[],
+        total=_sums(question, answer.total),
         row_count=answer.found,
-        following=question.offset + question.limit if more else None,
+        following=None,
         before=_before(answer.total),
     )
 
 
-def _row(group: sql.Group, starts: Sequence[datetime]) -> SpendRow:
+def _row(question: SpendQuestion, group: sql.Group, starts: Sequence[datetime]) -> SpendRow:
     bucket = starts[group.bucket - 1] if starts else None
-    return SpendRow(group.groups, bucket, _sums(group.sums), _before(group))
+    return SpendRow(group.groups, bucket, _sums(question, group), _before(group))
+
+
+def meter_sum(sums: Sums, meters: Sequence[str]) -> int:
+    return sum(sums.meters.get(meter, 0) for meter in meters)
 
 
 def tag_keys(org: Organization, *, start: datetime, end: datetime, team: str | None = None) -> list[str]:
@@ -235,6 +263,7 @@ def _ask(org: Organization, question: SpendQuestion, clock: Calendar, starts: Se
         question.offset,
         question.excluded,
         question.largest,
+        question.measures,
     )
     before = replace(question, start=question.before[0], end=question.before[1]) if question.before else None
     if question.source != dimensions.SOURCE_EVENTS:
@@ -245,12 +274,14 @@ def _ask(org: Organization, question: SpendQuestion, clock: Calendar, starts: Se
     span = (question.start, question.end)
     _refuse_deleted(org, [span, *([question.before] if question.before else [])])
     try:
-        return sql.sum_events(org.pk, asked, span=span, timeout_ms=EVENTS_TIMEOUT_MS, before=question.before)
+        timeout_ms = PATIENT_TIMEOUT_MS if question.is_patient else EVENTS_TIMEOUT_MS
+        return sql.sum_events(org.pk, asked, span=span, timeout_ms=timeout_ms, before=question.before)
     except DatabaseError as error:
         if is_timeout(error):
             raise DomainError(
                 "query_too_slow",
-                "Events took longer than 5 seconds: shorten the range, or ask for dimensions that rollups hold.",
+                f"Events took longer than {timeout_ms // 1000} seconds: shorten the range, or ask for dimensions that"
+                " rollups hold.",
                 param="group_by",
             ) from error
         raise
@@ -321,15 +352,15 @@ def _before(group: sql.Group) -> Sums | None:
     return Sums(events=events, cost_usd=cost, unpriced_events=unpriced)
 
 
-def _sums(values: Sequence[Decimal]) -> Sums:
-    named = dict(zip(sql.SHOWN, values, strict=True))
+def _sums(question: SpendQuestion, group: sql.Group) -> Sums:
+    named = dict(zip(question.measures, group.sums, strict=True))
     events, unpriced = int(named["events"]), int(named["unpriced_events"])
     return Sums(
         events=events,
         cost_usd=None if events and unpriced == events else named["cost_usd"],
         unpriced_events=unpriced,
-        errors=int(named["errors"]),
-        retries=int(named["retries"]),
-        escalations=int(named["escalations"]),
-        meters={meter: int(named[meter]) for meter in METERS},
+        errors=int(named.get("errors", 0)),
+        retries=int(named.get("retries", 0)),
+        escalations=int(named.get("escalations", 0)),
+        meters={meter: int(named[meter]) for meter in METERS if meter in named},
     )

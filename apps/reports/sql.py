@@ -3,13 +3,14 @@
 All need `tenant(org)` around them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 from apps.reports.dimensions import EVENTS, SPEND, TAG, USER
 from apps.usage.deltas import MEASURES
@@ -45,6 +46,7 @@ class Stores:
 SPEND_STORES = Stores("usage_dayrollup", "usage_hourrollup", "usage_delta")
 USER_STORES = Stores("usage_userdayrollup", "usage_userhourrollup", "usage_userdelta")
 
+ROWS_MADE = 1_000
 SHOWN = tuple(measure for measure in MEASURES if not measure.startswith(("ln_", "input_events")))
 # What is summed of the period that another is compared with.
 COMPARED = ("events", "unpriced_events", "cost_usd")
@@ -54,7 +56,8 @@ COMPARED = ("events", "unpriced_events", "cost_usd")
 class Asked:
     """What to group and filter by, how to cut time (no starts: one bucket), and which page of groups.
 
-    Groups come in their own order, or the `largest` first.
+    Groups come in their own order, or the `largest` first. `measures` are some of `SHOWN`, in its order: each that is
+    not asked for saves its sum over every row.
     """
 
     group_by: Sequence[str]
@@ -64,10 +67,11 @@ class Asked:
     offset: int
     excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
     largest: bool = False
+    measures: Sequence[str] = SHOWN
 
 
 class Group(NamedTuple):
-    """One group: the number of its bucket (from 1; 0 without buckets), its dimensions, and its sums as in `SHOWN`.
+    """One group: the number of its bucket (from 1; 0 without buckets), its dimensions, and its sums as asked.
 
     `before` are the sums of the period that this one is compared with, as in `COMPARED`; empty without one.
     """
@@ -84,7 +88,7 @@ class Answer(NamedTuple):
     as_of: datetime
     found: int
     total: Group
-    groups: list[Group]
+    groups: Iterator[Group]
 
 
 def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges, before: Ranges | None = None) -> Answer:
@@ -132,6 +136,7 @@ class _Query:
         group_by, filters, excluded = asked.group_by, asked.filters, asked.excluded
         self.values: dict[str, Any] = {"org": org_id}
         self.group_by = group_by
+        self.measures = asked.measures
         self.asks_of_events = any(name in EVENTS or name.startswith(TAG) for name in (*group_by, *filters, *excluded))
         self.groups = ", ".join(f"{self._expression(name)} AS g{index}" for index, name in enumerate(group_by))
         self.conditions = [
@@ -181,14 +186,11 @@ def _rollup_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
         booked = query.within("booked_month", ranges.booked)
         # The middle of a month lies in its bucket in every zone, its first midnight in UTC does not.
         at = "(booked_month + 14)::timestamptz"
-        return [query.part(table, at, SHOWN, booked) for table in (stores.days, stores.pending)]
-    parts = [query.part(stores.days, "day_start", SHOWN, query.within("day_start", span)) for span in ranges.days]
-    parts += [query.part(stores.hours, "hour_start", SHOWN, query.within("hour_start", span)) for span in ranges.hours]
-    parts += [
-        query.part(stores.pending, "hour_start", SHOWN, query.within("hour_start", span))
-        for span in (*ranges.days, *ranges.hours)
-    ]
-    return parts
+        return [query.part(table, at, query.measures, booked) for table in (stores.days, stores.pending)]
+    stored = [(stores.days, "day_start", span) for span in ranges.days]
+    stored += [(stores.hours, "hour_start", span) for span in ranges.hours]
+    stored += [(stores.pending, "hour_start", span) for span in (*ranges.days, *ranges.hours)]
+    return [query.part(table, at, query.measures, query.within(at, span)) for table, at, span in stored]
 
 
 def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
@@ -196,8 +198,8 @@ def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
     start, end = span
     time = query.within("occurred_at", span)
     near = f"hour_start > {query.bind(start)}::timestamptz - interval '1 hour' AND hour_start < {query.bind(end)}"
-    from_events = [f"{sign}({EVENT_MEASURES[name]}) AS {name}" for name in SHOWN]
-    from_postings = [f"{sign}{name} AS {name}" for name in SHOWN]
+    from_events = [f"{sign}({EVENT_MEASURES[name]}) AS {name}" for name in query.measures]
+    from_postings = [f"{sign}{name} AS {name}" for name in query.measures]
     posted = _POSTED_WITH_EVENT if query.asks_of_events else "usage_posting"
     return [
         query.part("usage_event", "hour_start", from_events, time, near),
@@ -213,12 +215,18 @@ _POSTED_WITH_EVENT = (
 
 
 def _fetch(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> Answer:
-    with connection.cursor() as cursor:
-        cursor.execute(_statement(query, parts, before, asked), query.values)
-        rows = cursor.fetchall()
-    as_of, found, *total = rows[0]
-    groups = len(asked.group_by)
-    return Answer(as_of, found, _group(total, groups), [_group(row[2:], groups) for row in rows[1:]])
+    cursor = connection.cursor()
+    cursor.execute(_statement(query, parts, before, asked), query.values)
+    as_of, found, *total = cursor.fetchone()
+    return Answer(as_of, found, _group(total, asked), _groups(cursor, asked))
+
+
+def _groups(cursor: CursorWrapper, asked: Asked) -> Iterator[Group]:
+    """Made of the answer, which is here whole, as they are asked for: many of them take more room than their text."""
+    with cursor:
+        while rows := cursor.fetchmany(ROWS_MADE):
+            for row in rows:
+                yield _group(row[2:], asked)
 
 
 def _statement(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> str:
@@ -227,7 +235,7 @@ def _statement(query: _Query, parts: Sequence[str], before: Sequence[str], asked
     bucket = f"width_bucket(at, {query.bind(starts)}::timestamptz[])" if starts else "0"
     keys = ["bucket", *(f"g{index}" for index in range(len(query.group_by)))]
     now = "FILTER (WHERE NOT is_before)" if before else ""
-    sums = {name: f"sum({name}) {now}" for name in SHOWN}
+    sums = {name: f"sum({name}) {now}" for name in query.measures}
     if before:
         sums |= {f"before_{name}": f"sum({name}) FILTER (WHERE is_before)" for name in COMPARED}
     summed = ", ".join(f"COALESCE({text}, 0) AS {name}" for name, text in sums.items())
@@ -248,7 +256,8 @@ def _statement(query: _Query, parts: Sequence[str], before: Sequence[str], asked
     )
 
 
-def _group(row: Sequence[Any], groups: int) -> Group:
+def _group(row: Sequence[Any], asked: Asked) -> Group:
     """Of a row from `is_total` on."""
-    first = 2 + groups
-    return Group(row[1], tuple(row[2:first]), tuple(row[first : first + len(SHOWN)]), tuple(row[first + len(SHOWN) :]))
+    first = 2 + len(asked.group_by)
+    last = first + len(asked.measures)
+    return Group(row[1], tuple(row[2:first]), tuple(row[first:last]), tuple(row[last:]))

@@ -335,10 +335,14 @@ PAGES: dict[str, Recipe] = {
     ),
     "GET /o/{slug}/spend/values": Recipe(
         path=_ORG,
-        query={**FOUND_BY, "add": "tags.{tag}"},
-        asks=({"range": "30d", "add": "team"}, {"range": "30d", "add": "user"}),
+        query={"add": "tags.{tag}"},
+        asks=({"range": "30d", "add": "team"}, {"range": "30d", "add": "user", "not.team": "{team}"}),
     ),
-    "GET /o/{slug}/views": Recipe(path=_ORG, query={"save": "group_by=team&user={user}"}),
+    "GET /o/{slug}/exports": Recipe(path=_ORG),
+    "GET /o/{slug}/exports/{export_id}": Recipe(path={**_ORG, "export_id": "{export}"}),
+    "POST /o/{slug}/exports": Recipe(path=_ORG, needs=lambda own: {"format": "csv", "query": "group_by=user"}),
+    "POST /o/{slug}/exports/{export_id}/delete": Recipe(path={**_ORG, "export_id": "{spare_export}"}),
+    "GET /o/{slug}/views": Recipe(path=_ORG, asks=({"save": "group_by=team&user={user}"},)),
     "POST /o/{slug}/views": Recipe(path=_ORG, needs=lambda own: {"name": unique("view"), "query": "group_by=model"}),
     "POST /o/{slug}/views/{view_id}/{act}": Recipe(
         path={**_ORG, "view_id": "{view}", "act": "rename"}, needs=lambda own: {"name": unique("view")}

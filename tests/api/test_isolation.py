@@ -87,7 +87,7 @@ class Caller:
             headers=self.key if is_api else {},
         )
         headers = sorted((k, v) for k, v in response.headers.items() if k not in ("Content-Length", "X-Request-Id"))
-        return Answer(response.status_code, repr(headers), response.content.decode())
+        return Answer(response.status_code, repr(headers), b"".join(response).decode())
 
 
 def _encoded(body: Any, is_api: bool) -> bytes:

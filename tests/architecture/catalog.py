@@ -19,6 +19,7 @@ DIRECTORY = {
     "organizations_membership": "sign-in finds a person's organizations by the person",
     "organizations_apikeyhash": "a request's organization is found by the hash of its key",
     "organizations_invitationhash": "an invitation's organization is found by the hash of its token",
+    "reports_exporter": "workers find the organizations that asked for an export; it holds nothing else",
     "alerts_subscriber": "workers find the organizations that have a channel; it holds nothing else",
 }
 # Tables of no organization.

@@ -58,12 +58,12 @@ CUT = (
     "spend?group_by=project&team=answers", "spend?compare=previous&group_by=team_name", "spend?not.team=search",
     "spend?group_by=tags.kind", "spend/values?add=team", "spend/values?add=user", "spend/values?add=tags.kind",
     "events", "events?user=", "events?priced=true", "statements",
-    "statements.csv", "members", "organization",
+    "statements.csv", "members", "organization", "exports", "views", "views?save=team%3Danswers",
 )  # fmt: skip
 
 
 # Nobody would see the other team's name there.
-WITHOUT_NAMES = ("members", "organization", "events?user=", "spend?group_by=workflow", CUT[6])
+WITHOUT_NAMES = ("members", "exports", "organization", "events?user=", "spend?group_by=workflow", CUT[6])
 
 
 @pytest.mark.parametrize("path", CUT)

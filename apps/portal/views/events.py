@@ -7,11 +7,11 @@ from django.http import HttpResponse
 
 from apps.core.cursors import cursor_of
 from apps.core.errors import DomainError, NotFound
+from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
-from apps.portal.explorer import CACHED, OUTPUT, PROMPT
 from apps.portal.filters import Filters, chips_of, label_of, names_of_keys
 from apps.portal.pages import (
     AttributionLine,
@@ -135,9 +135,9 @@ def _row(visit: Visit, event: Event, cost: CurrentCost) -> EventRow:
         workflow=attributed_to(event, "workflow"),
         provider=event.provider,
         model=event.model,
-        input_tokens=sum(getattr(event, meter) for meter in PROMPT),
-        cached_tokens=sum(getattr(event, meter) for meter in CACHED),
-        output_tokens=sum(getattr(event, meter) for meter in OUTPUT),
+        input_tokens=sum(getattr(event, meter) for meter in TOKENS_IN),
+        cached_tokens=sum(getattr(event, meter) for meter in TOKENS_CACHED),
+        output_tokens=sum(getattr(event, meter) for meter in TOKENS_OUT),
         cost_usd=cost.cost_usd,
         status=event.status,
         url=visit.url_below("events", event.event_id),

@@ -16,7 +16,7 @@ from apps.portal.charts import Span as ChartSpan
 from apps.portal.pages import OverviewPage, OverviewSpend, Top, TopRow
 from apps.portal.ranges import Span
 from apps.portal.views.joining import first_event_page
-from apps.reports.selectors import Spend, SpendQuestion, SpendRow, Sums, spend
+from apps.reports.selectors import COSTS, Spend, SpendQuestion, SpendRow, Sums, spend
 from apps.teams.selectors import list_teams
 from apps.usage.selectors import last_event_at
 
@@ -130,7 +130,8 @@ def ratio(part: Decimal | int | None, whole: Decimal | int | None) -> Decimal | 
 
 
 def _chart(visit: Visit, span: Span, order: Sequence[str]) -> Chart:
-    answer = over_time(visit.org, question(span, ("team",), span.granularity, visit.cut({})))
+    asked = question(span, ("team",), span.granularity, visit.cut({}))
+    answer = over_time(visit.org, replace(asked, measures=COSTS))
     return spend_chart(answer, span, order, visit.at)
 
 

@@ -1,5 +1,7 @@
 """Views of the explorer that people save, and what becomes of them."""
 
+from typing import Any
+
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 
 from apps.core.errors import DomainError, NotFound
@@ -40,7 +42,7 @@ def saved_views(visit: Visit) -> HttpResponse:
     section="spend", permission=Permission.VIEW_SPEND, writes=Permission.VIEW_SPEND, is_act=True, within_team=True
 )
 def saved_view_act(visit: Visit, view_id: int, act: str) -> HttpResponse:
-    whose = {
+    whose: dict[str, Any] = {
         "org": visit.org, "view_id": view_id, "person": visit.user, "may_manage": visit.may(Permission.MANAGE_MEMBERS),
     }  # fmt: skip
     if act == "rename":

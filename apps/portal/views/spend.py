@@ -5,22 +5,19 @@ from typing import cast
 from django.http import HttpResponse, HttpResponseRedirect
 
 from apps.core.errors import DomainError
+from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
 from apps.portal.charts import Chart, Drawn
 from apps.portal.explorer import (
-    CACHED,
     CHARTS,
     GROUPS,
-    OUTPUT,
-    PROMPT,
     Asked,
     added,
     granularities,
     is_tag,
-    meter_sum,
     read_asked,
 )
 from apps.portal.filters import chips_of, is_possible, label_of
@@ -29,7 +26,7 @@ from apps.portal.pages_spend import FilterForm, LabelCell, SpendPage, SpendRow
 from apps.portal.ranges import pairs_of, query_string
 from apps.portal.views.overview import over_time, ratio, spend_chart
 from apps.reports import dimensions
-from apps.reports.selectors import Spend, Sums, spend, tag_keys
+from apps.reports.selectors import COSTS, Spend, Sums, meter_sum, spend, tag_keys
 from apps.reports.views import list_views
 from apps.teams.selectors import list_teams
 
@@ -75,7 +72,7 @@ def spend_values(visit: Visit) -> HttpResponse:
     asked, name = read_asked(visit), visit.request.GET.get("add", "")
     try:
         dimensions.check(name, "add")
-        question = replace(asked.question, group_by=(name,), before=None, limit=VALUES_SHOWN)
+        question = replace(asked.question, group_by=(name,), before=None, limit=VALUES_SHOWN, measures=COSTS)
         values = _values(asked, name, spend(visit.org, question))
     except DomainError:
         # Too long a range for events: a value can still be typed.
@@ -108,7 +105,7 @@ def _answer(visit: Visit, asked: Asked) -> Answer:
 
 
 def _chart(visit: Visit, asked: Asked, table: Spend) -> Chart:
-    question = replace(asked.question, granularity=asked.cut, before=None, largest=False)
+    question = replace(asked.question, granularity=asked.cut, before=None, largest=False, measures=COSTS)
     cut = over_time(visit.org, replace(question, group_by=(asked.group_by,)))
     cut = replace(cut, rows=[replace(row, groups=asked.shown(row.groups)) for row in cut.rows])
     with tenant(visit.org):
@@ -141,6 +138,8 @@ def _page(visit: Visit, asked: Asked, answer: Answer | None, refusal: str, wrong
         views=_views(visit, asked),
         views_url=visit.url("views"),
         save_url=visit.url("views", {"save": query_string(asked.parameters).removeprefix("?")}),
+        exports_url=visit.url("exports"),
+        query=query_string(asked.parameters).removeprefix("?"),
         headings=tuple(label_of(name) for name in asked.groups),
         rows=tuple(_rows(visit, asked, table, chart)) if table else (),
         row_count=table.row_count if table else 0,
@@ -234,9 +233,9 @@ def _row(
         ),
         swatch=chart.swatch_of(labels[0]) if chart and labels else "none",
         events=sums.events,
-        input_tokens=meter_sum(sums, PROMPT),
-        cached_tokens=meter_sum(sums, CACHED),
-        output_tokens=meter_sum(sums, OUTPUT),
+        input_tokens=meter_sum(sums, TOKENS_IN),
+        cached_tokens=meter_sum(sums, TOKENS_CACHED),
+        output_tokens=meter_sum(sums, TOKENS_OUT),
         share=ratio(sums.cost_usd, total.cost_usd),
         cost_usd=sums.cost_usd,
         unpriced_events=sums.unpriced_events,
