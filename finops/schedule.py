@@ -9,6 +9,8 @@ SCHEDULE = {
     "known-names": {"task": "usage.attribute_known_names", "schedule": schedule(60.0), "options": {"expires": 60}},
     # Re-ratings under way: each goes on where its last batch ended.
     "reratings": {"task": "usage.continue_reratings", "schedule": schedule(30.0), "options": {"expires": 30}},
+    # Exports that a lost hint or a dead worker left behind; files whose week is over.
+    "exports": {"task": "reports.continue_exports", "schedule": schedule(60.0), "options": {"expires": 60}},
     # Crossings that nobody was told of, and messages that are due.
     "alerts": {"task": "alerts.tell_everybody", "schedule": schedule(30.0), "options": {"expires": 30}},
     "old-deliveries": {"task": "alerts.forget_old", "schedule": crontab(minute=29, hour=3)},

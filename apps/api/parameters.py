@@ -9,6 +9,7 @@ from django.http import QueryDict
 
 from apps.core.errors import DomainError
 from apps.organizations.selectors import PINS, Principal
+from apps.reports.dimensions import EXCLUDED_MAX, NOT, TAG
 from apps.reports.statements import parse_month
 from apps.usage.facts import load_facts
 
@@ -93,29 +94,63 @@ def within_pins(principal: Principal, asked: Mapping[str, str]) -> dict[str, str
 
 
 def filters(
-    parameters: QueryDict, known: Collection[str], reserved: Collection[str], *, tags: bool = False
+    parameters: QueryDict,
+    known: Collection[str],
+    reserved: Collection[str],
+    *,
+    tags: bool = False,
+    exclusive: bool = False,
 ) -> Mapping[str, str]:
-    """Every parameter that is a dimension (with `tags`, also tags.<key>), with its value ("" means missing)."""
+    """Every parameter that is a dimension (with `tags`, also tags.<key>), with its value ("" means missing).
+
+    With `exclusive`, what begins with "not." is for `exclusions` to read.
+    """
     found: dict[str, str] = {}
     for name in parameters:
-        if name in reserved:
+        if name in reserved or (exclusive and name.startswith(NOT)):
             continue
-        if name not in known and not (tags and name.startswith("tags.") and len(name) > len("tags.")):
-            usable = [*sorted({*reserved, *known}), *(["tags.<key>"] if tags else [])]
-            raise DomainError(
-                "parameter_unknown",
-                f"'{name[:64]}' is no parameter here. Use {', '.join(usable)}.",
-                param=name[:64],
-            )
+        _check_name(name, name, known, reserved, tags=tags)
         values = parameters.getlist(name)
         if len(values) > 1:
             raise DomainError("parameter_repeated", f"{name} is given {len(values)} times: give it once.", param=name)
-        value = values[0]
-        if len(value) > VALUE_LENGTH_MAX or _CONTROL.search(value + name):
+        _check_value(name, values[0])
+        found[name] = values[0]
+    return found
+
+
+def exclusions(parameters: QueryDict, known: Collection[str], reserved: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Each dimension of a "not.<dimension>", which may be given several times, with the values to leave out."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in parameters:
+        if not name.startswith(NOT):
+            continue
+        _check_name(name, name.removeprefix(NOT), known, reserved, tags=True)
+        values = parameters.getlist(name)
+        for value in values:
+            _check_value(name, value)
+        if len(values) > EXCLUDED_MAX:
             raise DomainError(
-                "parameter_invalid",
-                f"{name[:64]} holds a control character or more than {VALUE_LENGTH_MAX} characters.",
+                "parameter_repeated",
+                f"{name[:64]} is given {len(values)} times: leave out at most {EXCLUDED_MAX} values.",
                 param=name[:64],
             )
-        found[name] = value
+        found[name.removeprefix(NOT)] = tuple(values)
     return found
+
+
+def _check_name(asked: str, name: str, known: Collection[str], reserved: Collection[str], *, tags: bool) -> None:
+    if name in known or (tags and name.startswith(TAG) and len(name) > len(TAG)):
+        return
+    usable = [*sorted({*reserved, *known}), *(["tags.<key>"] if tags else [])]
+    raise DomainError(
+        "parameter_unknown", f"'{asked[:64]}' is no parameter here. Use {', '.join(usable)}.", param=asked[:64]
+    )
+
+
+def _check_value(name: str, value: str) -> None:
+    if len(value) > VALUE_LENGTH_MAX or _CONTROL.search(value + name):
+        raise DomainError(
+            "parameter_invalid",
+            f"{name[:64]} holds a control character or more than {VALUE_LENGTH_MAX} characters.",
+            param=name[:64],
+        )

@@ -45,3 +45,11 @@ PROMPT_METERS: tuple[str, ...] = (
 QUANTITY_MAX = 10**12
 
 NO_QUANTITIES: tuple[int, ...] = (0,) * len(METERS)
+
+# What pages and files sum up as tokens in, cached and out.
+TOKENS_IN = ("input_tokens", "audio_input_tokens", "image_input_tokens")
+TOKENS_CACHED = (
+    "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "audio_cache_read_tokens",
+    "image_cache_read_tokens",
+)  # fmt: skip
+TOKENS_OUT = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")

@@ -35,10 +35,11 @@ from apps.organizations.selectors import (
     require_active,
 )
 from apps.portal.entrance import is_of_a_provider_alone, shut_for
+from apps.portal.filters import Filters, read_filters
 from apps.portal.looking import looking_of
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
 from apps.portal.rail import LABELS, rail_of
-from apps.portal.ranges import Span, query_string, range_control, read_span
+from apps.portal.ranges import Parameters, Span, query_string, range_control, read_span
 
 YEAR_MIN, YEAR_MAX = 1971, 2199
 
@@ -55,7 +56,7 @@ class Visit:
     at: datetime
     section: str
 
-    def url(self, name: str, parameters: dict[str, str] | None = None) -> str:
+    def url(self, name: str, parameters: Parameters | None = None) -> str:
         path = reverse(f"portal:{name}", args=[self.org.slug])
         return path + query_string(parameters) if parameters else path
 
@@ -74,9 +75,21 @@ class Visit:
         asked = str(self.request.GET.get("team", ""))
         return asked if asked in self.membership.teams else self.membership.teams[0]
 
+    @property
+    def teams(self) -> tuple[str, ...] | None:
+        """The teams of a lead; None for whoever sees all."""
+        return tuple(self.membership.teams) if self.membership.role == Role.LEAD else None
+
     def cut(self, filters: Mapping[str, str]) -> dict[str, str]:
-        """The filters that a page may show rows of: for a lead, within the team."""
-        return dict(filters) if self.team is None else {**filters, "team": self.team}
+        """The filters that a page may show rows of: for a lead, within the team, or another one that they lead."""
+        if self.team is None or filters.get("team") in self.membership.teams:
+            return dict(filters)
+        return {**filters, "team": self.team}
+
+    def filters(self, known: Iterable[str]) -> Filters:
+        """What the query keeps and leaves out; for a lead, within the team."""
+        asked = read_filters(self.request.GET, known)
+        return Filters(self.cut(asked.only), asked.but)
 
     def is_within(self, within_team: bool) -> bool:
         """Whether a lead may see a page that cuts itself to a team, or does not, with the team that is asked for."""
@@ -99,8 +112,20 @@ class Visit:
         """This month so far: what pages show that are asked for no range."""
         return read_span(QueryDict(), self.calendar, self.at)
 
-    def frame(self, title: str, *crumbs: Crumb, span: Span | None = None, as_of: datetime | None = None) -> Frame:
-        control = range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at) if span else None
+    def frame(
+        self,
+        title: str,
+        *crumbs: Crumb,
+        span: Span | None = None,
+        as_of: datetime | None = None,
+        compares: bool = False,
+    ) -> Frame:
+        """`compares`: the page can be compared with the period before its range."""
+        control = (
+            range_control(span, self.request.path, self.request.GET, as_of or self.at, self.at, compares=compares)
+            if span
+            else None
+        )
         return Frame(
             org=OrgRef(self.org.name, self.org.slug, self.calendar.zone_at(self.at).key),
             organizations=organization_links(memberships_shown(self.request), self.org),
@@ -232,7 +257,7 @@ def staff_page(view: View) -> View:
 
     @operator_page
     @wraps(view)
-    def checked(request: HttpRequest, user: User, *arguments: Any, **named: Any) -> HttpResponse:
+    def checked(request: HttpRequest, user: User, *arguments: Any, **named: Any) -> HttpResponseBase:
         # No column holds a NUL, so nothing is found by one.
         if any("\0" in value for values in request.GET.lists() for value in (values[0], *values[1])):
             raise Http404

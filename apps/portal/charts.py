@@ -17,6 +17,7 @@ import altair as alt
 from apps.portal import formats
 
 Granularity = Literal["hour", "day", "week", "month"]
+Drawn = Literal["stacked", "line"]
 
 SERIES_MAX = 8
 # The last two are the hardest to see on white and on black: they come last. `app.css` swaps the black
@@ -27,6 +28,7 @@ COLOURS = {
     "other": "#8A919C",
     "none": "#C3C8D0",
 }
+PREVIOUS_COLOUR = "#838C98"
 CHART_HEIGHT_PIXELS = 176
 
 
@@ -59,13 +61,17 @@ class LegendEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChartRow:
-    """One bucket as text and amounts: `cells` follow the legend, None where nothing was priced."""
+    """One bucket as text and amounts: `cells` follow the legend, None where nothing was priced.
+
+    `previous_usd`: all that its part of the period before came to; None where nothing is compared.
+    """
 
     bucket: datetime
     label: str
     so_far: bool
     cells: tuple[Decimal | None, ...]
     total_usd: Decimal
+    previous_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,10 @@ class Chart:
     sentence: str
     legend: tuple[LegendEntry, ...]
     rows: tuple[ChartRow, ...]
+
+    @property
+    def is_compared(self) -> bool:
+        return any(row.previous_usd is not None for row in self.rows)
 
     def swatch_of(self, label: str | None) -> str:
         """The colour slot of a series by its name; `other` for one that is folded away."""
@@ -88,20 +98,27 @@ class Chart:
 
 
 def spend_over_time(
-    points: Sequence[SpendPoint], *, span: Span, order: Sequence[str], none_label: str = "unattributed"
+    points: Sequence[SpendPoint],
+    *,
+    span: Span,
+    order: Sequence[str],
+    none_label: str = "unattributed",
+    drawn: Drawn = "stacked",
+    buckets: Sequence[datetime] = (),
+    previous: Mapping[datetime, Decimal] | None = None,
 ) -> Chart:
-    """Stacked bars of spend per bucket.
+    """Spend per bucket, as stacked bars or a line a series; `previous` is a faint line of the period before.
 
     `order` is the organization's fixed order of names and decides colours; names it lacks come after it, by
     name. The eight series with the most cost are drawn, the rest are summed as `other (n)`; `none_label` is
-    what has no name.
+    what has no name. Each of `buckets` has its row, whether anything was spent in it or not.
     """
     totals = _totals(points)
     slots = colour_slots(totals, order)
     legend = _legend(totals, slots, none_label)
     places = {entry.swatch: place for place, entry in enumerate(legend)}
-    rows = _rows([_cell(point, places, slots, span) for point in points], legend, span)
-    return Chart(_spec(rows, legend, span), _sentence(rows, span), legend, rows)
+    rows = _rows([_cell(point, places, slots, span) for point in points], legend, span, buckets, previous)
+    return Chart(_spec(rows, legend, span, drawn), _sentence(rows, span), legend, rows)
 
 
 def colour_slots(totals: Mapping[str | None, Decimal], order: Sequence[str]) -> dict[str, int]:
@@ -160,8 +177,18 @@ def _swatch(series: str | None, slots: Mapping[str, int]) -> str:
     return str(slots[series] + 1) if series in slots else "other"
 
 
-def _rows(cells: Sequence[_Cell], legend: Sequence[LegendEntry], span: Span) -> tuple[ChartRow, ...]:
-    table: dict[datetime, list[Decimal | None]] = {}
+def _rows(
+    cells: Sequence[_Cell],
+    legend: Sequence[LegendEntry],
+    span: Span,
+    buckets: Sequence[datetime],
+    previous: Mapping[datetime, Decimal] | None,
+) -> tuple[ChartRow, ...]:
+    zone = span.start.tzinfo
+    table: dict[datetime, list[Decimal | None]] = {
+        bucket.astimezone(zone): [None] * len(legend) for bucket in (*buckets, *(previous or ()))
+    }
+    before = {bucket.astimezone(zone): amount for bucket, amount in (previous or {}).items()}
     for cell in cells:
         row = table.setdefault(cell.bucket, [None] * len(legend))
         if cell.cost_usd is not None:
@@ -173,6 +200,7 @@ def _rows(cells: Sequence[_Cell], legend: Sequence[LegendEntry], span: Span) -> 
             so_far=bucket <= span.at < bucket_end(bucket, span.granularity),
             cells=tuple(row),
             total_usd=sum((cell for cell in row if cell is not None), Decimal(0)),
+            previous_usd=before.get(bucket, Decimal(0)) if previous is not None else None,
         )
         for bucket, row in sorted(table.items())
     )
@@ -208,17 +236,30 @@ def _sentence(rows: Sequence[ChartRow], span: Span) -> str:
     return f"{words}. The table has every number."
 
 
-def _spec(rows: Sequence[ChartRow], legend: Sequence[LegendEntry], span: Span) -> dict[str, Any]:
-    bars = [bar for row in rows for bar in _stack(row, legend, span)]
-    return {**_drawing(span.granularity), "datasets": {"bars": bars, "span": [_span_value(rows, span)]}}
+def _spec(rows: Sequence[ChartRow], legend: Sequence[LegendEntry], span: Span, drawn: Drawn) -> dict[str, Any]:
+    marks = _stack if drawn == "stacked" else _points
+    datasets = {
+        "bars": [mark for row in rows for mark in marks(row, legend, span)],
+        "span": [_span_value(rows, span)],
+    }
+    steps = [step for row in rows for step in _steps(row, span)]
+    if steps:
+        datasets["previous"] = steps
+    return {**_drawing(span.granularity, drawn, bool(steps)), "datasets": datasets}
 
 
 # Building and validating a spec costs altair some 50 ms, and only the data differs from page to page.
 @cache
-def _drawing(granularity: Granularity) -> dict[str, Any]:
+def _drawing(granularity: Granularity, drawn: Drawn, compared: bool) -> dict[str, Any]:
     """The spec without its data."""
+    layers = [
+        _whole_span(granularity),
+        _bars() if drawn == "stacked" else _lines(),
+        *([_previous_line()] if compared else []),
+        _so_far_label(),
+    ]
     chart = (
-        alt.layer(_whole_span(granularity), _bars(), _so_far_label())
+        alt.layer(*layers)
         .properties(width="container", height=CHART_HEIGHT_PIXELS)
         .configure(font="system-ui, sans-serif", background="transparent")
         .configure_view(stroke=None)
@@ -254,12 +295,43 @@ def _bars() -> alt.Chart:
             stroke=alt.Stroke("swatch:N", legend=None, scale=colours),
             fillOpacity=alt.condition(so_far, alt.value(0.35), alt.value(1)),
             strokeOpacity=alt.condition(so_far, alt.value(1), alt.value(0)),
-            tooltip=[
-                alt.Tooltip("when:N", title="When"),
-                alt.Tooltip("series:N", title="Series"),
-                alt.Tooltip("cost:N", title="USD"),
-            ],
+            tooltip=_tooltip(),
         )
+    )
+    return chart
+
+
+def _lines() -> alt.LayerChart:
+    """A line and its points a series; the point of a bucket that is not over is hollow."""
+    colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
+    base = alt.Chart(_named("bars")).encode(
+        x="start:T", y=alt.Y("high:Q", title=None, axis=_MONEY_AXIS, scale=alt.Scale(zero=True))
+    )
+    line = base.mark_line(strokeWidth=2).encode(color=alt.Color("swatch:N", legend=None, scale=colours))
+    points = base.mark_point(size=28, opacity=1, strokeWidth=1.5).encode(
+        stroke=alt.Stroke("swatch:N", legend=None, scale=colours),
+        fill=alt.Fill("swatch:N", legend=None, scale=colours),
+        fillOpacity=alt.condition(alt.datum.so_far, alt.value(0), alt.value(1)),
+        tooltip=_tooltip(),
+    )
+    chart: alt.LayerChart = line + points
+    return chart
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("when:N", title="When"),
+        alt.Tooltip("series:N", title="Series"),
+        alt.Tooltip("cost:N", title="USD"),
+    ]
+
+
+def _previous_line() -> alt.Chart:
+    """Steps as wide as the buckets, so that each stands over the bar it is compared with."""
+    chart: alt.Chart = (
+        alt.Chart(_named("previous"))
+        .mark_line(color=PREVIOUS_COLOUR, strokeWidth=1.5, strokeDash=[4, 3], opacity=0.9)
+        .encode(x="at:T", y="previous:Q")
     )
     return chart
 
@@ -277,7 +349,7 @@ def _named(name: str) -> alt.NamedData:
     return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE))
 
 
-_PARSE = {"low": "number", "high": "number"}
+_PARSE = {"low": "number", "high": "number", "previous": "number"}
 _AXIS_FORMATS = {"hour": "%-d %b %H:%M", "day": "%-d %b", "week": "%-d %b", "month": "%b %Y"}
 _MONEY_AXIS = alt.Axis(
     grid=True,
@@ -296,17 +368,36 @@ def _stack(row: ChartRow, legend: Sequence[LegendEntry], span: Span) -> Iterator
             continue
         low, high = (top, top + cell) if cell > 0 else (bottom + cell, bottom)
         top, bottom = (high, bottom) if cell > 0 else (top, low)
-        yield {
-            "start": _wall(row.bucket),
-            "end": _wall(bucket_end(row.bucket, span.granularity)),
-            "when": row.label + (" (so far)" if row.so_far else ""),
-            "series": entry.label,
-            "swatch": entry.swatch,
-            "low": format(low, "f"),
-            "high": format(high, "f"),
-            "cost": formats.money(cell),
-            "so_far": row.so_far,
-        }
+        yield _mark(row, entry, cell, low, high, span)
+
+
+def _points(row: ChartRow, legend: Sequence[LegendEntry], span: Span) -> Iterator[dict[str, Any]]:
+    """One bucket's point of each series: nothing spent is a point at zero, so that no line leaps over it."""
+    for entry, cell in zip(legend, row.cells, strict=True):
+        amount = cell or Decimal(0)
+        yield _mark(row, entry, amount, Decimal(0), amount, span)
+
+
+def _mark(
+    row: ChartRow, entry: LegendEntry, amount: Decimal, low: Decimal, high: Decimal, span: Span
+) -> dict[str, Any]:
+    return {
+        "start": _wall(row.bucket),
+        "end": _wall(bucket_end(row.bucket, span.granularity)),
+        "when": row.label + (" (so far)" if row.so_far else ""),
+        "series": entry.label,
+        "swatch": entry.swatch,
+        "low": format(low, "f"),
+        "high": format(high, "f"),
+        "cost": formats.money(amount),
+        "so_far": row.so_far,
+    }
+
+
+def _steps(row: ChartRow, span: Span) -> Iterator[dict[str, Any]]:
+    if row.previous_usd is not None:
+        for at in (row.bucket, bucket_end(row.bucket, span.granularity)):
+            yield {"at": _wall(at), "previous": format(row.previous_usd, "f")}
 
 
 def _span_value(rows: Sequence[ChartRow], span: Span) -> dict[str, Any]:

@@ -46,7 +46,10 @@ class Tab:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The range control. `hidden` are the page's other parameters, carried by the form of dates."""
+    """The range control. `hidden` are the page's other parameters, carried by the form of dates.
+
+    `compare` turns the comparison with the period before on or off, on pages that have one.
+    """
 
     label: str
     first_day: date
@@ -57,6 +60,7 @@ class Range:
     hidden: tuple[tuple[str, str], ...]
     previous_url: str | None
     next_url: str | None
+    compare: Tab | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,12 @@ class TextField:
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A filter that can be removed; value None: the dimension is missing."""
+    """A filter, or an exclusion, that can be removed; value None: the dimension is missing."""
 
     label: str
     value: str | None
     remove_url: str
+    excludes: bool = False
 
 
 # --- overview ----------------------------------------------------------------------------------------
@@ -166,53 +171,6 @@ class OverviewPage:
     unpriced_url: str
     last_event_at: datetime | None = None
     last_event_url: str | None = None
-
-
-# --- explorer ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LabelCell:
-    """`url` shows the page with this value as a filter."""
-
-    value: str | None
-    url: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SpendRow:
-    labels: tuple[LabelCell, ...]
-    swatch: str
-    events: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    share: Decimal | None
-    cost_usd: Decimal | None
-    unpriced_events: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpendPage:
-    """`rows` are the largest of `row_count`, and `more_rows` says that not even those are all.
-
-    `refusal` says why the question has no answer; the controls stay, so that it can be asked otherwise.
-    """
-
-    title: str
-    chart_title: str
-    hidden: tuple[tuple[str, str], ...]
-    selects: tuple[Select, ...]
-    chips: tuple[Chip, ...]
-    headings: tuple[str, ...]
-    rows: tuple[SpendRow, ...]
-    row_count: int
-    more_rows: bool
-    total: SpendRow
-    chart: Chart | None
-    source: str
-    refusal: str
 
 
 # --- events ------------------------------------------------------------------------------------------

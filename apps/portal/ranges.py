@@ -1,6 +1,6 @@
 """The one range control: presets and days in the organization's zone, kept in the URL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -13,12 +13,20 @@ from apps.portal.pages import Range, Tab
 PRESETS = {"24h": "24 h", "7d": "7 d", "30d": "30 d", "month": "This month", "last-month": "Last month"}
 DEFAULT = "month"
 DAYS_MAX = 800
-_PARAMETERS = ("range", "from", "to", "cursor")
+# What belongs to a page as it is, and not to the same page over another range.
+_PARAMETERS = ("range", "from", "to", "cursor", "add", "how", "value")
+COMPARE, PREVIOUS = "compare", "previous"
+
+# What a URL says after its path; a name may stand several times.
+Parameters = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a page covers: half-open instants and the local days they touch; `previous` is as long and just before."""
+    """What a page covers: half-open instants and the local days they touch.
+
+    `previous` is the period before, by the same clock, and of that as much as has passed of this one.
+    """
 
     start: datetime
     end: datetime
@@ -39,6 +47,17 @@ class Span:
         return {} if self.preset == DEFAULT else {"range": self.preset}
 
     @property
+    def previous_label(self) -> str:
+        if self.preset == "last-month":
+            return f"{month_before(self.first_day):%B}"
+        if self.preset == "24h":
+            return "the 24 hours before"
+        # A moment before its end: at midnight that is the day before.
+        first = self.previous_start.astimezone(self.zone).date()
+        last = (self.previous_end - timedelta(microseconds=1)).astimezone(self.zone).date()
+        return days_label(first, last)
+
+    @property
     def granularity(self) -> str:
         """How finely a chart of the range cuts it."""
         length = self.end - self.start
@@ -52,7 +71,7 @@ def read_span(query: QueryDict, calendar: Calendar, at: datetime) -> Span:
     zone = calendar.zone_at(at)
     first, last = _day(query.get("from")), _day(query.get("to"))
     if first and last and first <= last and (last - first).days < DAYS_MAX:
-        return _days(first, last, calendar, zone)
+        return _days(first, last, calendar, zone, at)
     preset = query.get("range", DEFAULT)
     return _preset(preset if preset in PRESETS else DEFAULT, calendar, zone, at)
 
@@ -65,10 +84,11 @@ def _day(text: str | None) -> date | None:
     return day if 1972 <= day.year <= 2200 else None
 
 
-def _days(first: date, last: date, calendar: Calendar, zone: ZoneInfo) -> Span:
+def _days(first: date, last: date, calendar: Calendar, zone: ZoneInfo, at: datetime) -> Span:
     start, end = _day_start(calendar, first), _day_start(calendar, last + timedelta(days=1))
     before = _day_start(calendar, first - timedelta(days=(last - first).days + 1))
-    return Span(start, end, first, last, days_label(first, last), None, zone, calendar, before, start)
+    previous_end = min(before + (at - start), start) if start < at < end else start
+    return Span(start, end, first, last, days_label(first, last), None, zone, calendar, before, previous_end)
 
 
 def _day_start(calendar: Calendar, day: date) -> datetime:
@@ -80,13 +100,15 @@ def _preset(preset: str, calendar: Calendar, zone: ZoneInfo, at: datetime) -> Sp
     today = at.astimezone(zone).date()
     if preset == "24h":
         start = calendar.hour(at - timedelta(hours=23))
-        first, before = start.astimezone(zone).date(), start - (at - start)
-        return Span(start, at, first, today, "the last 24 hours", preset, zone, calendar, before, start)
+        first, before = start.astimezone(zone).date(), start - timedelta(hours=24)
+        previous_end = before + (at - start)
+        return Span(start, at, first, today, "the last 24 hours", preset, zone, calendar, before, previous_end)
     if preset in ("7d", "30d"):
-        first = today - timedelta(days=int(preset.removesuffix("d")) - 1)
-        start = _day_start(calendar, first)
-        before = start - (at - start)
-        return Span(start, at, first, today, days_label(first, today), preset, zone, calendar, before, start)
+        days = timedelta(days=int(preset.removesuffix("d")))
+        first = today - days + timedelta(days=1)
+        start, before = _day_start(calendar, first), _day_start(calendar, first - days)
+        previous_end = min(before + (at - start), start)
+        return Span(start, at, first, today, days_label(first, today), preset, zone, calendar, before, previous_end)
     this_month = calendar.month_of(at)
     month = this_month if preset == "month" else month_before(this_month)
     start, before = calendar.month_start(month), calendar.month_start(month_before(month))
@@ -108,18 +130,30 @@ def days_label(first: date, last: date) -> str:
     return f"{first.day} {first:%b}{year} to {last.day} {last:%b %Y}"
 
 
-def query_string(parameters: Mapping[str, str]) -> str:
+def query_string(parameters: Parameters) -> str:
     query = QueryDict(mutable=True)
-    query.update(parameters)
+    for name, value in parameters.items():
+        query.setlist(name, [value] if isinstance(value, str) else list(value))
     text = query.urlencode()
     return f"?{text}" if text else "?"
 
 
-def range_control(span: Span, path: str, query: QueryDict, as_of: datetime, at: datetime) -> Range:
-    """The control for a page at `path`; every other parameter of the query stays."""
-    others = {name: str(value) for name, value in query.items() if name not in _PARAMETERS}
+def pairs_of(parameters: Parameters) -> tuple[tuple[str, str], ...]:
+    """As the hidden fields of a form."""
+    return tuple(
+        (name, one) for name, value in parameters.items() for one in ([value] if isinstance(value, str) else value)
+    )
 
-    def url(parameters: Mapping[str, str]) -> str:
+
+def range_control(
+    span: Span, path: str, query: QueryDict, as_of: datetime, at: datetime, *, compares: bool = False
+) -> Range:
+    """The control for a page at `path`; every other parameter of the query stays."""
+    others: dict[str, Sequence[str]] = {
+        name: [str(value) for value in values] for name, values in query.lists() if name not in _PARAMETERS
+    }
+
+    def url(parameters: Parameters) -> str:
         return path + query_string({**others, **parameters})
 
     length = (span.last_day - span.first_day).days + 1
@@ -135,11 +169,22 @@ def range_control(span: Span, path: str, query: QueryDict, as_of: datetime, at: 
             Tab(label, url({} if name == DEFAULT else {"range": name}), name == span.preset)
             for name, label in PRESETS.items()
         ),
-        hidden=tuple(others.items()),
+        hidden=pairs_of(others),
         previous_url=url({"from": earlier[0].isoformat(), "to": earlier[1].isoformat()}),
         next_url=(
             url({"from": later[0].isoformat(), "to": later[1].isoformat()})
             if later[0] <= at.astimezone(span.zone).date()
             else None
         ),
+        compare=_compare(span, path, others) if compares else None,
+    )
+
+
+def _compare(span: Span, path: str, others: Parameters) -> Tab:
+    """Turns the comparison with the period before on or, where it is, off."""
+    active = others.get(COMPARE) == [PREVIOUS]
+    left = {name: values for name, values in others.items() if name != COMPARE}
+    parameters = {**left, **({} if active else {COMPARE: PREVIOUS}), **span.parameters}
+    return Tab(
+        f"{'Compared' if active else 'Compare'} with {span.previous_label}", path + query_string(parameters), active
     )

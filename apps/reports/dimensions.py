@@ -30,6 +30,10 @@ EVENTS: dict[str, str] = {
     )
 }  # fmt: skip
 TAG = "tags."
+# Before a dimension in a query: every value but these.
+NOT = "not."
+# Values of one dimension that a question may leave out.
+EXCLUDED_MAX = 32
 _A_TAG = re.compile(r"tags\.[^\x00-\x1f\x7f]{1,256}")
 
 SOURCE_SPEND, SOURCE_USER, SOURCE_EVENTS = "rollups", "user_rollups", "events"

@@ -1,7 +1,7 @@
 """Spend, asked by any dimension and any time: what pages, the API and statements read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,6 +25,11 @@ BUCKETS_MAX = 10_000
 # 31 days: a month of them in which the clock is moved back lasts an hour longer.
 EVENTS_SPAN_MAX = timedelta(days=31, hours=1)
 EVENTS_TIMEOUT_MS = 5_000
+PATIENT_TIMEOUT_MS = 60_000
+# What every answer sums: a cost is unknown where all of its events are unpriced.
+COSTS = ("events", "cost_usd", "unpriced_events")
+# Where keys of tags are looked for, and how many are listed.
+TAGGED_EVENTS_MAX, TAG_KEYS_MAX = 2_000, 20
 # No retention is shorter than a month.
 KEPT_AT_LEAST = timedelta(days=27)
 
@@ -44,16 +49,23 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class SpendRow:
-    """One group in one bucket; `groups` in the order of the question, None where the dimension is missing."""
+    """One group in one bucket; `groups` in the order of the question, None where the dimension is missing.
+
+    `before`: its events and cost in the period that the question compares with.
+    """
 
     groups: tuple[str | None, ...]
     bucket: datetime | None
     sums: Sums
+    before: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """The answer. `source` says whether rollups or events gave it; `following` is the offset of more rows."""
+    """The answer. `source` says whether rollups or events gave it; `following` is the offset of more rows.
+
+    `rows` are some of `row_count`; `total` and `before` sum all of them.
+    """
 
     start: datetime
     end: datetime
@@ -64,12 +76,20 @@ class Spend:
     source: str
     rows: list[SpendRow]
     total: Sums
+    row_count: int
     following: int | None
+    before: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SpendQuestion:
-    """What is asked. `start` and `end` are any instants, half-open; on basis "booked" they begin months."""
+    """What is asked. `start` and `end` are any instants, half-open; on basis "booked" they begin months.
+
+    A filter keeps one value of a dimension, an exclusion all but some, what has none among them; "" is the missing
+    value. `before` is a period to compare with, where time is not cut. Rows come in their own order, or the `largest`
+    first. Nobody sits and waits for a patient one: events may take a minute. `measures` says what to sum, `COSTS` at
+    least; the rest is zero.
+    """
 
     start: datetime
     end: datetime
@@ -79,6 +99,15 @@ class SpendQuestion:
     basis: str = "occurred"
     offset: int = 0
     limit: int = ROWS_MAX
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    before: tuple[datetime, datetime] | None = None
+    largest: bool = False
+    is_patient: bool = False
+    measures: tuple[str, ...] = sql.SHOWN
+
+    @property
+    def source(self) -> str:
+        return dimensions.source_of((*self.group_by, *self.filters, *self.excluded))
 
 
 def spend(org: Organization, question: SpendQuestion) -> Spend:
@@ -86,17 +115,31 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
 
     Raises `DomainError` with a code and the parameter where it cannot be asked so.
     """
+    starts, answer = _answer(org, question)
+    rows = [_row(question, group, starts) for group in answer.groups]
+    more = len(rows) > question.limit
+    return replace(
+        _without_rows(question, answer),
+        rows=rows[: question.limit],
+        following=question.offset + question.limit if more else None,
+    )
+
+
+def spend_streamed(org: Organization, question: SpendQuestion) -> tuple[Spend, Iterator[SpendRow]]:
+    """The answer without its rows, and the rows one by one: of the same snapshot, whenever they are read."""
+    starts, answer = _answer(org, question)
+    return _without_rows(question, answer), (_row(question, group, starts) for group in answer.groups)
+
+
+def _answer(org: Organization, question: SpendQuestion) -> tuple[list[datetime], sql.Answer]:
     with tenant(org):
         clock = calendar(org)
         _check(question, clock)
-        source = dimensions.source_of((*question.group_by, *question.filters))
         starts = _bucket_starts(question, clock)
-        answer = _ask(org, question, clock, source, starts)
-    rows = [
-        SpendRow(group.groups, starts[group.bucket - 1] if starts else None, _sums(group.sums))
-        for group in answer.groups
-    ]
-    more = len(rows) > question.limit
+        return starts, _ask(org, question, clock, starts)
+
+
+def _without_rows(question: SpendQuestion, answer: sql.Answer) -> Spend:
     return Spend(
         start=question.start,
         end=question.end,
@@ -104,11 +147,28 @@ def spend(org: Organization, question: SpendQuestion) -> Spend:
         group_by=question.group_by,
         basis=question.basis,
         as_of=answer.as_of,
-        source="events" if source == dimensions.SOURCE_EVENTS else "rollups",
-        rows=rows[: question.limit],
-        total=_sums(answer.total.sums),
-        following=question.offset + question.limit if more else None,
+        source="events" if question.source == dimensions.SOURCE_EVENTS else "rollups",
+        rows=[],
+        total=_sums(question, answer.total),
+        row_count=answer.found,
+        following=None,
+        before=_before(answer.total),
     )
+
+
+def _row(question: SpendQuestion, group: sql.Group, starts: Sequence[datetime]) -> SpendRow:
+    bucket = starts[group.bucket - 1] if starts else None
+    return SpendRow(group.groups, bucket, _sums(question, group), _before(group))
+
+
+def meter_sum(sums: Sums, meters: Sequence[str]) -> int:
+    return sum(sums.meters.get(meter, 0) for meter in meters)
+
+
+def tag_keys(org: Organization, *, start: datetime, end: datetime, team: str | None = None) -> list[str]:
+    """Keys of tags to ask by: at most `TAG_KEYS_MAX`, of the range's latest events, the most frequent first."""
+    with tenant(org):
+        return sql.tag_keys(org.pk, span=(start, end), team=team, events=TAGGED_EVENTS_MAX, limit=TAG_KEYS_MAX)
 
 
 def this_month(org: Organization, at: datetime, *, whole: bool = False) -> tuple[datetime, datetime]:
@@ -130,6 +190,8 @@ def _check(question: SpendQuestion, clock: Calendar) -> None:
         dimensions.check(name, "group_by")
     for name in question.filters:
         dimensions.check(name, name)
+    for name in question.excluded:
+        dimensions.check(name, f"{dimensions.NOT}{name}")
     if len(question.group_by) > GROUPS_MAX or len(set(question.group_by)) < len(question.group_by):
         raise DomainError("group_by_invalid", f"Group by at most {GROUPS_MAX} different dimensions.", param="group_by")
     if question.granularity not in (*GRANULARITIES, "none"):
@@ -148,8 +210,7 @@ def _check(question: SpendQuestion, clock: Calendar) -> None:
         )
     if question.basis == "booked":
         _check_booked(question, clock)
-    source = dimensions.source_of((*question.group_by, *question.filters))
-    if source == dimensions.SOURCE_EVENTS and question.end - question.start > EVENTS_SPAN_MAX:
+    if question.source == dimensions.SOURCE_EVENTS and question.end - question.start > EVENTS_SPAN_MAX:
         raise DomainError(
             "range_too_long",
             "This combination of dimensions is answered from events, at most 31 days at a time: shorten from and to.",
@@ -171,7 +232,7 @@ def _check_booked(question: SpendQuestion, clock: Calendar) -> None:
         raise DomainError(
             "granularity_unknown", "With basis=booked, granularity is month or none.", param="granularity"
         )
-    if dimensions.source_of((*question.group_by, *question.filters)) == dimensions.SOURCE_EVENTS:
+    if question.source == dimensions.SOURCE_EVENTS:
         raise DomainError(
             "dimension_unknown", "With basis=booked, ask for dimensions that rollups hold.", param="group_by"
         )
@@ -192,24 +253,35 @@ def _bucket_starts(question: SpendQuestion, clock: Calendar) -> list[datetime]:
     return starts
 
 
-def _ask(
-    org: Organization, question: SpendQuestion, clock: Calendar, source: str, starts: Sequence[datetime]
-) -> sql.Answer:
+def _ask(org: Organization, question: SpendQuestion, clock: Calendar, starts: Sequence[datetime]) -> sql.Answer:
     # One row more than asked tells whether there are more.
-    asked = sql.Asked(question.group_by, question.filters, starts, question.limit + 1, question.offset)
-    if source != dimensions.SOURCE_EVENTS:
-        stores = sql.SPEND_STORES if source == dimensions.SOURCE_SPEND else sql.USER_STORES
-        ranges = _ranges(question, clock)
-        _refuse_deleted(org, [*ranges.edges, *ranges.beyond])
-        return sql.sum_spend(org.pk, asked, stores=stores, ranges=ranges)
-    _refuse_deleted(org, [(question.start, question.end)])
+    asked = sql.Asked(
+        question.group_by,
+        question.filters,
+        starts,
+        question.limit + 1,
+        question.offset,
+        question.excluded,
+        question.largest,
+        question.measures,
+    )
+    before = replace(question, start=question.before[0], end=question.before[1]) if question.before else None
+    if question.source != dimensions.SOURCE_EVENTS:
+        stores = sql.SPEND_STORES if question.source == dimensions.SOURCE_SPEND else sql.USER_STORES
+        ranges, earlier = _ranges(question, clock), _ranges(before, clock) if before else None
+        _refuse_deleted(org, [span for one in (ranges, earlier) if one for span in (*one.edges, *one.beyond)])
+        return sql.sum_spend(org.pk, asked, stores=stores, ranges=ranges, before=earlier)
+    span = (question.start, question.end)
+    _refuse_deleted(org, [span, *([question.before] if question.before else [])])
     try:
-        return sql.sum_events(org.pk, asked, span=(question.start, question.end), timeout_ms=EVENTS_TIMEOUT_MS)
+        timeout_ms = PATIENT_TIMEOUT_MS if question.is_patient else EVENTS_TIMEOUT_MS
+        return sql.sum_events(org.pk, asked, span=span, timeout_ms=timeout_ms, before=question.before)
     except DatabaseError as error:
         if is_timeout(error):
             raise DomainError(
                 "query_too_slow",
-                "Events took longer than 5 seconds: shorten the range, or ask for dimensions that rollups hold.",
+                f"Events took longer than {timeout_ms // 1000} seconds: shorten the range, or ask for dimensions that"
+                " rollups hold.",
                 param="group_by",
             ) from error
         raise
@@ -271,15 +343,24 @@ def _after(clock: Calendar, granularity: str, first: datetime) -> Sequence[datet
     return list(clock.starts(granularity, first, first + timedelta(hours=27)))[1:]
 
 
-def _sums(values: Sequence[Decimal]) -> Sums:
-    named = dict(zip(sql.SHOWN, values, strict=True))
+def _before(group: sql.Group) -> Sums | None:
+    if not group.before:
+        return None
+    named = dict(zip(sql.COMPARED, group.before, strict=True))
+    events, unpriced = int(named["events"]), int(named["unpriced_events"])
+    cost = None if events and unpriced == events else named["cost_usd"]
+    return Sums(events=events, cost_usd=cost, unpriced_events=unpriced)
+
+
+def _sums(question: SpendQuestion, group: sql.Group) -> Sums:
+    named = dict(zip(question.measures, group.sums, strict=True))
     events, unpriced = int(named["events"]), int(named["unpriced_events"])
     return Sums(
         events=events,
         cost_usd=None if events and unpriced == events else named["cost_usd"],
         unpriced_events=unpriced,
-        errors=int(named["errors"]),
-        retries=int(named["retries"]),
-        escalations=int(named["escalations"]),
-        meters={meter: int(named[meter]) for meter in METERS},
+        errors=int(named.get("errors", 0)),
+        retries=int(named.get("retries", 0)),
+        escalations=int(named.get("escalations", 0)),
+        meters={meter: int(named[meter]) for meter in METERS if meter in named},
     )

@@ -3,13 +3,14 @@
 All need `tenant(org)` around them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 from apps.core.tenancy import limit_time
 from apps.reports.dimensions import EVENTS, SPEND, TAG, USER
@@ -46,65 +47,104 @@ class Stores:
 SPEND_STORES = Stores("usage_dayrollup", "usage_hourrollup", "usage_delta")
 USER_STORES = Stores("usage_userdayrollup", "usage_userhourrollup", "usage_userdelta")
 
+ROWS_MADE = 1_000
 SHOWN = tuple(measure for measure in MEASURES if not measure.startswith(("ln_", "input_events")))
+# What is summed of the period that another is compared with.
+COMPARED = ("events", "unpriced_events", "cost_usd")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to group and filter by, how to cut time (no starts: one bucket), and which page of groups."""
+    """What to group and filter by, how to cut time (no starts: one bucket), and which page of groups.
+
+    Groups come in their own order, or the `largest` first. `measures` are some of `SHOWN`, in its order: each that is
+    not asked for saves its sum over every row.
+    """
 
     group_by: Sequence[str]
     filters: Mapping[str, str]
     bucket_starts: Sequence[datetime]
     limit: int
     offset: int
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    largest: bool = False
+    measures: Sequence[str] = SHOWN
 
 
 class Group(NamedTuple):
-    """One group: the number of its bucket (from 1; 0 without buckets), its dimensions, and its sums as in `SHOWN`."""
+    """One group: the number of its bucket (from 1; 0 without buckets), its dimensions, and its sums as asked.
+
+    `before` are the sums of the period that this one is compared with, as in `COMPARED`; empty without one.
+    """
 
     bucket: int
     groups: tuple[str | None, ...]
     sums: tuple[Decimal, ...]
+    before: tuple[Decimal, ...]
 
 
 class Answer(NamedTuple):
-    """`as_of` is the snapshot's time; `total` sums every group, shown on this page or not."""
+    """`as_of` is the snapshot's time; `total` sums all `found` groups, which `groups` are some of."""
 
     as_of: datetime
+    found: int
     total: Group
-    groups: list[Group]
+    groups: Iterator[Group]
 
 
-def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges) -> Answer:
-    """Spend from rollups, pending deltas and the edges of events.
+def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges, before: Ranges | None = None) -> Answer:
+    """Spend from rollups, pending deltas and the edges of events; with `before`, of that period beside it.
 
     Index: the primary keys of the rollups, which lead with the organization and the bucket.
     """
     query = _Query(org_id, asked)
-    parts = _rollup_parts(query, stores, ranges)
-    parts += [part for edge in ranges.edges for part in _event_parts(query, edge)]
-    parts += [part for span in ranges.beyond for part in _event_parts(query, span, sign="-")]
-    return _fetch(query, parts, asked)
+    parts = _stored_parts(query, stores, ranges)
+    return _fetch(query, parts, _stored_parts(query, stores, before) if before else [], asked)
 
 
-def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int) -> Answer:
+def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int, before: Range | None = None) -> Answer:
     """The same question asked of events alone, for what rollups do not hold; stops after `timeout_ms`."""
     query = _Query(org_id, asked)
     limit_time(timeout_ms)
-    return _fetch(query, _event_parts(query, span), asked)
+    return _fetch(query, _event_parts(query, span), _event_parts(query, before) if before else [], asked)
+
+
+def tag_keys(org_id: int, *, span: Range, team: str | None, events: int, limit: int) -> list[str]:
+    """Keys of tags that the range's latest `events` have, the most frequent first; with `team`, those of its events.
+
+    Index: the primary key of events, backwards. A move only ever makes an unknown name known, so that what an event
+    says of its team at first is a team's own.
+    """
+    start, end = span
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH latest AS (SELECT tags, team, team_id FROM usage_event WHERE organization_id = %(org)s"
+            " AND hour_start > %(start)s::timestamptz - interval '1 hour' AND hour_start < %(end)s"
+            " AND occurred_at >= %(start)s AND occurred_at < %(end)s"
+            " ORDER BY hour_start DESC, occurred_at DESC, event_id DESC LIMIT %(events)s)"
+            " SELECT key FROM latest, LATERAL jsonb_object_keys(tags) AS key"
+            " WHERE %(team)s::text IS NULL OR (team_id IS NOT NULL AND team = %(team)s)"
+            " GROUP BY key ORDER BY count(*) DESC, key LIMIT %(limit)s",
+            {"org": org_id, "start": start, "end": end, "team": team, "events": events, "limit": limit},
+        )
+        return [key for (key,) in cursor.fetchall()]
 
 
 class _Query:
     """Groups, conditions and bound values that every part of the union shares."""
 
     def __init__(self, org_id: int, asked: Asked) -> None:
-        group_by, filters = asked.group_by, asked.filters
+        group_by, filters, excluded = asked.group_by, asked.filters, asked.excluded
         self.values: dict[str, Any] = {"org": org_id}
         self.group_by = group_by
-        self.asks_of_events = any(name in EVENTS or name.startswith(TAG) for name in (*group_by, *filters))
+        self.measures = asked.measures
+        self.asks_of_events = any(name in EVENTS or name.startswith(TAG) for name in (*group_by, *filters, *excluded))
         self.groups = ", ".join(f"{self._expression(name)} AS g{index}" for index, name in enumerate(group_by))
-        self.conditions = ["organization_id = %(org)s", *(self._condition(*pair) for pair in filters.items())]
+        self.conditions = [
+            "organization_id = %(org)s",
+            *(self._condition(*pair) for pair in filters.items()),
+            *(self._exclusion(name, value) for name, values in excluded.items() for value in values),
+        ]
 
     def bind(self, value: Any) -> str:
         name = f"v{len(self.values)}"
@@ -120,6 +160,13 @@ class _Query:
         expression = self._expression(name)
         return f"({expression}) IS NULL" if value == "" else f"({expression}) = {self.bind(value)}"
 
+    def _exclusion(self, name: str, value: str) -> str:
+        """What has no value stays in, unless it is that which is excluded."""
+        expression = self._expression(name)
+        if value == "":
+            return f"({expression}) IS NOT NULL"
+        return f"({expression}) IS DISTINCT FROM {self.bind(value)}"
+
     def part(self, table: str, at: str, measures: Sequence[str], *conditions: str) -> str:
         columns = ", ".join(filter(None, [f"{at} AS at", self.groups, *measures]))
         return f"SELECT {columns} FROM {table} WHERE {' AND '.join((*self.conditions, *conditions))}"
@@ -128,19 +175,23 @@ class _Query:
         return f"{column} >= {self.bind(span[0])} AND {column} < {self.bind(span[1])}"
 
 
+def _stored_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
+    parts = _rollup_parts(query, stores, ranges)
+    parts += [part for edge in ranges.edges for part in _event_parts(query, edge)]
+    parts += [part for span in ranges.beyond for part in _event_parts(query, span, sign="-")]
+    return parts
+
+
 def _rollup_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
     if ranges.booked is not None:
         booked = query.within("booked_month", ranges.booked)
         # The middle of a month lies in its bucket in every zone, its first midnight in UTC does not.
         at = "(booked_month + 14)::timestamptz"
-        return [query.part(table, at, SHOWN, booked) for table in (stores.days, stores.pending)]
-    parts = [query.part(stores.days, "day_start", SHOWN, query.within("day_start", span)) for span in ranges.days]
-    parts += [query.part(stores.hours, "hour_start", SHOWN, query.within("hour_start", span)) for span in ranges.hours]
-    parts += [
-        query.part(stores.pending, "hour_start", SHOWN, query.within("hour_start", span))
-        for span in (*ranges.days, *ranges.hours)
-    ]
-    return parts
+        return [query.part(table, at, query.measures, booked) for table in (stores.days, stores.pending)]
+    stored = [(stores.days, "day_start", span) for span in ranges.days]
+    stored += [(stores.hours, "hour_start", span) for span in ranges.hours]
+    stored += [(stores.pending, "hour_start", span) for span in (*ranges.days, *ranges.hours)]
+    return [query.part(table, at, query.measures, query.within(at, span)) for table, at, span in stored]
 
 
 def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
@@ -148,8 +199,8 @@ def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
     start, end = span
     time = query.within("occurred_at", span)
     near = f"hour_start > {query.bind(start)}::timestamptz - interval '1 hour' AND hour_start < {query.bind(end)}"
-    from_events = [f"{sign}({EVENT_MEASURES[name]}) AS {name}" for name in SHOWN]
-    from_postings = [f"{sign}{name} AS {name}" for name in SHOWN]
+    from_events = [f"{sign}({EVENT_MEASURES[name]}) AS {name}" for name in query.measures]
+    from_postings = [f"{sign}{name} AS {name}" for name in query.measures]
     posted = _POSTED_WITH_EVENT if query.asks_of_events else "usage_posting"
     return [
         query.part("usage_event", "hour_start", from_events, time, near),
@@ -164,28 +215,50 @@ _POSTED_WITH_EVENT = (
 )
 
 
-def _fetch(query: _Query, parts: Sequence[str], asked: Asked) -> Answer:
+def _fetch(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> Answer:
+    cursor = connection.cursor()
+    cursor.execute(_statement(query, parts, before, asked), query.values)
+    as_of, found, *total = cursor.fetchone()
+    return Answer(as_of, found, _group(total, asked), _groups(cursor, asked))
+
+
+def _groups(cursor: CursorWrapper, asked: Asked) -> Iterator[Group]:
+    """Made of the answer, which is here whole, as they are asked for: many of them take more room than their text."""
+    with cursor:
+        while rows := cursor.fetchmany(ROWS_MADE):
+            for row in rows:
+                yield _group(row[2:], asked)
+
+
+def _statement(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> str:
+    """One row that sums everything and counts the groups, then the groups asked for."""
     starts = list(asked.bucket_starts)
     bucket = f"width_bucket(at, {query.bind(starts)}::timestamptz[])" if starts else "0"
-    groups = [f"g{index}" for index in range(len(query.group_by))]
-    keys = ", ".join(["bucket", *groups])
-    order = ", ".join(f"{key} NULLS LAST" for key in ["bucket", *groups])
-    sums = ", ".join(f"COALESCE(sum({measure}), 0) AS {measure}" for measure in SHOWN)
-    is_something = " OR ".join(f"{measure} <> 0" for measure in SHOWN)
-    page = f"LIMIT {query.bind(asked.limit)} OFFSET {query.bind(asked.offset)}"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH cut AS (SELECT {bucket} AS bucket, parts.* FROM ({' UNION ALL '.join(parts)}) AS parts),"
-            f" summed AS (SELECT transaction_timestamp(), GROUPING(bucket) = 1 AS is_total, {keys}, {sums} FROM cut"
-            f" GROUP BY GROUPING SETS ((), ({keys})))"
-            " (SELECT * FROM summed WHERE is_total) UNION ALL"
-            f" (SELECT * FROM summed WHERE NOT is_total AND ({is_something}) ORDER BY {order} {page})",
-            query.values,
-        )
-        rows = cursor.fetchall()
-    total, *found = (_group(row[2:], len(groups)) for row in rows)
-    return Answer(rows[0][0], total, found)
+    keys = ["bucket", *(f"g{index}" for index in range(len(query.group_by)))]
+    now = "FILTER (WHERE NOT is_before)" if before else ""
+    sums = {name: f"sum({name}) {now}" for name in query.measures}
+    if before:
+        sums |= {f"before_{name}": f"sum({name}) FILTER (WHERE is_before)" for name in COMPARED}
+    summed = ", ".join(f"COALESCE({text}, 0) AS {name}" for name, text in sums.items())
+    is_something = " OR ".join(f"{name} <> 0" for name in sums)
+    order = [f"{key} NULLS LAST" for key in keys]
+    if asked.largest:
+        order = ["cost_usd DESC", *(["before_cost_usd DESC"] if before else []), "events DESC", *order]
+    sides = [*(("false", part) for part in parts), *(("true", part) for part in before)]
+    together = " UNION ALL ".join(f"SELECT {side} AS is_before, part.* FROM ({part}) AS part" for side, part in sides)
+    return (
+        f"WITH cut AS (SELECT {bucket} AS bucket, parts.* FROM ({together}) AS parts),"
+        f" summed AS (SELECT GROUPING(bucket) = 1 AS is_total, {', '.join(keys)}, {summed} FROM cut"
+        f" GROUP BY GROUPING SETS ((), ({', '.join(keys)}))),"
+        f" found AS (SELECT * FROM summed WHERE is_total OR {is_something})"
+        " (SELECT transaction_timestamp(), (SELECT count(*) - 1 FROM found), * FROM found WHERE is_total) UNION ALL"
+        " (SELECT transaction_timestamp(), 0, * FROM found WHERE NOT is_total"
+        f" ORDER BY {', '.join(order)} LIMIT {query.bind(asked.limit)} OFFSET {query.bind(asked.offset)})"
+    )
 
 
-def _group(row: Sequence[Any], groups: int) -> Group:
-    return Group(row[0], tuple(row[1 : 1 + groups]), tuple(row[1 + groups :]))
+def _group(row: Sequence[Any], asked: Asked) -> Group:
+    """Of a row from `is_total` on."""
+    first = 2 + len(asked.group_by)
+    last = first + len(asked.measures)
+    return Group(row[1], tuple(row[2:first]), tuple(row[first:last]), tuple(row[last:]))

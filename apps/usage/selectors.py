@@ -135,8 +135,9 @@ def find_events(
     filters: Mapping[str, str],
     limit: int,
     after: Position | None = None,
+    excluded: Mapping[str, Sequence[str]] | None = None,
 ) -> EventPage:
-    """Events of [start, end) that match every filter, newest first.
+    """Events of [start, end) that match every filter and have no value that is `excluded`, newest first.
 
     A filter is a name of `EVENT_FILTERS`, "team", "project" or "workflow" ("" finds the unattributed),
     "priced" ("true" or "false"), or "tags.<key>". Index: the primary key, or usage_event_run by run. Raises
@@ -153,6 +154,9 @@ def find_events(
         found = found.filter(hour_start__gt=start - HOUR, hour_start__lt=end)
     for name, value in filters.items():
         found = found.filter(_condition(name, value))
+    for name, values in (excluded or {}).items():
+        for value in values:
+            found = found.filter(_exclusion(name, value))
     if after is not None:
         found = found.filter(pk__lt=(org_id_of(org), *after))
     newest = found.order_by("-hour_start", "-occurred_at", "-event_id")[: limit + 1]
@@ -218,12 +222,17 @@ def _condition(name: str, value: str) -> Q:
         is_nobodys = Q(**{f"now_{name}_id__isnull": True})
         return is_nobodys if value == "" else Q(**{f"now_{name}": value}) & ~is_nobodys
     if name == "priced":
-        return Q(now_priced=value == "true")
+        return Q(now_priced=value == "true") if value else Q(now_priced__isnull=True)
     if name.startswith("tags."):
         key = name.removeprefix("tags.")
         return Q(tags__isnull=True) | ~Q(tags__has_key=key) if value == "" else Q(tags__contains={key: value})
     column = EVENT_FILTERS[name]
     return Q(**{f"{column}__isnull": True}) if value == "" else Q(**{column: value})
+
+
+def _exclusion(name: str, value: str) -> Q:
+    """Everything that the condition does not find: what has no value too, which SQL's NOT would leave out."""
+    return ~_condition(name, value) if value == "" else ~_condition(name, value) | _condition(name, "")
 
 
 def known_filters() -> Sequence[str]:

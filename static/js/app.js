@@ -1,4 +1,4 @@
-// What the pages gain with JavaScript: charts, the theme, the folded rail, keys, a command palette.
+// What the pages gain with JavaScript: charts, the theme, the folded rail, keys, a command palette, shift-clicks.
 // Every page is complete without it.
 "use strict";
 
@@ -145,6 +145,12 @@
   }
 
   function clicked(event) {
+    const named = event.target.closest("a[data-exclude]");
+    if (named && event.shiftKey) {
+      event.preventDefault();
+      location.assign(named.dataset.exclude);
+      return;
+    }
     const button = event.target.closest("[data-act], [data-copy]");
     if (button?.dataset.act === "theme") toggleTheme();
     if (button?.dataset.act === "rail") toggleRail();
@@ -163,6 +169,8 @@
   });
   document.addEventListener("change", (event) => {
     if (event.target.matches("form[data-auto] select")) event.target.form.requestSubmit();
+    // A value of one dimension is none of another.
+    if (event.target.id === "filter-add") document.getElementById("filter-value").value = "";
   });
   for (const field of page("[data-own-zone]")) {
     if (field.value === "UTC") field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";

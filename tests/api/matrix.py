@@ -18,6 +18,12 @@ PERSONAL = ("GET /", "GET /o/", "GET /organizations/new", "POST /organizations/n
 FOR_EVERYBODY = (
     "GET /o/{slug}/",
     "GET /o/{slug}/spend",
+    "GET /o/{slug}/spend/values",
+    "GET /o/{slug}/views",
+    "POST /o/{slug}/views",
+    "POST /o/{slug}/views/{view_id}/{act}",
+    "GET /o/{slug}/exports",
+    "POST /o/{slug}/exports",
     "GET /o/{slug}/events",
     "GET /o/{slug}/events/{event_id}",
     "GET /o/{slug}/runs",
@@ -117,6 +123,8 @@ FOR_MANAGERS = (
     "POST /o/{slug}/members/invitations/{invitation_id}/{act}",
     "POST /o/{slug}/members/{member_id}/remove",
 )
+# And for whoever asked for it: for anybody else it does not exist.
+HIDDEN = ("GET /o/{slug}/exports/{export_id}", "POST /o/{slug}/exports/{export_id}/delete")
 FOR_OWNERS = (
     "POST /o/{slug}/members/{member_id}/transfer",
     "POST /o/{slug}/organization/zone",
@@ -141,6 +149,7 @@ PAGES: dict[str, frozenset[str]] = {
         (FOR_WHO_ACTS, ACTIVE),
         (FOR_FINANCE, FINANCE),
         (FOR_MANAGERS, MANAGERS),
+        (HIDDEN, MANAGERS),
         (FOR_OWNERS, OWNERS),
     )
     for operation in operations

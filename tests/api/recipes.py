@@ -38,6 +38,7 @@ class Recipe:
 
 
 TAGGED = {"tags.{tag}": "{tag_value}"}
+LEFT_OUT = {"not.team": "{team}", "not.user": "{user}", "not.tags.{tag}": "{tag_value}"}
 FOUND_BY = {
     "team": "{team}",
     "project": "{project}",
@@ -55,6 +56,7 @@ FOUND_BY = {
         )
     },
     **TAGGED,
+    **LEFT_OUT,
 }  # fmt: skip
 RUN_FOUND_BY = ("workflow", "team", "project", "environment", "user", "run_id", "parent_run_id")
 PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
@@ -383,7 +385,24 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/spend": Recipe(
         path=_ORG,
         query=FOUND_BY,
-        asks=({"group_by": "user", "then_by": "model"}, {"range": "30d", "group_by": "team"}),
+        asks=(
+            {"group_by": "user", "then_by": "model"},
+            {"range": "30d", "group_by": "team", "compare": "previous", "chart": "line"},
+        ),
+    ),
+    "GET /o/{slug}/spend/values": Recipe(
+        path=_ORG,
+        query={"add": "tags.{tag}"},
+        asks=({"range": "30d", "add": "team"}, {"range": "30d", "add": "user", "not.team": "{team}"}),
+    ),
+    "GET /o/{slug}/exports": Recipe(path=_ORG),
+    "GET /o/{slug}/exports/{export_id}": Recipe(path={**_ORG, "export_id": "{export}"}),
+    "POST /o/{slug}/exports": Recipe(path=_ORG, needs=lambda own: {"format": "csv", "query": "group_by=user"}),
+    "POST /o/{slug}/exports/{export_id}/delete": Recipe(path={**_ORG, "export_id": "{spare_export}"}),
+    "GET /o/{slug}/views": Recipe(path=_ORG, asks=({"save": "group_by=team&user={user}"},)),
+    "POST /o/{slug}/views": Recipe(path=_ORG, needs=lambda own: {"name": unique("view"), "query": "group_by=model"}),
+    "POST /o/{slug}/views/{view_id}/{act}": Recipe(
+        path={**_ORG, "view_id": "{view}", "act": "rename"}, needs=lambda own: {"name": unique("view")}
     ),
     "GET /o/{slug}/events": Recipe(
         path=_ORG, query={**FOUND_BY, "event_id": "{event_id}", "cursor": "{cursor}"}, asks=({"range": "30d"},)

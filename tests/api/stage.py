@@ -24,6 +24,11 @@ from apps.organizations.permissions import Role
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import add_member, issue_key
 from apps.pricing.agreements import create_contract, set_model_alias
+from apps.reports.exporting import Asked as Wanted
+from apps.reports.exporting import ask_export, work
+from apps.reports.models import Export, View
+from apps.reports.selectors import SpendQuestion
+from apps.reports.views import save_view
 from apps.teams.rulebook import RuleTerms, create_rule
 from apps.teams.services import create_project, create_team, create_workflow, map_name, move_project
 from apps.usage import repricing, rerating
@@ -42,7 +47,8 @@ LABELS = [
 # What is named by an id, which says nothing of whose it is.
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
-    "stop", "channel", "spare_channel", "rule", "spare_rule",
+    "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "export",
+    "spare_export",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -149,6 +155,9 @@ def _names(word: str, side: Tenant) -> Names:
             **_holds(word, side),
             **_channels(word, side.org),
             **_rules(word, side.org),
+            "view": str(_view(word, side).pk),
+            "export": str(_export(word, side, now).pk),
+            "spare_export": str(_export(word, side, now).pk),
             "cursor": _cursor(f"{word}-event_id"),
             "run_cursor": _run_cursor(f"{word}-run_id"),
             "call_cursor": _call_cursor(f"{word}-event_id"),
@@ -277,6 +286,21 @@ def _rules(word: str, org: Organization) -> dict[str, str]:
         "idle": idle.slug,
         "spare_alias": f"{word}-spare_alias",
     }
+
+
+def _view(word: str, side: Tenant) -> View:
+    return save_view(
+        org=side.org, person=side.owner, name=f"{word}-view", query=f"group_by=model&team={word}-team", is_shared=True
+    )
+
+
+def _export(word: str, side: Tenant, at: datetime) -> Export:
+    """A file of no rows that names the team."""
+    question = SpendQuestion(start=at - timedelta(days=9), end=at, group_by=("team",), filters={"team": f"{word}-team"})
+    made = ask_export(org=side.org, asked=Wanted(side.owner, f"{word}-export", "csv", question, f"{word}-team"))
+    with as_worker():
+        work(side.org)
+    return made
 
 
 def _reratings(word: str, org: Organization, at: datetime) -> dict[str, str]:

@@ -57,8 +57,12 @@ def test_it_finds_events_by_a_field(api: Api, name: str, value: str, another: st
     assert found(api, **{name: value}) == ["this"]
     assert found(api, **{name: another}) == ["other"]
     assert found(api, **{name: "never said"}) == []
+    left = set(found(api, **{f"not.{name}": value}))
+    assert left == {"other", "silent"}
+    assert set(found(api, **{f"not.{name}": [value, another]})) == {"silent"}
     if name not in ("model", "provider", "status"):
         assert found(api, **{name: ""}) == ["silent"]
+        assert set(found(api, **{f"not.{name}": ""})) == {"this", "other"}
 
 
 @pytest.mark.parametrize("kind", ["team", "project", "workflow"])
@@ -69,6 +73,9 @@ def test_it_finds_events_by_whose_they_are_and_by_the_name_they_said(org: Organi
     assert found(api, **{kind: "known"}) == ["this"]
     assert found(api, **{kind: ""}) == ["other"]
     assert found(api, **{kind: "unknown"}) == []
+    assert found(api, **{f"not.{kind}": "known"}) == ["other"]
+    assert found(api, **{f"not.{kind}": ""}) == ["this"]
+    assert len(found(api, **{f"not.{kind}": "unknown"})) == 2
     assert found(api, **{f"{kind}_name": "known"}) == ["this"]
     assert found(api, **{f"{kind}_name": "unknown"}) == ["other"]
 
@@ -82,6 +89,8 @@ def test_it_finds_events_by_tag(api: Api) -> None:
     assert found(api, **{"tags.k": "w", "tags.plan": STRANGE}) == []
     assert found(api, **{"tags.K": "v"}) == []
     assert found(api, **{"tags.k": ""}) == ["none"]
+    assert set(found(api, **{"not.tags.k": "v"})) == {"one", "none"}
+    assert set(found(api, **{"not.tags.k": ""})) == {"one", "both"}
 
 
 def test_it_finds_events_by_key_price_and_several_filters_at_once(org: Organization, api: Api) -> None:
@@ -92,6 +101,8 @@ def test_it_finds_events_by_key_price_and_several_filters_at_once(org: Organizat
     assert found(api, api_key="9" * 18) == []
     assert found(api, priced="false") == ["unpriced"]
     assert set(found(api, priced="true")) == {"ours", "theirs"}
+    assert found(api, **{"not.priced": "true"}) == ["unpriced"]
+    assert set(found(api, **{"not.api_key": issued.key.pk})) == {"ours", "unpriced"}
     assert found(api, user="u", team_name="a", api_key=issued.key.pk) == ["theirs"]
 
 
@@ -239,6 +250,11 @@ AT = "2026-05-20T11:00:00Z"
         ({"api_key": ""}, "parameter_invalid", "api_key"),
         ({"priced": "maybe"}, "parameter_invalid", "priced"),
         ({"priced": ""}, "parameter_invalid", "priced"),
+        ({"not.colour": "blue"}, "parameter_unknown", "not.colour"),
+        ({"not.limit": "1"}, "parameter_unknown", "not.limit"),
+        ({"not.team": "a\0b"}, "parameter_invalid", "not.team"),
+        ({"not.team": ["a"] * 33}, "parameter_repeated", "not.team"),
+        ({"not.api_key": "abc"}, "parameter_invalid", "api_key"),
     ],
     ids=lambda value: (
         "-".join(f"{name}={text[:12]!r}" for name, text in value.items()) if isinstance(value, dict) else ""

@@ -217,6 +217,8 @@ REFUSALS = {
     "no such parameter": ({"colour": "red"}, "parameter_unknown", "colour"),
     "a parameter twice": ({"team": ["a", "b"]}, "parameter_repeated", "team"),
     "a NUL": ({"team": "a\0"}, "parameter_invalid", "team"),
+    "leaving out of no dimension": ({"not.colour": "red"}, "parameter_unknown", "not.colour"),
+    "leaving out too much": ({"not.team": ["a"] * 33}, "parameter_repeated", "not.team"),
     "a long value": ({"team": "a" * 257}, "parameter_invalid", "team"),
     "limit 0": ({"limit": "0"}, "limit_invalid", "limit"),
     "limit 10,001": ({"limit": "10001"}, "limit_invalid", "limit"),

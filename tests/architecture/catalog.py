@@ -21,6 +21,7 @@ DIRECTORY = {
     "organizations_invitationhash": "an invitation's organization is found by the hash of its token",
     "organizations_domainowner": "sign-in finds an organization by the domain of an address",
     "organizations_ssoconnection": "an identity provider's answer finds its organization",
+    "reports_exporter": "workers find the organizations that asked for an export; it holds nothing else",
     "alerts_subscriber": "workers find the organizations that have a channel; it holds nothing else",
 }
 # Tables of no organization.

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from html import unescape
 from typing import Any
 
 from django.http import HttpResponse
@@ -106,7 +105,7 @@ def find(element: Element, name: str, **attributes: str) -> Iterator[Element]:
 def attribute(element: Element, name: str) -> str | None:
     """`name` with underscores for hyphens."""
     value: Any = dict(element.attributes).get(name.replace("_", "-"))
-    return None if value is None else unescape(value)
+    return None if value is None else str(value)
 
 
 def text_of(element: Element) -> str:

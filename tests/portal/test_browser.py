@@ -128,7 +128,7 @@ def test_the_explorer_changes_in_place_and_back_goes_back(look: Open, shop: Shop
     expect(page).to_have_url(re.compile("group_by=model"))
     expect(page.locator("[data-chart] svg")).to_be_visible()
     assert page.evaluate("window.notReloaded") is True
-    page.get_by_role("rowheader").get_by_role("link", name="gpt-5-mini").click()
+    page.get_by_role("rowheader").get_by_role("link", name="gpt-5-mini", exact=True).click()
     expect(page.get_by_label("Filters")).to_contain_text("Model gpt-5-mini")
     page.go_back()
     expect(page.get_by_role("heading", name="Spend by model per day")).to_be_visible()
@@ -139,13 +139,42 @@ def test_the_explorer_changes_in_place_and_back_goes_back(look: Open, shop: Shop
     expect(page.locator("[data-chart] svg")).to_be_visible()
 
 
+def test_names_are_left_out_by_shift_and_filters_added_with_suggestions(look: Open, shop: Shop) -> None:
+    page = look(shop.url("spend?range=30d&group_by=model"), shop.alice)
+    page.get_by_role("rowheader").get_by_role("link", name="gpt-5-mini", exact=True).click(modifiers=["Shift"])
+    expect(page.get_by_label("Filters")).to_contain_text("Model not gpt-5-mini")
+    expect(page.get_by_role("rowheader").get_by_role("link", name="gpt-5-mini", exact=True)).to_have_count(0)
+    page.get_by_text("Add a filter").click()
+    page.get_by_label("Dimension").select_option("environment")
+    expect(page.locator("#filter-values option")).to_have_count(1)
+    page.get_by_label("Value; empty: none").fill("prod")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_label("Filters")).to_contain_text("Environment prod")
+    expect(page).to_have_url(re.compile("environment=prod&not.model=gpt-5-mini&range=30d"))
+    page.go_back()
+    expect(page.get_by_label("Filters")).not_to_contain_text("Environment")
+
+
+def test_lines_and_the_period_before_are_drawn(look: Open, shop: Shop) -> None:
+    page = look(shop.url("spend?range=7d"), shop.alice)
+    page.get_by_label("Chart", exact=True).select_option("line")
+    expect(page).to_have_url(re.compile("chart=line"))
+    page.get_by_role("link", name="Compare with").click()
+    expect(page.locator("[data-chart] svg .mark-line path").first).to_be_attached()
+    expect(page.locator("[data-chart] svg path[stroke-dasharray='4,3']")).to_have_count(1)
+    expect(page.get_by_role("columnheader", name="Change")).to_be_visible()
+    page.get_by_role("link", name="Compared with").click()
+    expect(page.get_by_role("columnheader", name="Change")).to_have_count(0)
+    expect(page.get_by_label("Chart", exact=True)).to_have_value("line")
+
+
 def test_a_range_is_chosen_without_a_reload(look: Open, shop: Shop) -> None:
     page = look(shop.url("spend?group_by=model"), shop.alice)
     page.evaluate("window.notReloaded = true")
     page.get_by_role("link", name="7 d").click()
     expect(page.get_by_role("link", name="7 d")).to_have_attribute("aria-current", "true")
     expect(page).to_have_url(re.compile("group_by=model&range=7d"))
-    page.locator("details.popover summary").click()
+    page.locator(".range details.popover summary").click()
     page.get_by_label("From", exact=True).fill("2001-01-01")
     page.get_by_label("Up to and including").fill("2001-01-31")
     page.get_by_role("button", name="Show").first.click()

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.test import Client
 
-from apps.portal.views.spend import GROUPS, ROWS_SHOWN
+from apps.portal.explorer import GROUPS
+from apps.portal.views.spend import ROWS_SHOWN
 from apps.teams.rulebook import RuleTerms, create_rule
 from apps.teams.services import map_name
 from apps.usage.postings import attribute_known_names
@@ -33,6 +34,12 @@ SPEND_PAGES = (
     *(f"spend?{RANGE}&granularity=none&group_by={name}" for name in GROUPS),
     f"spend?{RANGE}&group_by=workflow&then_by=model&team=search",
     f"spend?{RANGE}&group_by=user&then_by=environment&priced=true",
+    f"spend?{RANGE}&group_by=team&compare=previous&chart=line",
+    f"spend?{RANGE}&group_by=model&not.team=search&not.environment=prod",
+    f"spend?{RANGE}&group_by=team&then_by=status&not.team=&not.team=search",
+    f"spend?{RANGE}&group_by=operation&not.operation=chat&not.run_id=run-1",
+    "spend?" + urlencode({"range": "30d", "group_by": f"tags.{HOSTILE_NAME[:200]}"}),
+    "spend?" + urlencode({"range": "30d", "group_by": "team", f"not.tags.{HOSTILE_NAME[:200]}": HOSTILE_NAME}),
     "spend?" + urlencode({"range": "30d", "group_by": "model", "team_name": HOSTILE_NAME}),
     "spend?" + urlencode({"range": "30d", "group_by": "model", f"tags.{HOSTILE_NAME[:200]}": HOSTILE_NAME}),
 )  # fmt: skip
@@ -182,7 +189,8 @@ def test_a_question_that_is_too_long_says_so_and_can_be_asked_otherwise(shop: Sh
     client = client_of(shop.alice)
     page = get(client, shop.url("spend?from=2026-01-01&to=2026-11-01&group_by=operation"))
     assert "at most 31 days" in page.text
-    assert [attribute(one, "name") for one in page.find("select")] == ["group_by", "then_by", "granularity"]
+    controls = ["group_by", "then_by", "granularity", "chart", "add", "how"]
+    assert [attribute(one, "name") for one in page.find("select")] == controls
 
 
 # --- one event ---

@@ -5,6 +5,7 @@ from django.test import Client
 
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
+from apps.reports.views import save_view
 from apps.teams.services import create_project, create_team
 from apps.usage.services import roll_up
 from tests.database import as_worker
@@ -27,12 +28,26 @@ def shop() -> Shop:
             make_event(event_id=f"{slug}-event", team=slug, project=f"{slug}-project", run_id=f"{slug}-run"),
         )
     shop.api.send(
-        make_event(event_id=f"{OTHER}-2", team=OTHER, model="claude-opus-4-1", user=OTHER, workflow=OTHER),
+        make_event(
+            event_id=f"{OTHER}-2",
+            team=OTHER,
+            model="claude-opus-4-1",
+            user=OTHER,
+            workflow=OTHER,
+            tags={"kind": OTHER, OTHER: "key"},
+        ),
         make_event(event_id=f"{OTHER}-nobody", workflow=OTHER),
     )
+    share(shop, f"{OTHER} alone", f"team={OTHER}&group_by=model")
+    share(shop, "whatever", f"workflow={OTHER}")
+    share(shop, "of search", "team=search&group_by=model")
     with as_worker():
         roll_up(shop.org)
     return shop
+
+
+def share(shop: Shop, name: str, query: str) -> None:
+    save_view(org=shop.org, person=shop.alice, name=name, query=query, is_shared=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +59,16 @@ def lead(shop: Shop) -> Client:
 
 CUT = (
     "", "?range=30d", "spend", "spend?group_by=workflow", "spend?group_by=user&then_by=model", "spend?group_by=team",
-    "spend?group_by=project&team=answers", "events", "events?user=", "events?priced=true", "statements",
-    "statements.csv", "members", "organization", "runs", "runs?sort=cost",
+    "spend?group_by=project&team=answers", "spend?compare=previous&group_by=team_name", "spend?not.team=search",
+    "spend?group_by=tags.kind", "spend/values?add=team", "spend/values?add=user", "spend/values?add=tags.kind",
+    "events", "events?user=", "events?priced=true", "statements",
+    "statements.csv", "members", "organization", "exports", "views", "views?save=team%3Danswers",
+    "runs", "runs?sort=cost",
 )  # fmt: skip
 
 
 # Nobody would see the other team's name there.
-WITHOUT_NAMES = ("members", "organization", "events?user=", "spend?group_by=workflow", CUT[6])
+WITHOUT_NAMES = ("members", "exports", "organization", "events?user=", "spend?group_by=workflow", CUT[6])
 
 
 @pytest.mark.parametrize("path", CUT)
@@ -114,6 +132,21 @@ def test_the_rail_leads_where_a_lead_may_go(shop: Shop, lead: Client) -> None:
     assert {lead.get(link).status_code for link in links.values()} == {200}
     everything = get(client_of(shop.alice), shop.url())
     assert len([link for link in everything.find("a") if attribute(link, "data-go")]) > 20
+
+
+def test_of_what_others_share_a_lead_sees_what_is_of_the_team(shop: Shop, lead: Client) -> None:
+    for page in ("views", "spend"):
+        content = lead.get(shop.url(page)).content.decode()
+        assert "of search" in content
+        assert "whatever" not in content
+    everything = client_of(shop.alice).get(shop.url("views")).content.decode()
+    assert all(name in everything for name in (f"{OTHER} alone", "whatever", "of search"))
+
+
+def test_a_view_that_a_lead_saves_is_of_the_team(shop: Shop, lead: Client) -> None:
+    response = lead.post(shop.url("views"), {"name": "mine", "query": f"group_by=model&team={OTHER}", "shared": "on"})
+    assert "team=search" in response["Location"]
+    assert OTHER not in response["Location"]
 
 
 def test_the_figures_are_those_of_the_team(shop: Shop, lead: Client) -> None:

@@ -22,7 +22,9 @@ from tests.portal.reading import Page, attribute, elements, find, get
 from tests.world import make_event
 
 PAGES = (
-    "", "spend", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared", "statements", "prices",
+    "", "spend", "views", "exports", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared",
+    "statements",
+    "prices",
     "prices/openai/o3",
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
     "alerts", "alerts/deliveries", "members", "organization", "first-event", "first-event/seen",
@@ -35,7 +37,8 @@ FORMS = (
     "contracts", "contracts/new", "reratings/new", "run-bounds", "stop", "unattributed", "names", "teams", "projects",
     "workflows", "teams/search", "projects/search-project", "workflows/search-agent",
 )  # fmt: skip
-DOWNLOADS = ("statements.csv", "audit.csv", "audit.ndjson")
+# Downloads, and parts of pages.
+DOWNLOADS = ("statements.csv", "audit.csv", "audit.ndjson", "spend/values?add=team")
 # Pages of a person, not of an organization.
 PERSONAL = {
     "home", "switch", "reviews", "organization_new", "invitation", "session_end", "sso", "sso_go", "looking_end",
@@ -392,8 +395,11 @@ def test_names_are_text_wherever_they_stand(shop: Shop) -> None:
 # The most queries a page may ask, whatever it shows.
 QUERIES_MAX = {
     "": 40,
-    "spend": 26,
-    "spend?group_by=user&then_by=model&range=30d": 26,
+    "spend": 34,
+    "spend?group_by=user&then_by=model&range=30d": 34,
+    "spend?compare=previous&range=7d": 40,
+    "exports": 18,
+    "spend/values?add=model": 18,
     "events?range=30d": 26,
     "runs?range=30d": 24,
     "runs/run-1": 30,

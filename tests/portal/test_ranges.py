@@ -38,6 +38,31 @@ def test_a_query_names_a_range_or_gets_this_month(query: str, start: datetime, e
     assert (found.start, found.end) == (start, end)
 
 
+@pytest.mark.parametrize(("query", "start", "end", "label"), [
+    ("", datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 24, 10, 42, tzinfo=UTC), "1 to 24 Oct 2026"),
+    ("range=last-month", datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC), "September"),
+    ("range=7d", datetime(2026, 11, 11, tzinfo=UTC), datetime(2026, 11, 17, 10, 42, tzinfo=UTC), "11 to 17 Nov 2026"),
+    ("range=24h", AT - timedelta(hours=47, minutes=42), AT - timedelta(hours=24), "the 24 hours before"),
+    (
+        "from=2026-11-23&to=2026-11-24",
+        datetime(2026, 11, 21, tzinfo=UTC),
+        datetime(2026, 11, 22, 10, 42, tzinfo=UTC),
+        "21 to 22 Nov 2026",
+    ),
+    (
+        "from=2026-11-02&to=2026-11-03",
+        datetime(2026, 10, 31, tzinfo=UTC),
+        datetime(2026, 11, 2, tzinfo=UTC),
+        "31 Oct to 1 Nov 2026",
+    ),
+])  # fmt: skip
+def test_the_period_before_is_by_the_same_clock_as_long_as_what_has_passed(
+    query: str, start: datetime, end: datetime, label: str
+) -> None:
+    found = span(query)
+    assert (found.previous_start, found.previous_end, found.previous_label) == (start, end, label)
+
+
 def test_a_month_that_begins_now_is_asked_for_its_first_hour() -> None:
     begin = datetime(2026, 12, 1, tzinfo=UTC)
     found = span("", at=begin)

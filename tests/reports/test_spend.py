@@ -1,7 +1,7 @@
 """/spend is the plain sum over the events: in every zone, over any range, however much of it was rolled up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.reports.dimensions import SPEND, USER
+from apps.reports.selectors import SpendQuestion, Sums, spend
 from apps.teams.services import create_team
 from tests.usage.ledger import Books, open_books, roll
 from tests.world import make_event, unique
@@ -45,6 +46,7 @@ class Question:
     group_by: Sequence[str] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
     granularity: str = "none"
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,12 @@ def questions(draw: st.DrawFn) -> Question:
         name: draw(st.sampled_from([value or "" for value in VALUES[name]]))
         for name in draw(st.lists(st.sampled_from(list(VALUES)), unique=True, max_size=2))
     }
+    excluded = {
+        name: draw(st.lists(st.sampled_from([value or "" for value in VALUES[name]]), unique=True, min_size=1))
+        for name in draw(st.lists(st.sampled_from(list(VALUES)), unique=True, max_size=2))
+    }
     granularity = draw(st.sampled_from(["none", "hour", "day", "week", "month"]))
-    return Question(start, end, draw(names), filters, granularity)
+    return Question(start, end, draw(names), filters, granularity, excluded)
 
 
 @st.composite
@@ -125,6 +131,8 @@ def plain_sum(case: Case, question: Question) -> dict[tuple[Any, ...], list[Any]
         if not case.shift + question.start <= at < case.shift + question.end:
             continue
         if any((said(event, name) or "") != value for name, value in question.filters.items()):
+            continue
+        if any((said(event, name) or "") in values for name, values in question.excluded.items()):
             continue
         key = (bucket(case.zone, question.granularity, at), *(said(event, name) for name in question.group_by))
         found[key] = [a + b for a, b in zip(found.get(key, [0] * len(SUMS)), counted(event), strict=True)]
@@ -204,12 +212,39 @@ def test_spend_is_the_plain_sum_over_the_events(case: Case) -> None:
     roll(books.org)
     for question in case.questions:
         check(case, question, ask(books, case, question))
+        check_compared(books, case, question)
+
+
+def check_compared(books: Books, case: Case, question: Question) -> None:
+    """Two periods asked of at once are the two asked of one by one, and the largest come first."""
+    asked = SpendQuestion(
+        case.shift + question.start,
+        case.shift + question.end,
+        tuple(question.group_by),
+        question.filters,
+        excluded=question.excluded,
+    )
+    earlier = replace(asked, start=asked.start - timedelta(days=1), end=asked.start)
+    now, before = spend(books.org, asked), spend(books.org, earlier)
+    both = spend(books.org, replace(asked, before=(earlier.start, earlier.end), largest=True))
+    assert (both.total, both.row_count) == (now.total, len(both.rows))
+    assert both.before == shortened(before.total)
+    assert {row.groups: row.sums for row in both.rows if row.sums.events} == {row.groups: row.sums for row in now.rows}
+    was = {row.groups: shortened(row.sums) for row in before.rows}
+    assert {row.groups: row.before for row in both.rows if row.before != Sums()} == was
+    costs = [row.sums.cost_usd or 0 for row in both.rows]
+    assert costs == sorted(costs, reverse=True)
+
+
+def shortened(sums: Sums) -> Sums:
+    return Sums(events=sums.events, cost_usd=sums.cost_usd, unpriced_events=sums.unpriced_events)
 
 
 def ask(books: Books, case: Case, question: Question) -> dict[str, Any]:
     response = books.api.get(
         "spend",
         **question.filters,
+        **{f"not.{name}": values for name, values in question.excluded.items()},
         **{"from": (case.shift + question.start).isoformat(), "to": (case.shift + question.end).isoformat()},
         group_by=",".join(question.group_by),
         granularity=question.granularity,
@@ -221,7 +256,7 @@ def ask(books: Books, case: Case, question: Question) -> dict[str, Any]:
 
 def check(case: Case, question: Question, answer: Mapping[str, Any]) -> None:
     expected = plain_sum(case, question)
-    names = {*question.group_by, *question.filters}
+    names = {*question.group_by, *question.filters, *question.excluded}
     assert answer["source"] == ("rollups" if names <= SPEND.keys() or names <= USER.keys() else "events")
     assert [group_of(row, question) for row in answer["rows"]] == sorted(
         expected, key=lambda key: [(value is None, value or "") for value in key]

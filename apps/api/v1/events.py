@@ -64,7 +64,8 @@ class EventsView(ScopedView):
     @extend_schema(
         operation_id="events_list",
         summary="Find events",
-        description="Events as they were sent, newest first, with meters, cost and price.",
+        description="Events as they were sent, newest first, with meters, cost and price. `not.<dimension>`, such as"
+        " `not.team=search`, leaves out one value; empty: what has none. It may be given several times.",
         parameters=[
             OpenApiParameter(
                 "from",
@@ -84,9 +85,10 @@ class EventsView(ScopedView):
     )
     def get(self, request: Request) -> Response:
         query = request.query_params
-        asked = parameters.filters(query, known_filters(), RESERVED, tags=True)
+        asked = parameters.filters(query, known_filters(), RESERVED, tags=True, exclusive=True)
+        excluded = parameters.exclusions(query, known_filters(), RESERVED)
         filters = parameters.within_pins(self.principal, asked)
-        _check(filters)
+        _check([filters, *({name: value} for name, values in excluded.items() for value in values)])
         now = timezone.now()
         month_start, _ = this_month(self.organization, now)
         cursor = query.get("cursor")
@@ -101,6 +103,7 @@ class EventsView(ScopedView):
                 start=start,
                 end=end,
                 filters=filters,
+                excluded=excluded,
                 limit=parameters.integer(query, "limit", 100, minimum=1, maximum=EVENTS_PAGE_MAX),
                 after=parse_position(cursor) if cursor else None,
             )
@@ -110,13 +113,14 @@ class EventsView(ScopedView):
         return Response({"data": list(event_json(page.events, costs, terms)), "next": following})
 
 
-def _check(filters: Mapping[str, str]) -> None:
+def _check(asked: Iterable[Mapping[str, str]]) -> None:
     """Values that only some filters take. Raises `DomainError` with code `parameter_invalid`."""
-    key, priced = filters.get("api_key", "0"), filters.get("priced", "true")
-    if not (key.isascii() and key.isdigit() and len(key) <= KEY_ID_DIGITS_MAX):
-        raise _invalid("api_key", key, "the number of a key, as `api_key` shows it")
-    if priced not in ("true", "false"):
-        raise _invalid("priced", priced, "true or false")
+    for filters in asked:
+        key, priced = filters.get("api_key", "0"), filters.get("priced", "true")
+        if not (key.isascii() and key.isdigit() and len(key) <= KEY_ID_DIGITS_MAX):
+            raise _invalid("api_key", key, "the number of a key, as `api_key` shows it")
+        if priced not in ("true", "false"):
+            raise _invalid("priced", priced, "true or false")
 
 
 def _invalid(name: str, value: str, wanted: str) -> DomainError:

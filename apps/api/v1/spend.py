@@ -44,6 +44,8 @@ class SpendView(ScopedView):
     @extend_schema(
         operation_id="spend",
         summary="Spend by any dimension and time",
+        description="`not.<dimension>`, such as `not.team=search`, leaves out one value; empty: what has none. It may"
+        " be given several times.",
         parameters=[
             OpenApiParameter("group_by", str, description="Comma-separated dimensions, or tags.<key>."),
             OpenApiParameter("from", datetime, description="First instant; default: start of this month."),
@@ -74,7 +76,10 @@ def question_of(query: QueryDict, principal: Principal) -> SpendQuestion:
         start=parameters.instant(query, "from", start),
         end=parameters.instant(query, "to", end),
         group_by=group_by,
-        filters=parameters.within_pins(principal, parameters.filters(query, KNOWN, RESERVED, tags=True)),
+        filters=parameters.within_pins(
+            principal, parameters.filters(query, KNOWN, RESERVED, tags=True, exclusive=True)
+        ),
+        excluded=parameters.exclusions(query, KNOWN, RESERVED),
         granularity=query.get("granularity", "none"),
         basis=basis,
         offset=position_of(cursor, Offset) if cursor else 0,

@@ -24,7 +24,7 @@ from apps.organizations.models import Organization
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
 from apps.portal.audit_words import data_lines, did, who
-from apps.portal.filters import chips_of, filters_of, label_of, names_of_keys
+from apps.portal.filters import Filters, chips_of, filters_of, label_of, names_of_keys
 from apps.portal.pages import Crumb, Option, Select, TextField
 from apps.portal.pages_audit import AuditPage, AuditRow, Chain
 from apps.portal.ranges import Span
@@ -53,7 +53,7 @@ def audit(visit: Visit) -> HttpResponse:
         actor=TextField("actor", label_of("actor"), filters.get("actor", ""), actors),
         action=_actions_select(actions, filters.get("action", "")),
         subject=TextField("subject", label_of("subject"), filters.get("subject", "")),
-        chips=chips_of(filters, {}, lambda left: visit.url("audit", {**left, **span.parameters})),
+        chips=chips_of(Filters(filters), {}, lambda left: visit.url("audit", {**left.only, **span.parameters})),
         chain=Chain(state.sequence, state.hash.hex(), state.broken_at),
         rows=tuple(_row(visit, span, entry, keys, state) for entry in page.entries),
         downloads=tuple((ending.upper(), visit.url(f"audit_{ending}", here)) for ending in FORMATS),

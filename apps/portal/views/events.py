@@ -7,11 +7,12 @@ from django.http import HttpResponse
 
 from apps.core.cursors import cursor_of
 from apps.core.errors import DomainError, NotFound
+from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
-from apps.portal.filters import chips_of, filters_of, label_of, names_of_keys
+from apps.portal.filters import Filters, chips_of, label_of, names_of_keys
 from apps.portal.pages import (
     AttributionLine,
     Crumb,
@@ -27,8 +28,7 @@ from apps.portal.pages import (
     TextField,
     WorkingPage,
 )
-from apps.portal.ranges import Span
-from apps.portal.views.spend import CACHED, OUTPUT, PROMPT
+from apps.portal.ranges import Span, pairs_of
 from apps.pricing.catalog import EPOCH
 from apps.pricing.cost import CostLine
 from apps.pricing.rules import product
@@ -56,26 +56,36 @@ METER_LABELS = {
 @organization_page(section="events", permission=Permission.VIEW_EVENTS, within_team=True)
 def events(visit: Visit) -> HttpResponse:
     span = visit.span()
-    filters = visit.cut(filters_of(visit.request.GET, known_filters()))
+    filters = visit.filters(known_filters())
     after = _position(visit.request.GET.get("cursor"))
     with tenant(visit.org):
-        listed = find_events(visit.org, start=span.start, end=span.end, filters=filters, limit=PAGE_ROWS, after=after)
+        listed = find_events(
+            visit.org,
+            start=span.start,
+            end=span.end,
+            filters=filters.only,
+            excluded=filters.but,
+            limit=PAGE_ROWS,
+            after=after,
+        )
         costs = current_costs(visit.org, listed.events)
         suggestions = _suggestions(visit)
-    here = {**filters, **span.parameters}
+    here = {**filters.parameters, **span.parameters}
     following = {**here, "cursor": cursor_of(listed.following)} if listed.following else None
     page = EventsPage(
         hidden=tuple(
             (name, value)
-            for name, value in here.items()
+            for name, value in pairs_of(here)
             if name not in (*FIELDS, "status") or (value == "" and name != "status")
         ),
         fields=tuple(
-            TextField(name, label_of(name), filters.get(name, ""), suggestions.get(name, ())) for name in FIELDS
+            TextField(name, label_of(name), filters.only.get(name, ""), suggestions.get(name, ())) for name in FIELDS
         ),
-        selects=(_status_select(filters.get("status", "")),),
+        selects=(_status_select(filters.only.get("status", "")),),
         chips=chips_of(
-            filters, names_of_keys(visit.org, filters), lambda left: visit.url("events", {**left, **span.parameters})
+            filters,
+            names_of_keys(visit.org, filters.names),
+            lambda left: visit.url("events", {**left.parameters, **span.parameters}),
         ),
         found=_found(visit, span, filters),
         rows=tuple(_row(visit, event, costs[event.event_id]) for event in listed.events),
@@ -93,12 +103,13 @@ def _position(cursor: str | None) -> Position | None:
         return None
 
 
-def _found(visit: Visit, span: Span, filters: Mapping[str, str]) -> Found | None:
+def _found(visit: Visit, span: Span, filters: Filters) -> Found | None:
     """The sum of the whole list, where rollups know it: counting events would take as long as there are many."""
     known = {*dimensions.SPEND, *dimensions.USER}
-    if not filters.keys() <= known or dimensions.source_of(filters) == dimensions.SOURCE_EVENTS:
+    question = SpendQuestion(start=span.start, end=span.end, filters=filters.only, excluded=filters.but)
+    if not known.issuperset(filters.names) or question.source == dimensions.SOURCE_EVENTS:
         return None
-    total = spend(visit.org, SpendQuestion(start=span.start, end=span.end, filters=filters)).total
+    total = spend(visit.org, question).total
     return Found(total.events, total.unpriced_events, total.cost_usd)
 
 
@@ -127,9 +138,9 @@ def _row(visit: Visit, event: Event, cost: CurrentCost) -> EventRow:
         run_url=visit.url_below("runs", event.run_id) if event.run_id else "",
         provider=event.provider,
         model=event.model,
-        input_tokens=sum(getattr(event, meter) for meter in PROMPT),
-        cached_tokens=sum(getattr(event, meter) for meter in CACHED),
-        output_tokens=sum(getattr(event, meter) for meter in OUTPUT),
+        input_tokens=sum(getattr(event, meter) for meter in TOKENS_IN),
+        cached_tokens=sum(getattr(event, meter) for meter in TOKENS_CACHED),
+        output_tokens=sum(getattr(event, meter) for meter in TOKENS_OUT),
         cost_usd=cost.cost_usd,
         status=event.status,
         url=visit.url_below("events", event.event_id),

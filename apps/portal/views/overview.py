@@ -1,27 +1,27 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from django.http import HttpResponse
 
 from apps.core.money import sum_usd
-from apps.core.periods import month_before
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Permission
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
-from apps.portal.charts import Chart, SpendPoint, spend_over_time
+from apps.portal.charts import Chart, Drawn, SpendPoint, spend_over_time
 from apps.portal.charts import Span as ChartSpan
 from apps.portal.pages import OverviewPage, OverviewSpend, Top, TopRow
-from apps.portal.ranges import Span, days_label
+from apps.portal.ranges import Span
 from apps.portal.views.joining import first_event_page
-from apps.reports.selectors import Spend, SpendQuestion, SpendRow, Sums, spend
+from apps.reports.selectors import COSTS, Spend, SpendQuestion, SpendRow, Sums, spend
 from apps.teams.selectors import list_teams
 from apps.usage.selectors import last_event_at
 
 TOP_ROWS = 5
+HALF = {"hour": timedelta(minutes=30), "day": timedelta(hours=12), "week": timedelta(days=3.5), "month": timedelta(15)}
 TOPS = (("Teams", "team"), ("Workflows", "workflow"), ("Models", "model"))
 
 
@@ -53,7 +53,7 @@ def _page(visit: Visit, span: Span, by_team: Spend) -> OverviewPage:
     return OverviewPage(
         first=first_event_page(visit) if last is None and visit.team is None else None,
         label=_label(span),
-        previous_label=_previous_label(span),
+        previous_label=span.previous_label,
         granularity=span.granularity,
         spend=_spend(visit, span, by_team),
         chart=_chart(visit, span, order) if total.events else None,
@@ -69,15 +69,6 @@ def _page(visit: Visit, span: Span, by_team: Spend) -> OverviewPage:
 
 def _label(span: Span) -> str:
     return f"{span.first_day:%B} so far" if span.preset == "month" else f"{span.label[0].upper()}{span.label[1:]}"
-
-
-def _previous_label(span: Span) -> str:
-    if span.preset == "last-month":
-        return f"{month_before(span.first_day):%B}"
-    if span.preset == "24h":
-        return "the 24 hours before"
-    before = span.previous_start.astimezone(span.zone).date()
-    return days_label(before, before + (span.last_day - span.first_day))
 
 
 def _spend(visit: Visit, span: Span, by_team: Spend) -> OverviewSpend:
@@ -139,7 +130,8 @@ def ratio(part: Decimal | int | None, whole: Decimal | int | None) -> Decimal | 
 
 
 def _chart(visit: Visit, span: Span, order: Sequence[str]) -> Chart:
-    answer = over_time(visit.org, question(span, ("team",), span.granularity, visit.cut({})))
+    asked = question(span, ("team",), span.granularity, visit.cut({}))
+    answer = over_time(visit.org, replace(asked, measures=COSTS))
     return spend_chart(answer, span, order, visit.at)
 
 
@@ -150,9 +142,16 @@ def over_time(org: Organization, asked: SpendQuestion) -> Spend:
 
 
 def spend_chart(
-    answer: Spend, span: Span, order: Sequence[str], at: datetime, none_label: str = "unattributed"
+    answer: Spend,
+    span: Span,
+    order: Sequence[str],
+    at: datetime,
+    none_label: str = "unattributed",
+    *,
+    drawn: Drawn = "stacked",
+    previous: Spend | None = None,
 ) -> Chart:
-    """Bars of the answer's dimension over time."""
+    """The answer's dimension over time; `previous` is what all of it came to in the period before, cut alike."""
     points = [
         SpendPoint(row.bucket, row.groups[0] if row.groups else "all", row.sums.cost_usd)
         for row in answer.rows
@@ -164,4 +163,35 @@ def spend_chart(
         granularity=answer.granularity,  # type: ignore[arg-type]  # never "none" here
         at=at.astimezone(span.zone),
     )
-    return spend_over_time(points, span=covered, order=order, none_label=none_label)
+    return spend_over_time(
+        points,
+        span=covered,
+        order=order,
+        none_label=none_label,
+        drawn=drawn,
+        buckets=list(span.calendar.starts(answer.granularity, span.start, span.end)) if drawn == "line" else (),
+        previous=_moved(previous, span) if previous else None,
+    )
+
+
+def _moved(previous: Spend, span: Span) -> dict[datetime, Decimal]:
+    """What the period before came to, at the buckets of this one that lie as far from its beginning.
+
+    Where months differ in length, what lies beyond the end of this period is left out.
+    """
+    moved = dict.fromkeys(span.calendar.starts(previous.granularity, span.start, span.end), Decimal(0))
+    # On the wall clock: a day stays a day where the clock was moved between the two.
+    gap = _wall(span.start, span) - _wall(span.previous_start, span)
+    for row in previous.rows:
+        assert row.bucket is not None
+        # Its middle falls into the bucket that it lies over most.
+        local = _wall(row.bucket, span) + gap + HALF[previous.granularity]
+        middle = max(local.replace(tzinfo=span.zone).astimezone(UTC), span.start)
+        bucket = span.calendar.start(previous.granularity, middle)
+        if bucket in moved:
+            moved[bucket] += row.sums.cost_usd or Decimal(0)
+    return moved
+
+
+def _wall(at: datetime, span: Span) -> datetime:
+    return at.astimezone(span.zone).replace(tzinfo=None)

@@ -23,7 +23,6 @@ from apps.portal.pages_runs import BoundLine, RunFigures, RunPage, TreeRow
 from apps.portal.run_chart import run_charts
 from apps.portal.run_tree import Branch, Call, axis_of, tree
 from apps.portal.views.runs import state_of, took
-from apps.portal.views.spend import OUTPUT
 from apps.pricing.cost import CostLine
 from apps.reports.runs import (
     CHILDREN_MAX,
@@ -41,6 +40,7 @@ from apps.usage.provenance import CurrentCost, cost_lines, current_costs
 from apps.usage.selectors import first_events, run_events
 
 # Calls of a page, and calls of a child run that are shown with it.
+OUTPUT = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
 CALLS_SHOWN = 100
 CHILD_CALLS_SHOWN = 10
 

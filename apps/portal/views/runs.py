@@ -11,7 +11,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
-from apps.portal.filters import chips_of, filters_of, label_of
+from apps.portal.filters import Filters, chips_of, filters_of, label_of
 from apps.portal.pages import Crumb, Option, Select, Tab, TextField
 from apps.portal.pages_budgets import State
 from apps.portal.pages_runs import RunLine, RunsPage
@@ -49,7 +49,7 @@ def runs(visit: Visit) -> HttpResponse:
         hidden=_hidden(here),
         fields=fields,
         selects=tuple(_select(name, filters.get(name)) for name in CHOICES),
-        chips=chips_of(filters, {}, lambda left: visit.url("runs", {**_without(here, *filters), **left})),
+        chips=chips_of(Filters(filters), {}, lambda left: visit.url("runs", {**_without(here, *filters), **left.only})),
         sorts=tuple(
             Tab(
                 label,

@@ -1,186 +1,245 @@
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from typing import cast
 
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseRedirect
 
 from apps.core.errors import DomainError
+from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
+from apps.portal import formats
 from apps.portal.access import Visit, organization_page
-from apps.portal.charts import Chart
-from apps.portal.filters import chips_of, filters_of, label_of, names_of_keys
-from apps.portal.pages import Crumb, LabelCell, Option, Select, SpendPage, SpendRow
-from apps.portal.ranges import Span
-from apps.portal.views.overview import by_cost, over_time, ratio, spend_chart
+from apps.portal.charts import Chart, Drawn
+from apps.portal.explorer import (
+    CHARTS,
+    GROUPS,
+    Asked,
+    added,
+    granularities,
+    is_tag,
+    read_asked,
+)
+from apps.portal.filters import chips_of, is_possible, label_of
+from apps.portal.pages import Crumb, Option, Select, Tab
+from apps.portal.pages_spend import FilterForm, LabelCell, SpendPage, SpendRow
+from apps.portal.ranges import pairs_of, query_string
+from apps.portal.views.overview import over_time, ratio, spend_chart
 from apps.reports import dimensions
-from apps.reports.selectors import Spend, SpendQuestion, Sums, spend
+from apps.reports.selectors import COSTS, Spend, Sums, meter_sum, spend, tag_keys
+from apps.reports.views import list_views
 from apps.teams.selectors import list_teams
 
-GROUPS = (
-    "team", "project", "workflow", "task_type", "provider", "model", "service_tier", "environment", "api_key", "status",
-    "user", "operation", "outcome", "stop_reason",
-)  # fmt: skip
-GRANULARITIES = ("hour", "day", "week", "month", "none")
-# More bars than this many days of hours are too thin to see.
-HOURLY_SPAN_MAX = timedelta(days=31)
-FILTERS = frozenset({*dimensions.SPEND, *dimensions.USER, *dimensions.EVENTS})
 ROWS_SHOWN = 100
-PROMPT = ("input_tokens", "audio_input_tokens", "image_input_tokens")
-CACHED = (
-    "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "audio_cache_read_tokens",
-    "image_cache_read_tokens",
-)  # fmt: skip
-OUTPUT = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the explorer's controls say; `granularity` "" follows the range. `key_names` are of API keys, by value."""
-
-    group_by: str
-    then_by: str
-    granularity: str
-    filters: dict[str, str]
-    key_names: dict[str, str]
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        return (self.group_by, self.then_by) if self.then_by else (self.group_by,)
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        chosen = {"group_by": self.group_by, "then_by": self.then_by, "granularity": self.granularity}
-        return {**{name: value for name, value in chosen.items() if value}, **self.filters}
-
-    def shown(self, groups: tuple[str | None, ...]) -> tuple[str | None, ...]:
-        """The values of a row as a person knows them."""
-        return tuple(
-            self.key_names.get(value, value) if name == "api_key" and value else value
-            for name, value in zip(self.groups, groups, strict=False)
-        )
+VALUES_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`not_compared` says why the period before has no answer where this one has."""
+
     table: Spend
     chart: Chart | None
+    not_compared: str = ""
 
 
 @organization_page(section="spend", permission=Permission.VIEW_SPEND, within_team=True)
 def explorer(visit: Visit) -> HttpResponse:
-    span = visit.span()
-    asked = _asked(visit, span)
+    asked, wrong = read_asked(visit), ""
+    if "add" in visit.request.GET:
+        try:
+            return HttpResponseRedirect(_url(visit, asked.filtered(added(asked, visit.request.GET))))
+        except DomainError as error:
+            wrong = error.detail
     try:
-        answer = _answer(visit, span, asked)
+        answer = _answer(visit, asked)
         refusal = ""
     except DomainError as error:
         answer, refusal = None, error.detail
     as_of = answer.table.as_of if answer else None
-    return visit.render(
+    response = visit.render(
         "portal/spend.html",
-        frame=visit.frame("Explorer", Crumb("Explorer"), span=span, as_of=as_of),
-        spend=_page(visit, span, asked, answer, refusal),
+        frame=visit.frame("Explorer", Crumb("Explorer"), span=asked.span, as_of=as_of, compares=True),
+        spend=_page(visit, asked, answer, refusal, wrong),
     )
+    response.status_code = 400 if wrong else 200
+    return response
 
 
-def _asked(visit: Visit, span: Span) -> Asked:
-    query = visit.request.GET
-    group_by = query.get("group_by", "team")
-    then_by = query.get("then_by", "")
-    granularity = query.get("granularity", "")
-    filters = visit.cut(filters_of(query, FILTERS))
-    return Asked(
-        group_by=group_by if group_by in GROUPS else "team",
-        then_by=then_by if then_by in GROUPS and then_by != group_by else "",
-        granularity=granularity if granularity in _granularities(span) else "",
-        filters=filters,
-        key_names=names_of_keys(visit.org, (group_by, then_by, *filters)),
-    )
+@organization_page(section="spend", permission=Permission.VIEW_SPEND, within_team=True)
+def spend_values(visit: Visit) -> HttpResponse:
+    """What to suggest for a filter: the values that occur in the range, with these filters, the largest first."""
+    asked, name = read_asked(visit), visit.request.GET.get("add", "")
+    try:
+        dimensions.check(name, "add")
+        question = replace(asked.question, group_by=(name,), before=None, limit=VALUES_SHOWN, measures=COSTS)
+        values = _values(asked, name, spend(visit.org, question))
+    except DomainError:
+        # Too long a range for events: a value can still be typed.
+        values = ()
+    return visit.render("portal/_values.html", values=values)
 
 
-def _granularities(span: Span) -> tuple[str, ...]:
-    return GRANULARITIES if span.end - span.start <= HOURLY_SPAN_MAX else GRANULARITIES[1:]
+def _values(asked: Asked, name: str, answer: Spend) -> tuple[tuple[str, str], ...]:
+    found = dict.fromkeys(row.groups[0] for row in answer.rows if row.groups[0])
+    return tuple((value, asked.label(name, value) or value) for value in list(found)[:VALUES_SHOWN])
 
 
-def _answer(visit: Visit, span: Span, asked: Asked) -> Answer:
+def _url(visit: Visit, asked: Asked) -> str:
+    return visit.url("spend", asked.parameters)
+
+
+def _answer(visit: Visit, asked: Asked) -> Answer:
     """The table and the chart of one question. Raises `DomainError` where it cannot be answered."""
-    question = SpendQuestion(start=span.start, end=span.end, group_by=asked.groups, filters=asked.filters)
-    table = spend(visit.org, question)
-    granularity = asked.granularity or span.granularity
-    if granularity == "none" or not table.total.events:
-        return Answer(table, None)
-    cut = over_time(visit.org, replace(question, group_by=(asked.group_by,), granularity=granularity))
+    not_compared = ""
+    question = replace(asked.question, limit=ROWS_SHOWN)
+    try:
+        table = spend(visit.org, question)
+    except DomainError as error:
+        if question.before is None:
+            raise
+        table, not_compared = spend(visit.org, replace(question, before=None)), error.detail
+    has_any = table.total.events or (table.before and table.before.events)
+    chart = _chart(visit, asked, table) if has_any and asked.cut != "none" else None
+    return Answer(table, chart, not_compared)
+
+
+def _chart(visit: Visit, asked: Asked, table: Spend) -> Chart:
+    question = replace(asked.question, granularity=asked.cut, before=None, largest=False, measures=COSTS)
+    cut = over_time(visit.org, replace(question, group_by=(asked.group_by,)))
     cut = replace(cut, rows=[replace(row, groups=asked.shown(row.groups)) for row in cut.rows])
     with tenant(visit.org):
         order = [team.slug for team in list_teams(visit.org)] if asked.group_by == "team" else []
-    none_label = "unattributed" if asked.group_by == "team" else f"no {label_of(asked.group_by).lower()}"
-    return Answer(table, spend_chart(cut, span, order, visit.at, none_label))
+    span = asked.span
+    earlier = replace(question, start=span.previous_start, end=span.previous_end, group_by=())
+    return spend_chart(
+        cut,
+        span,
+        order,
+        visit.at,
+        "unattributed" if asked.group_by == "team" else f"no {label_of(asked.group_by).lower()}",
+        drawn=cast("Drawn", asked.chart),
+        previous=spend(visit.org, earlier) if table.before else None,
+    )
 
 
-def _page(visit: Visit, span: Span, asked: Asked, answer: Answer | None, refusal: str) -> SpendPage:
-    granularity = asked.granularity or span.granularity
+def _page(visit: Visit, asked: Asked, answer: Answer | None, refusal: str, wrong: str) -> SpendPage:
     words = " and ".join(label_of(name).lower() for name in asked.groups)
-    chart = answer.chart if answer else None
-    total = answer.table.total if answer else Sums()
-    rows = sorted(answer.table.rows, key=by_cost) if answer else []
+    table, chart = (answer.table, answer.chart) if answer else (None, None)
+    tags = _tags(visit, asked)
+    compared = table is not None and table.before is not None
     return SpendPage(
         title=f"Spend by {words}",
-        chart_title=f"Spend by {label_of(asked.group_by).lower()} per {granularity}",
-        hidden=tuple({**span.parameters, **asked.filters}.items()),
-        selects=(
-            _select("group_by", "Group by", GROUPS, asked.group_by),
-            _select("then_by", "Then by", ("", *GROUPS), asked.then_by),
-            _select("granularity", "Per", _granularities(span), granularity),
-        ),
-        chips=chips_of(asked.filters, asked.key_names, lambda left: visit.url("spend", _with(asked, span, left))),
+        chart_title=f"Spend by {label_of(asked.group_by).lower()} per {asked.cut}",
+        hidden=tuple((name, value) for name, value in pairs_of(asked.parameters) if name not in (*CONTROLS, "cursor")),
+        selects=_selects(asked, tags),
+        chips=chips_of(asked.filters, asked.key_names, lambda left: _url(visit, asked.filtered(left))),
+        adding=_adding(visit, asked, table, tags, wrong),
+        views=_views(visit, asked),
+        views_url=visit.url("views"),
+        save_url=visit.url("views", {"save": query_string(asked.parameters).removeprefix("?")}),
+        exports_url=visit.url("exports"),
+        query=query_string(asked.parameters).removeprefix("?"),
         headings=tuple(label_of(name) for name in asked.groups),
-        rows=tuple(_row(visit, span, asked, row.groups, row.sums, total, chart) for row in rows[:ROWS_SHOWN]),
-        row_count=len(rows),
-        more_rows=answer is not None and answer.table.following is not None,
-        total=_row(visit, span, asked, (), total, total, None),
+        rows=tuple(_rows(visit, asked, table, chart)) if table else (),
+        row_count=table.row_count if table else 0,
+        total=_row(visit, asked, (), *((table.total, table.total, table.before) if table else (Sums(), Sums(), None))),
         chart=chart,
-        source=answer.table.source if answer else "",
+        compared_with=asked.span.previous_label if compared else "",
+        not_compared=answer.not_compared if answer else "",
+        source=table.source if table else "",
         refusal=refusal,
     )
 
 
-def _with(asked: Asked, span: Span, filters: dict[str, str]) -> dict[str, str]:
-    return {**replace(asked, filters=filters).parameters, **span.parameters}
+def _views(visit: Visit, asked: Asked) -> tuple[Tab, ...]:
+    here = query_string(asked.parameters)
+    return tuple(
+        Tab(view.name, f"{visit.url('spend')}?{view.query}", f"?{view.query}" == here)
+        for view in list_views(visit.org, visit.user, visit.teams)
+    )
+
+
+CONTROLS = ("group_by", "then_by", "granularity", "chart")
+
+
+def _tags(visit: Visit, asked: Asked) -> tuple[str, ...]:
+    """Dimensions of tags to choose from: those of late events, and those that are chosen."""
+    found = tag_keys(visit.org, start=asked.span.start, end=asked.span.end, team=visit.team)
+    usable = (name for key in found if is_possible(name := f"{dimensions.TAG}{key}", ""))
+    return tuple(dict.fromkeys((*(name for name in asked.groups if is_tag(name)), *usable)))
+
+
+def _selects(asked: Asked, tags: Sequence[str]) -> tuple[Select, ...]:
+    return (
+        _select("group_by", "Group by", (*GROUPS, *tags), asked.group_by),
+        _select("then_by", "Then by", ("", *GROUPS, *tags), asked.then_by),
+        _select("granularity", "Per", granularities(asked.span), asked.cut),
+        _select("chart", "Chart", CHARTS, asked.chart),
+    )
+
+
+def _select(name: str, label: str, values: Iterable[str], chosen: str) -> Select:
+    labels = {"": "nothing", "none": "no time", "stacked": "stacked bars", "line": "lines"}
+    options = tuple(Option(value, labels.get(value) or _lower(value), value == chosen) for value in values)
+    return Select(name, label, options)
+
+
+def _lower(name: str) -> str:
+    """A dimension within a sentence; the key of a tag is as it was sent."""
+    return f"tag {name.removeprefix(dimensions.TAG)}" if is_tag(name) else label_of(name).lower()
+
+
+def _adding(visit: Visit, asked: Asked, table: Spend | None, tags: Sequence[str], wrong: str) -> FilterForm:
+    """The suggestions that the page has anyway: the values that its table is grouped by."""
+    query = visit.request.GET
+    chosen = query.get("add", "") if wrong else asked.group_by
+    return FilterForm(
+        hidden=pairs_of(asked.parameters),
+        dimension=_select("add", "Dimension", (*GROUPS, *tags), chosen),
+        values=_values(asked, asked.group_by, table) if table and chosen == asked.group_by else (),
+        values_url=visit.url("spend_values"),
+        value=query.get("value", "")[:300] if wrong else "",
+        excludes=bool(wrong) and query.get("how") == "not",
+        error=wrong,
+    )
+
+
+def _rows(visit: Visit, asked: Asked, table: Spend, chart: Chart | None) -> Iterable[SpendRow]:
+    for row in table.rows:
+        yield _row(visit, asked, row.groups, row.sums, table.total, row.before, chart)
 
 
 def _row(
     visit: Visit,
-    span: Span,
     asked: Asked,
     groups: tuple[str | None, ...],
     sums: Sums,
     total: Sums,
-    chart: Chart | None,
+    before: Sums | None,
+    chart: Chart | None = None,
 ) -> SpendRow:
     these = {name: value or "" for name, value in zip(asked.groups, groups, strict=False)}
     labels = asked.shown(groups)
+    filters = asked.filters
     return SpendRow(
         labels=tuple(
-            LabelCell(label, visit.url("spend", _with(asked, span, {**asked.filters, name: value})))
+            LabelCell(
+                value=label,
+                url=_url(visit, asked.filtered(filters.keeping({name: value}))),
+                exclude_url=_url(visit, asked.filtered(filters.excluding(name, value))),
+            )
             for label, (name, value) in zip(labels, these.items(), strict=True)
         ),
         swatch=chart.swatch_of(labels[0]) if chart and labels else "none",
         events=sums.events,
-        input_tokens=meter_sum(sums, PROMPT),
-        cached_tokens=meter_sum(sums, CACHED),
-        output_tokens=meter_sum(sums, OUTPUT),
+        input_tokens=meter_sum(sums, TOKENS_IN),
+        cached_tokens=meter_sum(sums, TOKENS_CACHED),
+        output_tokens=meter_sum(sums, TOKENS_OUT),
         share=ratio(sums.cost_usd, total.cost_usd),
         cost_usd=sums.cost_usd,
         unpriced_events=sums.unpriced_events,
-        url=visit.url("events", {**asked.filters, **these, **span.parameters}),
+        url=visit.url("events", {**filters.keeping(these).parameters, **asked.span.parameters}),
+        previous_usd=before.cost_usd if before else None,
+        change=formats.change(sums.cost_usd, before.cost_usd) if before else None,
     )
-
-
-def meter_sum(sums: Sums, meters: tuple[str, ...]) -> int:
-    return sum(sums.meters.get(meter, 0) for meter in meters)
-
-
-def _select(name: str, label: str, values: tuple[str, ...], chosen: str) -> Select:
-    labels = {"": "nothing", "none": "no time"}
-    options = tuple(Option(value, labels.get(value) or label_of(value).lower(), value == chosen) for value in values)
-    return Select(name, label, options)

@@ -1,0 +1,335 @@
+"""Exports of spend: small ones at once, large ones by a worker, kept for a week where who asked can fetch them.
+
+A worker answers the question in one statement, so that a file adds up, and writes it from there. It claims an export
+for a few minutes at a time and says how far it is; where it dies the claim runs out, and the next one begins anew.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import IO, Any
+
+import structlog
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.audit import services as audit
+from apps.core.errors import DomainError, NotFound
+from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
+from apps.core.tenancy import tenant
+from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar, list_keys
+from apps.reports import sheets
+from apps.reports.models import Export, Exporter, ExportPart
+from apps.reports.selectors import COSTS, Spend, SpendQuestion, SpendRow, spend_streamed
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE_ROWS_MAX = 5_000
+ROWS_MAX = 100_000
+FILE_BYTES_MAX = 32 * 2**20
+PART_BYTES = 2**20
+UNFINISHED_MAX, KEPT_MAX = 3, 20
+TRIES_MAX = 3
+CLAIM = timedelta(minutes=5)
+KEPT, REMEMBERED = timedelta(days=7), timedelta(days=30)
+# Rows between two words on how far an export is.
+ROWS_A_WORD = 2_000
+# Memory that a file may take before it goes to the disk.
+SPOOL_BYTES = 4 * 2**20
+
+State = Export.State
+UNFINISHED = (State.QUEUED, State.RUNNING)
+
+
+class ClaimLost(Exception):
+    """Somebody else works on it, or nobody wants it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who wants which file; `team` is what everything in it is cut to, "" where nothing is."""
+
+    person: User
+    title: str
+    format: str
+    question: SpendQuestion
+    team: str = ""
+
+
+def file_at_once(org: Organization, asked: Asked, out: IO[bytes]) -> bool:
+    """Write a small file; False, and nothing is written, where it takes a worker."""
+    try:
+        answer, rows = spend_streamed(org, _everything(asked.question, AT_ONCE_ROWS_MAX))
+    except DomainError as error:
+        if error.code != "query_too_slow":
+            raise
+        return False
+    if answer.row_count > AT_ONCE_ROWS_MAX:
+        return False
+    sheets.write(_sheet(org, asked.title, asked.question, answer, rows), asked.format, out)
+    return True
+
+
+def ask_export(*, org: Organization, asked: Asked) -> Export:
+    """Queue a file. Raises `DomainError` (`too_many_exports`)."""
+    with tenant(org):
+        # First, so that two that are asked for at once queue here and are counted one after the other.
+        data = {"format": asked.format, "question": question_json(asked.question)}
+        audit.record(org=org, actor=asked.person, action="exports.asked", subject=asked.title, data=data)
+        exports = Export.objects.for_org(org)
+        if exports.filter(state__in=UNFINISHED).count() >= UNFINISHED_MAX:
+            raise DomainError("too_many_exports", f"{UNFINISHED_MAX} exports are being written: wait for one.")
+        if exports.filter(state=State.DONE).count() >= KEPT_MAX:
+            raise DomainError("too_many_exports", f"{KEPT_MAX} exports are kept: delete one first.")
+        Exporter.objects.bulk_create([Exporter(organization=org)], ignore_conflicts=True)
+        return exports.create(
+            organization=org,
+            person=asked.person,
+            team=asked.team,
+            title=asked.title,
+            format=asked.format,
+            question=question_json(asked.question),
+            asked_at=timezone.now(),
+        )
+
+
+def list_exports(
+    org: Organization, person: User, *, sees_all: bool, teams: Iterable[str] | None = None
+) -> list[Export]:
+    """The newest first: a person's own, or everybody's. A lead (`teams`) sees files of the teams led now."""
+    with tenant(org):
+        return list(_visible(org, person, sees_all, teams).select_related("person").order_by("-asked_at", "-pk")[:100])
+
+
+def export_of(
+    org: Organization, export_id: int, person: User, *, sees_all: bool, teams: Iterable[str] | None = None
+) -> Export:
+    """Raises `NotFound`, too where its file is not there."""
+    with tenant(org):
+        found = _visible(org, person, sees_all, teams).filter(pk=export_id, state=State.DONE).first()
+    if found is None:
+        raise NotFound("export")
+    return found
+
+
+def file_of(org: Organization, export: Export) -> Iterator[bytes]:
+    """The file, piece by piece, each in a transaction of its own: whoever fetches it may be slow."""
+    number = 0
+    while True:
+        with tenant(org):
+            part = ExportPart.objects.for_org(org).filter(export_id=export.pk, number=number).first()
+        if part is None:
+            return
+        yield bytes(part.body)
+        number += 1
+
+
+def delete_export(
+    *, org: Organization, export_id: int, person: User, sees_all: bool, teams: Iterable[str] | None = None
+) -> None:
+    """Whatever its state: a worker that writes it stops. Raises `NotFound`."""
+    with tenant(org):
+        found = _visible(org, person, sees_all, teams).filter(pk=export_id).first()
+        if found is None:
+            raise NotFound("export")
+        audit.record(org=org, actor=person, action="exports.deleted", subject=found.title, data={"export": found.pk})
+        ExportPart.objects.for_org(org).filter(export_id=found.pk).delete()
+        Export.objects.for_org(org).filter(pk=found.pk).delete()
+
+
+def _visible(org: Organization, person: User, sees_all: bool, teams: Iterable[str] | None) -> QuerySet[Export]:
+    found = Export.objects.for_org(org)
+    if not sees_all:
+        found = found.filter(person=person)
+    return found if teams is None else found.filter(team__in=list(teams))
+
+
+# --- the worker's side ---------------------------------------------------------------------------------
+
+
+def work(org: Organization) -> bool:
+    """Write the next file; False where none waits. Two that run at once take different ones."""
+    claimed = _claim(org)
+    if claimed is None:
+        return False
+    try:
+        _produce(org, claimed)
+    except ClaimLost:
+        log.info("export given up", organization_id=org.pk, export_id=claimed.pk)
+    except DomainError as error:
+        _end(org, claimed, state=State.FAILED, error=error.detail[:300])
+    return True
+
+
+def _claim(org: Organization) -> Export | None:
+    with tenant(org):
+        now = timezone.now()
+        waiting = Q(state=State.QUEUED) | Q(state=State.RUNNING, claimed_until__lt=now)
+        found = Export.objects.for_org(org).filter(waiting).order_by("asked_at", "pk")
+        export = found.select_for_update(skip_locked=True).first()
+        if export is None:
+            return None
+        if export.tries >= TRIES_MAX:
+            _change(
+                org,
+                export,
+                state=State.FAILED,
+                error=f"It was not finished in {TRIES_MAX} tries: ask for fewer rows.",
+                claimed_until=None,
+                finished_at=now,
+            )
+            return None
+        export.tries += 1
+        _change(
+            org, export, state=State.RUNNING, tries=export.tries, rows_done=0, row_count=None, claimed_until=now + CLAIM
+        )
+        return export
+
+
+def _change(org: Organization, export: Export, **fields: Any) -> None:
+    Export.objects.for_org(org).filter(pk=export.pk).update(**fields)
+
+
+def _produce(org: Organization, export: Export) -> None:
+    question = _everything(read_question(export.question), ROWS_MAX)
+    answer, rows = spend_streamed(org, question)
+    if answer.row_count > ROWS_MAX:
+        raise DomainError(
+            "too_many_rows",
+            f"It has {answer.row_count} rows, {ROWS_MAX} at most: filter, or group by less.",
+        )
+    _hold(org, export, row_count=answer.row_count)
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as out:
+        sheet = _sheet(org, export.title, question, answer, _told(org, export, rows))
+        sheets.write(sheet, export.format, out)
+        _store(org, export, out, answer.row_count)
+
+
+def _told(org: Organization, export: Export, rows: Iterable[SpendRow]) -> Iterator[SpendRow]:
+    for number, row in enumerate(rows, start=1):
+        yield row
+        if number % ROWS_A_WORD == 0:
+            _hold(org, export, rows_done=number)
+
+
+def _hold(org: Organization, export: Export, **progress: int) -> None:
+    """Say how far it is and keep the claim. Raises `ClaimLost`."""
+    with tenant(org):
+        mine = Export.objects.for_org(org).filter(pk=export.pk, state=State.RUNNING, tries=export.tries)
+        if not mine.update(claimed_until=timezone.now() + CLAIM, **progress):
+            raise ClaimLost
+
+
+def _store(org: Organization, export: Export, out: IO[bytes], rows: int) -> None:
+    """The file in pieces, and the word that it is there, in one transaction."""
+    size = out.seek(0, 2)
+    if size > FILE_BYTES_MAX:
+        raise DomainError(
+            "file_too_large", f"It is larger than {FILE_BYTES_MAX // 2**20} MiB: filter, or group by less."
+        )
+    out.seek(0)
+    with tenant(org):
+        mine = Export.objects.for_org(org).filter(pk=export.pk, state=State.RUNNING, tries=export.tries)
+        if mine.select_for_update().first() is None:
+            raise ClaimLost
+        number = 0
+        while body := out.read(PART_BYTES):
+            ExportPart.objects.for_org(org).create(
+                organization_id=org.pk, export_id=export.pk, number=number, body=body
+            )
+            number += 1
+        mine.update(state=State.DONE, rows_done=rows, size_bytes=size, claimed_until=None, finished_at=timezone.now())
+
+
+def _end(org: Organization, export: Export, **fields: Any) -> None:
+    with tenant(org):
+        mine = Export.objects.for_org(org).filter(pk=export.pk, state=State.RUNNING, tries=export.tries)
+        mine.update(claimed_until=None, finished_at=timezone.now(), **fields)
+
+
+def organizations_with_work(*, at: datetime) -> list[int]:
+    """Those with an export to write; what is older than its time is taken away on the way."""
+    found = []
+    for org_id in Exporter.objects.order_by("pk").values_list("pk", flat=True):
+        with tenant(org_id):
+            exports = Export.objects.for_org(org_id)
+            old = exports.filter(state=State.DONE, finished_at__lt=at - KEPT)
+            for pk in old.values_list("pk", flat=True):
+                ExportPart.objects.for_org(org_id).filter(export_id=pk).delete()
+            old.update(state=State.EXPIRED)
+            exports.filter(state__in=(State.EXPIRED, State.FAILED), finished_at__lt=at - REMEMBERED).delete()
+            if exports.filter(Q(state=State.QUEUED) | Q(state=State.RUNNING, claimed_until__lt=at)).exists():
+                found.append(org_id)
+    return found
+
+
+# --- the question, kept and answered -------------------------------------------------------------------
+
+
+def _everything(question: SpendQuestion, rows: int) -> SpendQuestion:
+    """Every row of it, and where there are too many, one more."""
+    return SpendQuestion(
+        start=question.start,
+        end=question.end,
+        group_by=question.group_by,
+        filters=question.filters,
+        excluded=question.excluded,
+        before=question.before,
+        largest=True,
+        limit=rows,
+        is_patient=rows > AT_ONCE_ROWS_MAX,
+        measures=(*COSTS, *TOKENS_IN, *TOKENS_CACHED, *TOKENS_OUT),
+    )
+
+
+def question_json(question: SpendQuestion) -> dict[str, Any]:
+    return {
+        "from": question.start.isoformat(),
+        "to": question.end.isoformat(),
+        "group_by": list(question.group_by),
+        "filters": dict(question.filters),
+        "excluded": {name: list(values) for name, values in question.excluded.items()},
+        "before": [at.isoformat() for at in question.before] if question.before else None,
+    }
+
+
+def read_question(kept: Mapping[str, Any]) -> SpendQuestion:
+    before = [datetime.fromisoformat(at) for at in kept["before"] or ()]
+    return SpendQuestion(
+        start=datetime.fromisoformat(kept["from"]),
+        end=datetime.fromisoformat(kept["to"]),
+        group_by=tuple(kept["group_by"]),
+        filters=kept["filters"],
+        excluded=kept["excluded"],
+        before=(before[0], before[1]) if before else None,
+    )
+
+
+def _sheet(
+    org: Organization, title: str, question: SpendQuestion, answer: Spend, rows: Iterable[SpendRow]
+) -> sheets.Sheet:
+    with tenant(org):
+        zone = calendar(org).zone_at(answer.as_of)
+        keys = list_keys(org) if "api_key" in question.group_by else []
+    kept = [(name, value or "none") for name, value in question.filters.items()]
+    kept += [(f"not {name}", value or "none") for name, values in question.excluded.items() for value in values]
+    times = [("From", question.start), ("Until", question.end)]
+    if question.before:
+        times += [("Before, from", question.before[0]), ("Before, until", question.before[1])]
+    return sheets.Sheet(
+        about=[
+            ("Organization", org.name),
+            ("What", title),
+            *((name, at.astimezone(zone).isoformat()) for name, at in (*times, ("As of", answer.as_of))),
+            ("Time zone", zone.key),
+            *kept,
+        ],
+        group_by=question.group_by,
+        labels={"api_key": {str(key.pk): f"{key.name} ({key.hint})" for key in keys}},
+        rows=rows,
+        total=answer.total,
+        before=answer.before,
+    )

@@ -1,0 +1,107 @@
+"""Views that people saved, and exports that wait to be written or fetched."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from apps.core.tenancy import TenantManager, TenantModel
+
+NAME_LENGTH_MAX = 100
+QUERY_LENGTH_MAX = 4_000
+
+
+class View(TenantModel):
+    """An address of the explorer with a name. `query` is what stands after its "?": a relative range stays relative."""
+
+    name = models.CharField(max_length=NAME_LENGTH_MAX)
+    query = models.TextField()
+    maker = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
+    is_shared = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "id"], name="reports_view_org_id"),
+            models.UniqueConstraint(fields=["organization", "maker", "name"], name="reports_view_name_once"),
+            models.CheckConstraint(condition=~Q(name=""), name="reports_view_has_a_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Exporter(models.Model):
+    """An organization that asked for an export. A directory table: workers look for work here before any is known."""
+
+    organization = models.OneToOneField(
+        "organizations.Organization", on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.pk}"
+
+
+class Export(TenantModel):
+    """A file that a worker writes, and that waits for who asked.
+
+    `question` is {"from", "to", "group_by", "filters", "excluded", "before"}. While it runs, it belongs to the try
+    number `tries` until `claimed_until`. `row_count` is known once the question is answered.
+    """
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        EXPIRED = "expired"
+
+    class Format(models.TextChoices):
+        CSV = "csv"
+        XLSX = "xlsx"
+
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
+    # The team that everything in it is cut to; empty: of the whole organization.
+    team = models.CharField(max_length=256, blank=True)
+    title = models.CharField(max_length=300)
+    format = models.CharField(max_length=4, choices=Format)
+    question = models.JSONField()
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    rows_done = models.IntegerField(default=0)
+    row_count = models.IntegerField(null=True)
+    size_bytes = models.BigIntegerField(default=0)
+    error = models.CharField(max_length=300, blank=True)
+    tries = models.SmallIntegerField(default=0)
+    asked_at = models.DateTimeField()
+    claimed_until = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "id"], name="reports_export_org_id"),
+            models.CheckConstraint(
+                condition=Q(state="running", claimed_until__isnull=False)
+                | (~Q(state="running") & Q(claimed_until__isnull=True)),
+                name="reports_export_running_is_claimed",
+            ),
+        ]
+        # The tray, and the next one to write.
+        indexes = [models.Index(fields=["organization", "-asked_at"], name="reports_export_newest")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class ExportPart(models.Model):
+    """A piece of an export's file, at most `PART_BYTES` of it."""
+
+    pk = models.CompositePrimaryKey("organization_id", "export_id", "number")
+    organization_id = models.BigIntegerField()
+    export_id = models.BigIntegerField()
+    number = models.IntegerField()
+    body = models.BinaryField()
+
+    objects = TenantManager()
+
+    def __str__(self) -> str:
+        return f"{self.export_id}.{self.number}"
