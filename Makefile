@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 TESTFLAGS ?=
+SCREENSHOTS ?= .local/screenshots
 
 BIN := .venv/bin
 EMBEDDED := $(BIN)/python -m finops.embedded
@@ -16,7 +17,7 @@ SITE = LOG_LEVEL="$${LOG_LEVEL:-WARNING}" BASE_URL="$${BASE_URL:-http://localhos
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench chaos reset format lock port
+.PHONY: help demo run test check bench chaos screenshots reset format lock port
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,10 @@ bench: $(DEVELOPMENT) ## The benchmarks, one JSON object per line
 chaos: $(DEVELOPMENT) ## A million operations on caps, workers killed: do they hold? Half an hour
 	@$(EMBEDDED) --name bench reset > /dev/null
 	@$(BIN)/python -m bench chaos
+
+screenshots: $(DEVELOPMENT) ## Pictures of the main pages, in .local/screenshots (SCREENSHOTS=... for another folder)
+	@$(BIN)/python -m tests.browser_binary
+	@SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/pytest -n 0 -p no:cacheprovider tests/portal/screenshots.py
 
 reset: $(RUNTIME) ## Stop the embedded servers and delete their data
 	@$(EMBEDDED) reset

@@ -21,7 +21,7 @@ from apps.core.text import is_name
 from apps.organizations import keys, sql
 from apps.organizations.models import ApiKey, ApiKeyHash, Membership, Organization, Zone
 from apps.organizations.permissions import Scope
-from apps.organizations.selectors import Principal
+from apps.organizations.selectors import PINS, Principal
 
 LAST_USED_PRECISION = timedelta(minutes=1)
 # Keys of an organization that work at a time.
@@ -93,17 +93,10 @@ def issue_key(
             raise DomainError("pin_invalid", f"A pinned {pinned} has 1 to 256 printable characters.", param=pinned)
     _check_scopes(scopes)
     now = timezone.now()
-    if expires_at is not None and expires_at <= now:
-        raise DomainError(
-            "expiry_past",
-            f"expires_at is {expires_at.isoformat()}, which is over: name a time ahead.",
-            param="expires_at",
-        )
+    _check_expiry(expires_at, now)
     secret = keys.new_secret()
     with tenant(org):
-        working = ApiKey.objects.for_org(org).filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
-        if working.count() >= KEYS_MAX:
-            raise DomainError("too_many_keys", f"{KEYS_MAX} keys work already: revoke those that nobody uses.")
+        _require_room(org, now)
         key = ApiKey(
             organization=org,
             name=name,
@@ -122,13 +115,7 @@ def issue_key(
             actor=actor,
             action="keys.issued",
             subject=key.hint,
-            data={
-                "name": name,
-                "scopes": key.scopes,
-                "team": team,
-                "project": project,
-                "environment": environment,
-            },
+            data={"name": name, "scopes": key.scopes, **{pin: getattr(key, pin) for pin in PINS}},
         )
     return IssuedKey(key=key, secret=secret)
 
@@ -304,6 +291,22 @@ def check_email(email: str, *, param: str = "email") -> None:
         raise DomainError(
             "email_invalid", f"'{email}' is no email address: write one like alice@example.com.", param=param
         ) from None
+
+
+def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
+        raise DomainError(
+            "expiry_past",
+            f"expires_at is {expires_at.isoformat()}, which is over: name a time ahead.",
+            param="expires_at",
+        )
+
+
+def _require_room(org: Organization, now: datetime) -> None:
+    """For one more key that works."""
+    working = ApiKey.objects.for_org(org).filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+    if working.count() >= KEYS_MAX:
+        raise DomainError("too_many_keys", f"{KEYS_MAX} keys work already: revoke those that nobody uses.")
 
 
 def _check_scopes(scopes: Sequence[str]) -> None:

@@ -172,27 +172,19 @@ def organization_page(
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(request: HttpRequest, slug: str, *arguments: Any, **named: Any) -> HttpResponseBase:
-            person = request.user
-            assert isinstance(person, User)
-            bind_contextvars(user_id=person.pk)
-            user, membership = _visitor(request, person, slug)
             # No column holds a NUL, so nothing is named by one.
-            if membership is None or any("\0" in str(name) for name in named.values()):
+            if any("\0" in str(name) for name in named.values()):
                 raise Http404
-            org = membership.organization
-            bind_contextvars(organization_id=org.pk)
-            with tenant(org):
-                clock = calendar(org)
-            visit = Visit(request, user, membership, org, clock, timezone.now(), section)
+            visit = _visit(request, slug, section)
             # Whoever looks as a member came in through the staff's own door.
-            if user == person and (shut := shut_for(request, user, membership)) is not None:
+            if visit.user == request.user and (shut := shut_for(request, visit.user, visit.membership)) is not None:
                 return render(request, "portal/shut.html", {"shut": shut, "here": request.path}, status=403)
             needed = writes if writes is not None and request.method == "POST" else permission
-            if not role_may(membership.role, needed) or not visit.is_within(within_team):
+            if not visit.may(needed) or not visit.is_within(within_team):
                 return no_permission(visit, needed)
             try:
                 if request.method == "POST" and not while_closing:
-                    require_active(org)
+                    require_active(visit.org)
                 return view(visit, *arguments, **named)
             except NotFound:
                 raise Http404 from None
@@ -205,6 +197,21 @@ def organization_page(
         return cast("View", page)
 
     return decorate
+
+
+def _visit(request: HttpRequest, slug: str, section: str) -> Visit:
+    """Raises `Http404` to whoever does not belong to an organization of this slug."""
+    person = request.user
+    assert isinstance(person, User)
+    bind_contextvars(user_id=person.pk)
+    user, membership = _visitor(request, person, slug)
+    if membership is None:
+        raise Http404
+    org = membership.organization
+    bind_contextvars(organization_id=org.pk)
+    with tenant(org):
+        clock = calendar(org)
+    return Visit(request, user, membership, org, clock, timezone.now(), section)
 
 
 def _visitor(request: HttpRequest, person: User, slug: str) -> tuple[User, Membership | None]:

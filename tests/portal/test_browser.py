@@ -321,7 +321,7 @@ def test_a_project_moves_between_teams_and_the_past_stays(look: Open) -> None:
     def spend() -> dict[str, list[str]]:
         page.goto(shop.url("spend?range=24h&group_by=team&granularity=none"))
         rows = page.get_by_role("region", name="Spend by team, table").locator("tbody tr").all()
-        return {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in rows}
+        return {row.locator("th a").first.inner_text(): row.locator("td").all_inner_texts() for row in rows}
 
     before = spend()
     assert list(before) == ["search"]

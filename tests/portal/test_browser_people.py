@@ -4,10 +4,12 @@ import json
 import re
 import urllib.request
 from email.message import EmailMessage
+from urllib.parse import urlsplit
 
 import pytest
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
 from django.contrib.auth.hashers import make_password
+from django.test import Client
 from playwright.sync_api import Page, expect
 
 from apps.accounts.models import User
@@ -128,6 +130,23 @@ def test_who_is_invited_makes_an_account_and_joins(look: Open, site: Site) -> No
     assert (again.status, "This invitation was accepted already" in again.text()) == (400, True)
     page.reload()
     expect(page.get_by_role("row", name=email)).to_contain_text("Engineer")
+
+
+def test_failed_sign_ins_are_counted_together_for_every_process(look: Open, site: Site) -> None:
+    """Three at the site, three here: the next one is refused in both, with the right password too."""
+    world, here = make_world(), Client(REMOTE_ADDR="203.0.113.9", headers={"host": urlsplit(site.url).netloc})
+    page = look("/accounts/login/")
+    for number in range(3):
+        sign_in(page, world.alice.email, f"wrong-at-the-site-{number}")
+        expect(page.get_by_role("alert")).to_contain_text("not correct")
+        here.post("/accounts/login/", {"login": world.alice.email, "password": f"wrong-here-{number}"})
+    sign_in(page, world.alice.email, PASSWORD)
+    expect(page.get_by_role("alert")).to_contain_text("Too many failed login attempts")
+    refused = here.post("/accounts/login/", {"login": world.alice.email, "password": PASSWORD})
+    assert "Too many failed login attempts" in refused.content.decode()
+    # Others are not shut out by it.
+    sign_in(page, world.charlie.email, PASSWORD)
+    expect_page(page, "Overview")
 
 
 def test_a_second_factor_is_set_up_asked_for_and_recovered_from(look: Open, world: World) -> None:

@@ -38,6 +38,7 @@ def test_from_signing_in_to_looking_as_a_member_and_back(look: Open) -> None:
     expect_page(page, "Overview")
     banner = page.get_by_role("status").filter(has_text="looks as")
     expect(banner).to_contain_text(f"{operator.email} looks as {shop.bob.email}")
+    page.locator("summary", has_text="Settings").click()
     page.get_by_role("link", name="Members").click()
     expect_page(page, "Members")
     banner.get_by_role("button", name="End it").click()

@@ -34,7 +34,9 @@ PAGES = (
 )  # fmt: skip
 # Pages with a form of their own.
 FORMS = (
-    "contracts", "contracts/new", "reratings/new", "run-bounds", "stop", "unattributed", "names", "teams", "projects",
+    "views", "exports", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop", "unattributed",
+    "names", "teams",
+    "projects",
     "workflows", "teams/search", "projects/search-project", "workflows/search-agent",
 )  # fmt: skip
 # Downloads, and parts of pages.
