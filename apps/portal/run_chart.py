@@ -229,7 +229,9 @@ def _finished(chart: alt.LayerChart | alt.FacetChart, height: int) -> dict[str, 
 
 def _whole() -> alt.Chart:
     """Nothing to see: it makes the axis cover every call."""
-    axis = alt.Axis(grid=False, ticks=False, format="d", tickMinStep=1, labelOverlap="greedy", tickCount=8)
+    # Between two calls there is none to name.
+    whole = "datum.value % 1 ? '' : format(datum.value, 'd')"
+    axis = alt.Axis(grid=False, ticks=False, labelExpr=whole, labelOverlap="greedy", tickCount=8)
     chart: alt.Chart = (
         alt.Chart(_named("span"))
         .mark_rect(opacity=0)
