@@ -12,6 +12,7 @@ from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_project, create_team
 from apps.usage.postings import attribute_known_names
+from tests.portal.agent import RUN, TIGHT, agent_run
 from tests.portal.conftest import Shop, make_shop
 from tests.portal.looking import NARROW, WIDE, Open, expect_page, sign_in
 from tests.site import Site
@@ -352,6 +353,34 @@ def test_a_project_moves_between_teams_and_the_past_stays(look: Open) -> None:
     assert (after["search"][0], after["search"][-1]) == (before["search"][0], before["search"][-1])
     page.goto(shop.url("teams/search"))
     expect(page.get_by_role("region", name="Owners over time, table")).to_contain_text("before")
+
+
+def test_a_run_is_drawn_and_opens_why_a_call_cost_what_it_did(look: Open) -> None:
+    shop = make_shop()
+    agent_run(shop, **TIGHT)
+    page = look(shop.url("runs?range=30d"), shop.alice)
+    page.get_by_role("link", name="Most expensive").click()
+    page.locator("tbody tr").first.get_by_role("link").first.click()
+    expect_page(page, f"Run {RUN} success")
+    for chart in ("run-context", "run-cached", "run-cost"):
+        expect(page.locator(f"[data-chart={chart}] svg")).to_be_visible()
+    bars = page.locator("[data-chart=run-cost] .mark-rect path")
+    assert bars.count() > 40
+    expect(page.locator("[data-chart=run-cost] svg").get_by_text("cost: 0.1500 USD, steps: 15")).to_be_visible()
+    # Every call of the run stands at the same place of both charts.
+    edges = [
+        page.locator(f"[data-chart={name}] .role-axis-grid line").first.bounding_box()
+        for name in ("run-context", "run-cached")
+    ]
+    assert edges[0]
+    assert edges[1]
+    assert abs(edges[0]["x"] - edges[1]["x"]) < 1
+    step = page.get_by_role("row", name="Step 9 claude-opus-4-1").first
+    expect(step).to_contain_text("escalation")
+    step.get_by_role("link").last.click()
+    expect(page.get_by_role("heading", name="Cost, explained")).to_be_visible()
+    page.get_by_role("link", name=RUN, exact=True).click()
+    expect_page(page, f"Run {RUN} success")
 
 
 def test_without_javascript_the_tables_say_it_all(look: Open, shop: Shop) -> None:
