@@ -24,6 +24,9 @@ from apps.organizations.permissions import Scope
 from apps.organizations.selectors import PINS, Principal
 
 LAST_USED_PRECISION = timedelta(minutes=1)
+# Organizations that one person may own at a time, and those of one name.
+OWNED_MAX = 20
+NAMESAKES_MAX = 50
 # Keys of an organization that work at a time.
 KEYS_MAX = 1_000
 
@@ -68,6 +71,23 @@ def create_organization(
         Zone(organization=org, effective_month=None, name=zone).save()
         audit.record(org=org, actor=actor, action="organizations.created", subject=slug, data={"zone": zone})
     return org
+
+
+def found_organization(*, user: User, name: str, zone: str) -> Organization:
+    """A person's own organization. Two companies may have one name: the slug of the later one ends in a number.
+
+    Raises `DomainError` with code `too_many_organizations`, or like `create_organization`.
+    """
+    if Membership.objects.filter(user=user, role=Membership.Role.OWNER).count() >= OWNED_MAX:
+        raise DomainError("too_many_organizations", f"You own {OWNED_MAX} organizations, as many as one person may.")
+    for number in range(1, NAMESAKES_MAX):
+        suffix = f"-{number}" if number > 1 else ""
+        try:
+            return create_organization(name=name, owner_email=user.email, actor=user, zone=zone, suffix=suffix)
+        except DomainError as wrong:
+            if wrong.code != "slug_taken":
+                raise
+    return create_organization(name=name, owner_email=user.email, actor=user, zone=zone, suffix=f"-{NAMESAKES_MAX}")
 
 
 def issue_key(

@@ -341,7 +341,7 @@ def test_a_bad_organization_is_refused(given, said):
 
 
 def test_one_person_owns_so_many_organizations_and_no_more(monkeypatch):
-    monkeypatch.setattr("apps.portal.views.joining.OWNED_MAX", 1)
+    monkeypatch.setattr("apps.organizations.services.OWNED_MAX", 1)
     client = client_of(make_person("dora"))
     assert client.post("/organizations/new", {"name": unique("one"), "zone": "UTC"}).status_code == 302
     refused = client.post("/organizations/new", {"name": unique("two"), "zone": "UTC"})

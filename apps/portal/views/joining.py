@@ -15,18 +15,14 @@ from apps.accounts.selectors import has_verified_address
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
 from apps.organizations import members, services
-from apps.organizations.models import Invitation, Membership, Organization
-from apps.organizations.permissions import ROLE_LABELS, ROLE_MEANS, Permission, Role, Scope
+from apps.organizations.models import Invitation, Organization
+from apps.organizations.permissions import ROLE_LABELS, ROLE_MEANS, Permission, Scope
 from apps.organizations.selectors import list_keys
 from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb
 from apps.portal.pages_people import FirstEventPage, JoinPage, NewOrganization
 from apps.portal.pages_prices import FormError
 from apps.usage.selectors import last_event_at
-
-# Organizations that one person may own at a time.
-OWNED_MAX = 20
-NAMESAKES_MAX = 50
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -74,26 +70,13 @@ def organization_new(request: HttpRequest) -> HttpResponse:
     error = None
     if request.method == "POST":
         try:
-            return HttpResponseRedirect(reverse("portal:first_event", args=[_make(user, name, zone).slug]))
+            return HttpResponseRedirect(
+                reverse("portal:first_event", args=[services.found_organization(user=user, name=name, zone=zone).slug])
+            )
         except DomainError as wrong:
             error = FormError(wrong.param or "", wrong.detail)
     page = NewOrganization(name, zone, tuple(sorted(available_timezones())), error)
     return render(request, "portal/organization_new.html", {"new": page}, status=400 if error else 200)
-
-
-def _make(user: User, name: str, zone: str) -> Organization:
-    if Membership.objects.filter(user=user, role=Role.OWNER).count() >= OWNED_MAX:
-        raise DomainError("too_many_organizations", f"You own {OWNED_MAX} organizations, as many as one person may.")
-    # Two companies may have one name: the address of the later one ends in a number.
-    for number in range(1, NAMESAKES_MAX + 1):
-        try:
-            return services.create_organization(
-                name=name, owner_email=user.email, actor=user, zone=zone, suffix=f"-{number}" if number > 1 else ""
-            )
-        except DomainError as wrong:
-            if wrong.code != "slug_taken" or number == NAMESAKES_MAX:
-                raise
-    raise AssertionError("the last try answers or raises")
 
 
 @organization_page(section="overview", permission=Permission.VIEW_EVENTS)

@@ -23,6 +23,7 @@ from apps.portal.pages_people import DomainRow, SsoPage
 from apps.portal.pages_prices import FormError
 
 KIND_LABELS = {"oidc": "OpenID Connect", "saml": "SAML 2.0"}
+CONNECTED = "The identity provider is connected. Try its sign-in link in another browser before you enforce it."
 FIELDS = ("server_url", "client_id", "entity_id", "sso_url", "certificate")
 
 
@@ -131,7 +132,7 @@ def oidc(visit: Visit) -> str:
         default_role=_posted(visit, "default_role"),
         actor=visit.user,
     )
-    return "The identity provider is connected. Try its sign-in link in another browser before you enforce it."
+    return CONNECTED
 
 
 @_act
@@ -144,7 +145,7 @@ def saml(visit: Visit) -> str:
         default_role=_posted(visit, "default_role"),
         actor=visit.user,
     )
-    return "The identity provider is connected. Try its sign-in link in another browser before you enforce it."
+    return CONNECTED
 
 
 @_act
