@@ -202,3 +202,7 @@ def member_by_email(org: Organization, email: str) -> User | None:
 def member_emails(org: Organization, limit: int) -> list[str]:
     rows = User.objects.filter(memberships__organization=org).order_by("email")
     return list(rows.values_list("email", flat=True)[:limit])
+
+
+def key_by_id(org: Organization, key_id: int) -> ApiKey | None:
+    return ApiKey.objects.for_org(org).filter(pk=key_id).first()

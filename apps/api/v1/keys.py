@@ -98,7 +98,7 @@ class KeyRevokeView(ScopedView):
 
 def _key_within(holder: Principal, key_id: int) -> ApiKey:
     with tenant(holder.organization):
-        key = ApiKey.objects.for_org(holder.organization).filter(pk=key_id).first()
+        key = selectors.key_by_id(holder.organization, key_id)
     if key is None or not _is_within(key, holder):
         raise NotFound("API key")
     return key

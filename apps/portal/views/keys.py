@@ -10,7 +10,7 @@ from apps.core.tenancy import tenant
 from apps.organizations import services
 from apps.organizations.models import ApiKey
 from apps.organizations.permissions import SCOPE_MEANS, Permission, Scope
-from apps.organizations.selectors import PINS, list_keys
+from apps.organizations.selectors import PINS, key_by_id, list_keys
 from apps.organizations.services import IssuedKey
 from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb
@@ -140,8 +140,8 @@ def key_revoke(visit: Visit, key_id: int) -> HttpResponse:
 
 def _active_key(visit: Visit, key_id: int) -> ApiKey:
     with tenant(visit.org):
-        key = ApiKey.objects.for_org(visit.org).filter(pk=key_id, revoked_at=None).first()
-    if key is None or (key.expires_at is not None and key.expires_at <= visit.at):
+        key = key_by_id(visit.org, key_id)
+    if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= visit.at):
         raise NotFound("API key")
     return key
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from apps.core.cursors import cursor_of, position_of
 from apps.core.errors import DomainError, NotFound
-from apps.core.meters import METERS
+from apps.core.meters import METERS, TOKENS_OUT
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
@@ -40,7 +40,6 @@ from apps.usage.provenance import CurrentCost, cost_lines, current_costs
 from apps.usage.selectors import first_events, run_events
 
 # Calls of a page, and calls of a child run that are shown with it.
-OUTPUT = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
 CALLS_SHOWN = 100
 CHILD_CALLS_SHOWN = 10
 
@@ -162,7 +161,7 @@ def _call(visit: Visit, event: Event, number: int | None, cost: CurrentCost, lin
         quantities=tuple(group.sum_of(quantities) for group in METER_GROUPS),
         context_tokens=sum(quantities[meter] for meter in CONTEXT_METERS),
         cache_hit_share=cache_hit_share(quantities),
-        output_tokens=sum(quantities[meter] for meter in OUTPUT),
+        output_tokens=sum(quantities[meter] for meter in TOKENS_OUT),
         cost_usd=cost.cost_usd,
         costs=tuple(
             None if cost.cost_usd is None else sum_usd(by_meter[meter] for meter in group.meters if meter in by_meter)
@@ -185,7 +184,7 @@ def _branch(visit: Visit, child: RunRow, calls: Sequence[Call]) -> Branch:
         marks=(state,) if state else (),
         context_tokens=child.context_tokens,
         cache_hit_share=child.cache_hit_share,
-        output_tokens=sum(child.meters[meter] for meter in OUTPUT),
+        output_tokens=sum(child.meters[meter] for meter in TOKENS_OUT),
         cost_usd=child.cost_usd,
         cost_url=_url(visit, child.run_id),
         unpriced_events=child.unpriced_events,
@@ -241,7 +240,7 @@ def _figures(visit: Visit, own: RunRow) -> RunFigures:
         escalations=own.escalations,
         errors=own.errors,
         context_tokens=own.context_tokens,
-        output_tokens=sum(own.meters[meter] for meter in OUTPUT),
+        output_tokens=sum(own.meters[meter] for meter in TOKENS_OUT),
         cache_hit_share=own.cache_hit_share,
         units=own.units,
         events_url=visit.url("events", {"run_id": own.run_id, **_days(visit, own)}),
