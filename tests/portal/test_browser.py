@@ -360,7 +360,8 @@ def test_a_run_is_drawn_and_opens_why_a_call_cost_what_it_did(look: Open) -> Non
     agent_run(shop, **TIGHT)
     page = look(shop.url("runs?range=30d"), shop.alice)
     page.get_by_role("link", name="Most expensive").click()
-    page.locator("tbody tr").first.get_by_role("link").first.click()
+    dearest = page.locator("tbody tr").first.get_by_role("link", name=RUN, exact=True)
+    dearest.click()
     expect_page(page, f"Run {RUN} success")
     for chart in ("run-context", "run-cached", "run-cost"):
         expect(page.locator(f"[data-chart={chart}] svg")).to_be_visible()
