@@ -1,5 +1,5 @@
 """`python -m bench` runs everything; with a word, a part of it: `servers` compares web servers, `rerating` re-rates,
-`decisions` decides, `caps` is the short proof that caps hold, and `chaos` the long one.
+`decisions` decides, `spend` asks for it, `caps` is the short proof that caps hold, and `chaos` the long one.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def main() -> None:
         secret = _prepare()
         chosen = {
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
-            "runaway": _runaway,
+            "runaway": _runaway, "spend": _spend,
         }.get("".join(sys.argv[1:]), _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -72,6 +72,12 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     yield from leasing.measure()
     yield from runaway.measure()
     yield from caps.measure(caps.SHORT)
+
+
+def _spend(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import spend
+
+    return spend.measure(secret)
 
 
 def _servers(secret: str) -> Iterator[dict[str, Any]]:

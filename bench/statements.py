@@ -13,7 +13,7 @@ django.setup()
 
 __all__ = [
     "SpendQuestion", "accept_batch", "execute_all", "principal_for", "read_batch", "reconcile", "recorded", "roll_up",
-    "spend", "sql", "tenant", "window_for",
+    "spend", "sql", "sum_up_days", "tenant", "window_for",
 ]  # fmt: skip
 
 from django.db import connection  # noqa: E402
@@ -24,6 +24,7 @@ from apps.ingest.services import accept_batch, window_for  # noqa: E402
 from apps.organizations.selectors import Principal, principal_for  # noqa: E402
 from apps.reports import sql  # noqa: E402
 from apps.reports.selectors import SpendQuestion, spend  # noqa: E402
+from apps.usage.facets import sum_up_days  # noqa: E402
 from apps.usage.services import reconcile, roll_up  # noqa: E402
 
 

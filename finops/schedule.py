@@ -20,6 +20,8 @@ SCHEDULE = {
         "schedule": crontab(minute="*/15"),
         "options": {"expires": 900},
     },
+    # Days that are over, by what only events hold: operations, tags, runs.
+    "facets": {"task": "usage.sum_up_all_days", "schedule": crontab(minute=47), "options": {"expires": 3000}},
     # Holds and raises whose time is over.
     "budgets": {"task": "budgets.tend", "schedule": schedule(10.0), "options": {"expires": 10}},
     # Postings that budgets have not counted.

@@ -10,7 +10,8 @@ from django.db.models import F, Q
 from django.db.models.functions import MD5
 
 from apps.core.tenancy import TenantModel
-from apps.usage.models import Tenant, Usd, money_within
+from apps.usage.columns import Usd, money_within
+from apps.usage.models import Tenant
 
 NAME_LENGTH_MAX = 100
 REASON_LENGTH_MAX = 500

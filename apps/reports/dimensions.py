@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from apps.core.errors import DomainError
+from apps.usage import facets_sql
 
 # Name -> SQL expression over the columns that rollups, deltas, postings and events share.
 _ATTRIBUTED = {name: f"CASE WHEN {name}_id IS NOT NULL THEN {name} END" for name in ("team", "project", "workflow")}
@@ -22,14 +23,8 @@ SPEND: dict[str, str] = {
 }
 USER: dict[str, str] = {**_ATTRIBUTED, **_NAMES, **_MODEL, "user": "user_name"}
 # Columns that only events have.
-EVENTS: dict[str, str] = {
-    name: name
-    for name in (
-        "run_id", "parent_run_id", "operation", "region", "workflow_version", "tool_name", "error_type", "outcome",
-        "stop_reason", "prompt_version", "escalated_from", "model_served",
-    )
-}  # fmt: skip
-TAG = "tags."
+EVENTS: dict[str, str] = {name: name for name in facets_sql.FACETS}
+TAG = facets_sql.TAG
 # Before a dimension in a query: every value but these.
 NOT = "not."
 # Values of one dimension that a question may leave out.
@@ -45,6 +40,13 @@ def source_of(names: Iterable[str]) -> str:
     if asked <= SPEND.keys():
         return SOURCE_SPEND
     return SOURCE_USER if asked <= USER.keys() else SOURCE_EVENTS
+
+
+def facet_of(names: Iterable[str]) -> str | None:
+    """The one dimension among these that past days are summed up by, where the rollups hold all others."""
+    beyond = set(names) - SPEND.keys()
+    facet = beyond.pop() if len(beyond) == 1 else ""
+    return facet if facet in EVENTS or facet.startswith(TAG) else None
 
 
 def check(name: str, param: str) -> None:

@@ -17,7 +17,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.reports import dimensions, sql
-from apps.usage.selectors import sealed_before
+from apps.usage.selectors import sealed_before, summed_days
 
 ROWS_MAX = 10_000
 GROUPS_MAX = 6
@@ -106,8 +106,13 @@ class SpendQuestion:
     measures: tuple[str, ...] = sql.SHOWN
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The dimensions that it is about."""
+        return (*self.group_by, *self.filters, *self.excluded)
+
+    @property
     def source(self) -> str:
-        return dimensions.source_of((*self.group_by, *self.filters, *self.excluded))
+        return dimensions.source_of(self.names)
 
 
 def spend(org: Organization, question: SpendQuestion) -> Spend:
@@ -132,7 +137,8 @@ def spend_streamed(org: Organization, question: SpendQuestion) -> tuple[Spend, I
 
 
 def _answer(org: Organization, question: SpendQuestion) -> tuple[list[datetime], sql.Answer]:
-    with tenant(org):
+    # Which days are summed up by a facet, and their sums, are read one after the other: of one snapshot.
+    with tenant(org, repeatable_read=question.source == dimensions.SOURCE_EVENTS):
         clock = calendar(org)
         _check(question, clock)
         starts = _bucket_starts(question, clock)
@@ -210,12 +216,6 @@ def _check(question: SpendQuestion, clock: Calendar) -> None:
         )
     if question.basis == "booked":
         _check_booked(question, clock)
-    if question.source == dimensions.SOURCE_EVENTS and question.end - question.start > EVENTS_SPAN_MAX:
-        raise DomainError(
-            "range_too_long",
-            "This combination of dimensions is answered from events, at most 31 days at a time: shorten from and to.",
-            param="from",
-        )
 
 
 def _check_booked(question: SpendQuestion, clock: Calendar) -> None:
@@ -271,11 +271,13 @@ def _ask(org: Organization, question: SpendQuestion, clock: Calendar, starts: Se
         ranges, earlier = _ranges(question, clock), _ranges(before, clock) if before else None
         _refuse_deleted(org, [span for one in (ranges, earlier) if one for span in (*one.edges, *one.beyond)])
         return sql.sum_spend(org.pk, asked, stores=stores, ranges=ranges, before=earlier)
-    span = (question.start, question.end)
-    _refuse_deleted(org, [span, *([question.before] if question.before else [])])
+    cut, cut_before = _facet_ranges(org, question, clock), _facet_ranges(org, before, clock) if before else None
+    spans = [span for one in (cut, cut_before) if one for span in one.rest]
+    _refuse_long(spans)
+    _refuse_deleted(org, spans)
     try:
         timeout_ms = PATIENT_TIMEOUT_MS if question.is_patient else EVENTS_TIMEOUT_MS
-        return sql.sum_events(org.pk, asked, span=span, timeout_ms=timeout_ms, before=question.before)
+        return sql.sum_facet(org.pk, asked, ranges=cut, timeout_ms=timeout_ms, before=cut_before)
     except DatabaseError as error:
         if is_timeout(error):
             raise DomainError(
@@ -300,6 +302,35 @@ def _refuse_deleted(org: Organization, spans: Sequence[sql.Range]) -> None:
             " for dimensions that rollups hold.",
             param="from",
         )
+
+
+def _refuse_long(spans: Sequence[sql.Range]) -> None:
+    if sum((end - start for start, end in spans), timedelta()) > EVENTS_SPAN_MAX:
+        raise DomainError(
+            "range_too_long",
+            "This combination of dimensions is answered from events, at most 31 days at a time: shorten from and to.",
+            param="from",
+        )
+
+
+def _facet_ranges(org: Organization, question: SpendQuestion, clock: Calendar) -> sql.FacetRanges:
+    """Whole days that are summed up by the one facet of the question, or have no value of it; the rest from events."""
+    facet = dimensions.facet_of(question.names)
+    whole = (question.start, question.end)
+    if facet is None or question.granularity == "hour":
+        return sql.FacetRanges("", rest=[whole])
+    summed: list[datetime] = []
+    empty: list[datetime] = []
+    rest: list[sql.Range] = []
+    at = question.start
+    for day in summed_days(org, *whole):
+        following = _next(clock, "day", day.day_start + timedelta(hours=1))
+        if following > question.end or day.leaves_out(facet):
+            continue
+        (summed if facet in day.facets else empty).append(day.day_start)
+        rest.append((at, day.day_start))
+        at = following
+    return sql.FacetRanges(facet, summed, empty, _not_empty([*rest, (at, question.end)]))
 
 
 def _ranges(question: SpendQuestion, clock: Calendar) -> sql.Ranges:

@@ -15,6 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from apps.core.tenancy import limit_time
 from apps.reports.dimensions import EVENTS, SPEND, TAG, USER
 from apps.usage.deltas import MEASURES
+from apps.usage.facets_sql import POSTED_WITH_EVENT
 from apps.usage.sql import EVENT_MEASURES
 
 Range = tuple[datetime, datetime]
@@ -33,6 +34,16 @@ class Ranges:
     edges: Sequence[Range] = ()
     beyond: Sequence[Range] = ()
     booked: tuple[date, date] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FacetRanges:
+    """A time range cut for a question about one facet: days summed up by it, days without a value of it, the rest."""
+
+    facet: str
+    summed: Sequence[datetime] = ()
+    empty: Sequence[datetime] = ()
+    rest: Sequence[Range] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,18 @@ def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int, befor
     return _fetch(query, _event_parts(query, span), _event_parts(query, before) if before else [], asked)
 
 
+def sum_facet(
+    org_id: int, asked: Asked, *, ranges: FacetRanges, timeout_ms: int, before: FacetRanges | None = None
+) -> Answer:
+    """The question of one facet, from days summed up by it and events; stops after `timeout_ms`.
+
+    Index: the primary key of usage_facetrollup.
+    """
+    query = _Query(org_id, asked)
+    limit_time(timeout_ms)
+    return _fetch(query, _facet_parts(query, ranges), _facet_parts(query, before) if before else [], asked)
+
+
 def tag_keys(org_id: int, *, span: Range, team: str | None, events: int, limit: int) -> list[str]:
     """Keys of tags that the range's latest `events` have, the most frequent first; with `team`, those of its events.
 
@@ -133,9 +156,13 @@ def tag_keys(org_id: int, *, span: Range, team: str | None, events: int, limit: 
 class _Query:
     """Groups, conditions and bound values that every part of the union shares."""
 
-    def __init__(self, org_id: int, asked: Asked) -> None:
+    def __init__(
+        self, org_id: int, asked: Asked, *, facet: str | None = None, values: dict[str, Any] | None = None
+    ) -> None:
+        """`facet` is what to read for a dimension that only events hold; `values` are bound with another query's."""
         group_by, filters, excluded = asked.group_by, asked.filters, asked.excluded
-        self.values: dict[str, Any] = {"org": org_id}
+        self.asked, self.facet = asked, facet
+        self.values: dict[str, Any] = {"org": org_id} if values is None else values
         self.group_by = group_by
         self.measures = asked.measures
         self.asks_of_events = any(name in EVENTS or name.startswith(TAG) for name in (*group_by, *filters, *excluded))
@@ -146,12 +173,18 @@ class _Query:
             *(self._exclusion(name, value) for name, values in excluded.items() for value in values),
         ]
 
+    def of_facet(self, expression: str) -> "_Query":
+        """The same question, asked of a table in which the facet's value is this expression."""
+        return _Query(self.values["org"], self.asked, facet=expression, values=self.values)
+
     def bind(self, value: Any) -> str:
         name = f"v{len(self.values)}"
         self.values[name] = value
         return f"%({name})s"
 
     def _expression(self, name: str) -> str:
+        if self.facet is not None and (name in EVENTS or name.startswith(TAG)):
+            return self.facet
         if name.startswith(TAG):
             return f"tags->>{self.bind(name.removeprefix(TAG))}"
         return SPEND.get(name) or USER.get(name) or EVENTS[name]
@@ -201,18 +234,25 @@ def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
     near = f"hour_start > {query.bind(start)}::timestamptz - interval '1 hour' AND hour_start < {query.bind(end)}"
     from_events = [f"{sign}({EVENT_MEASURES[name]}) AS {name}" for name in query.measures]
     from_postings = [f"{sign}{name} AS {name}" for name in query.measures]
-    posted = _POSTED_WITH_EVENT if query.asks_of_events else "usage_posting"
+    posted = POSTED_WITH_EVENT if query.asks_of_events else "usage_posting"
     return [
         query.part("usage_event", "hour_start", from_events, time, near),
         query.part(posted, "hour_start", from_postings, time),
     ]
 
 
-# A posting has the dimensions of rollups; what only its event says is joined on.
-_POSTED_WITH_EVENT = (
-    f"(SELECT p.*, {', '.join(f'e.{name}' for name in EVENTS if name != 'run_id')}, e.tags FROM usage_posting p"
-    " JOIN usage_event e USING (organization_id, hour_start, occurred_at, event_id)) AS posted"
-)
+def _facet_parts(query: _Query, ranges: FacetRanges) -> list[str]:
+    parts = [part for span in ranges.rest for part in _event_parts(query, span)]
+    if ranges.summed:
+        # No value of an event is empty: "" stands for none, which a key cannot be.
+        summed = query.of_facet("NULLIF(value, '')")
+        days, facet = (query.bind(value) for value in (list(ranges.summed), ranges.facet))
+        conditions = f"facet = {facet} AND day_start = ANY({days})"
+        parts.append(summed.part("usage_facetrollup", "day_start", query.measures, conditions))
+    if ranges.empty:
+        conditions = f"day_start = ANY({query.bind(list(ranges.empty))})"
+        parts.append(query.of_facet("NULL::text").part("usage_dayrollup", "day_start", query.measures, conditions))
+    return parts
 
 
 def _fetch(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> Answer:

@@ -3,32 +3,12 @@ so the tables that grow with calls can be distributed. Amounts are USD at 12 dec
 integers in the meter's smallest unit (`apps.core.meters`).
 """
 
-from typing import Any
-
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
-from apps.core.money import COST_MAX_USD
 from apps.core.tenancy import TenantManager
-
-
-class Count(models.DecimalField):  # type: ignore[type-arg]
-    """A sum of integers: NUMERIC, since a sum of many large quantities outgrows bigint."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"max_digits": 38, "decimal_places": 0, "default": 0, **options})
-
-
-class Usd(models.DecimalField):  # type: ignore[type-arg]
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"max_digits": 38, "decimal_places": 12, **options})
-
-
-def money_within(column: str, name: str, *, signed: bool = False) -> models.CheckConstraint:
-    """NaN and Infinity pass `>= 0` in Postgres, so an amount needs its upper bound too."""
-    lowest = -COST_MAX_USD if signed else 0
-    condition = models.Q(**{f"{column}__gte": lowest, f"{column}__lt": COST_MAX_USD})
-    return models.CheckConstraint(condition=condition | models.Q(**{f"{column}__isnull": True}), name=name)
+from apps.usage.columns import Count, Usd, money_within
 
 
 class Tenant(models.Model):
@@ -349,6 +329,29 @@ class UserDayRollup(Tenant, Day, UserDimensions, Measures):
         indexes = [
             models.Index(fields=["organization_id", "booked_month"], name="usage_userday_booked"),
         ]
+
+
+class FacetDay(Tenant):
+    """A day whose events are summed up by what only events hold: here while no delta was moved into the day since.
+
+    A facet in `facets` is in `FacetRollup`, one in `left_out` in events alone ("tags." is every tag that is in
+    neither), and of any other the day's events have no value.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "day_start")
+    day_start = models.DateTimeField()
+    facets = ArrayField(models.TextField())
+    left_out = ArrayField(models.TextField())
+
+
+class FacetRollup(Tenant, Dimensions, Measures):
+    """Spend of a day by the values of one facet ("": none) beside the dimensions; `line` numbers the day's rows."""
+
+    pk = models.CompositePrimaryKey("organization_id", "day_start", "facet", "value", "line")
+    day_start = models.DateTimeField()
+    facet = models.TextField()
+    value = models.TextField()
+    line = models.BigIntegerField()
 
 
 class RunFacts(Where, Measures):

@@ -13,7 +13,7 @@ from apps.core.errors import DomainError
 from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, limit_time, org_id_of
-from apps.usage import runs_sql, sql
+from apps.usage import facets_sql, runs_sql, sql
 from apps.usage.models import Delta, Event, EventKey, Posting, Rerating, RollupState
 
 T = TypeVar("T")
@@ -94,6 +94,11 @@ def read_run(read: Callable[[], T]) -> T:
 
 def sealed_before(org: HasPk) -> datetime:
     return sql.sealed_before(org_id_of(org))
+
+
+def summed_days(org: HasPk, start: datetime, end: datetime) -> list[facets_sql.Day]:
+    """The days that begin in [start, end) and are summed up by facets, in order."""
+    return facets_sql.summed_days(org_id_of(org), start, end)
 
 
 def last_event_at(org: HasPk) -> datetime | None:

@@ -17,7 +17,7 @@ from apps.core.tenancy import HasPk, org_id_of, tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import facts_version, organization_ids
 from apps.organizations.services import touch_facts
-from apps.usage import partitions, runs_sql, sql
+from apps.usage import facets_sql, partitions, runs_sql, sql
 from apps.usage.deltas import EventRow, NewEvent, deltas_of
 
 log = structlog.get_logger(__name__)
@@ -30,6 +30,7 @@ ROLL_UP_TURNS_MAX = 100
 DELETE_ROWS_MAX = 10_000
 KEYS_OUTLIVE_EVENTS = timedelta(days=40)
 SWEEP_SLICE = 500
+FACET_DAYS_DELETED_MAX = 10
 
 
 class FactsChanged(Exception):
@@ -164,6 +165,7 @@ def reconcile(org: HasPk | int) -> Reconciliation:
             "day": sql.unbalanced_days(org_id),
             "run": sql.unbalanced_runs(org_id, since),
             "seal": sql.unbalanced_seals(org_id, since),
+            "facet": facets_sql.unbalanced_days(org_id),
         }
     differences = [{"check": check, **row} for check, rows in checks.items() for row in rows]
     RECONCILIATIONS.add("usage", "differs" if differences else "agrees")
@@ -229,7 +231,17 @@ def apply_retention(org_id: int) -> int:
     expired = oldest is not None and oldest < before.date()
     deleted = _in_batches(org, sql.delete_events, before) if expired else 0
     _in_batches(org, sql.delete_keys, before - KEYS_OUTLIVE_EVENTS)
+    while _forget_facets(org, before):
+        pass
     return deleted
+
+
+def _forget_facets(org: Organization, before: datetime) -> bool:
+    """Of events that may be gone, nothing finer than the rollups stays."""
+    with tenant(org):
+        days = facets_sql.days_before(org.pk, before, FACET_DAYS_DELETED_MAX)
+        facets_sql.forget_days(org.pk, days)
+    return bool(days)
 
 
 def _seal_next(org: Organization, before: datetime) -> bool:

@@ -171,14 +171,15 @@ def has_pending(org_id: int) -> bool:
         return pending
 
 
-def take_rollup_turn(org_id: int) -> bool:
-    """Whether this transaction may move the organization's deltas; False while another one does."""
+def take_rollup_turn(org_id: int, *, waits: bool = False) -> bool:
+    """Whether this transaction may move the deltas; False while another one does and this one does not wait."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO usage_rollupstate (organization_id) VALUES (%s) ON CONFLICT (organization_id) DO NOTHING",
             [org_id],
         )
-        cursor.execute("SELECT 1 FROM usage_rollupstate WHERE organization_id = %s FOR UPDATE SKIP LOCKED", [org_id])
+        lock = "FOR UPDATE" if waits else "FOR UPDATE SKIP LOCKED"
+        cursor.execute(f"SELECT 1 FROM usage_rollupstate WHERE organization_id = %s {lock}", [org_id])
         return cursor.fetchone() is not None
 
 
@@ -190,21 +191,31 @@ def note_rollup(org_id: int) -> None:
 
 
 def move_spend_deltas(org_id: int, limit: int) -> int:
-    """Move up to `limit` deltas into hour and day rollups; how many were moved."""
-    return _move("usage_delta", "usage_hourrollup", "usage_dayrollup", SPEND_DIMENSIONS, org_id, limit)
+    """Move up to `limit` deltas into hour and day rollups; how many were moved.
+
+    What is summed up of their days by facet no longer holds every event, and is forgotten with it.
+    """
+    forgotten = (
+        "DELETE FROM usage_facetday WHERE organization_id = %(org)s"
+        " AND day_start IN (SELECT day_start FROM taken) RETURNING 1"
+    )
+    return _move("usage_delta", "usage_hourrollup", "usage_dayrollup", SPEND_DIMENSIONS, org_id, limit, forgotten)
 
 
 def move_user_deltas(org_id: int, limit: int) -> int:
     return _move("usage_userdelta", "usage_userhourrollup", "usage_userdayrollup", USER_DIMENSIONS, org_id, limit)
 
 
-def _move(queue: str, hours: str, days: str, dimensions: Sequence[str], org_id: int, limit: int) -> int:
+def _move(
+    queue: str, hours: str, days: str, dimensions: Sequence[str], org_id: int, limit: int, beside: str = "SELECT 1"
+) -> int:
     """Take and add in one statement: a delta is pending or rolled up, never both, never neither."""
     hour = _upsert(hours, ("hour_start", "day_start"), ("hour_start",), dimensions)
     day = _upsert(days, ("day_start",), ("day_start",), dimensions)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH taken AS ({runs_sql.TAKEN.format(queue=queue)}), hours AS ({hour}), days AS ({day})"
+            f"WITH taken AS ({runs_sql.TAKEN.format(queue=queue)}), hours AS ({hour}), days AS ({day}),"
+            f" beside AS ({beside})"
             " SELECT count(*), (SELECT count(*) FROM hours), (SELECT count(*) FROM days) FROM taken",
             {"org": org_id, "limit": limit},
         )

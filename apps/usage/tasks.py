@@ -5,7 +5,7 @@ from kombu.exceptions import OperationalError
 
 from apps.organizations.models import Organization
 from apps.organizations.selectors import organizations_rerating, organizations_with_new_names
-from apps.usage import measures, postings, repricing, services
+from apps.usage import facets, measures, postings, repricing, services
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,17 @@ def reconcile_all() -> None:
     """A task an organization: thousands of them take longer than one task may."""
     for organization_id in services.every_organization():
         reconcile.apply_async((organization_id,), expires=900)
+
+
+@shared_task(name="usage.sum_up_days", time_limit=900, soft_time_limit=840)
+def sum_up_days(organization_id: int) -> None:
+    facets.sum_up_days(Organization.objects.get(pk=organization_id))
+
+
+@shared_task(name="usage.sum_up_all_days")
+def sum_up_all_days() -> None:
+    for organization_id in services.every_organization():
+        sum_up_days.apply_async((organization_id,), expires=3000)
 
 
 @shared_task(name="usage.maintain_partitions", time_limit=3600, soft_time_limit=3500)

@@ -81,6 +81,7 @@ SUMS = {
     "usage_dayrollup": "sums of deltas",
     "usage_userhourrollup": "sums of deltas",
     "usage_userdayrollup": "sums of deltas",
+    "usage_facetrollup": "sums of a day of bounded events",
     "usage_run": "sums of deltas",
     "usage_seal": "sums of a month of bounded events",
     "usage_reratingline": "sums of bounded events",

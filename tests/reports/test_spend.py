@@ -1,4 +1,4 @@
-"""/spend is the plain sum over the events: in every zone, over any range, however much of it was rolled up."""
+"""/spend is the plain sum over the events: in every zone, over any range, however much of it was summed up."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from apps.reports.dimensions import SPEND, USER
 from apps.reports.selectors import SpendQuestion, Sums, spend
 from apps.teams.services import create_team
-from tests.usage.ledger import Books, open_books, roll
+from tests.usage.ledger import Books, open_books, reconcile, roll, sum_up
 from tests.world import make_event, unique
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe")
@@ -205,11 +205,16 @@ def test_spend_is_the_plain_sum_over_the_events(case: Case) -> None:
     if case.rolled:
         books.api.send(*sent[: case.rolled])
         roll(books.org)
+        sum_up(books.org)
     if case.rolled < len(sent):
         books.api.send(*sent[case.rolled :])
     for question in case.questions:
         check(case, question, ask(books, case, question))
     roll(books.org)
+    for question in case.questions:
+        check(case, question, ask(books, case, question))
+    sum_up(books.org)
+    assert reconcile(books.org) == []
     for question in case.questions:
         check(case, question, ask(books, case, question))
         check_compared(books, case, question)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from threading import Event, Thread
 from typing import Any, TypeVar
+from unittest.mock import patch
 from uuid import uuid4
 
 from django.db import connections
@@ -15,7 +16,7 @@ from apps.ingest.record import Window, read_batch
 from apps.ingest.services import BatchResult, accept_batch
 from apps.organizations.models import Organization
 from apps.organizations.selectors import Principal, principal_for
-from apps.usage import services
+from apps.usage import facets, services
 from apps.usage.deltas import MEASURES, SPEND_DIMENSIONS, USER_DIMENSIONS, grain_of
 from apps.usage.sql import EVENT_MEASURES
 from tests.api.tenants import make_api, make_org
@@ -55,6 +56,13 @@ def accept(books: Books, *events: Mapping[str, Any], at: datetime | None = None)
 def roll(org: Organization) -> int:
     with as_worker():
         return services.roll_up(org)
+
+
+def sum_up(org: Organization, *, events_per_row_min: int = 1, tags_max: int = 20) -> int:
+    """Sum up every day that is over, however few events it has."""
+    limits = patch.multiple(facets, EVENTS_MIN=1, EVENTS_PER_ROW_MIN=events_per_row_min, TAGS_MAX=tags_max)
+    with as_worker(), limits:
+        return facets.sum_up_days(org)
 
 
 def reconcile(org: Organization) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from apps.portal.pages_spend import FilterForm, LabelCell, SpendPage, SpendRow
 from apps.portal.ranges import pairs_of, query_string
 from apps.portal.views.overview import over_time, ratio, spend_chart
 from apps.reports import dimensions
-from apps.reports.selectors import COSTS, Spend, Sums, meter_sum, spend, tag_keys
+from apps.reports.selectors import COSTS, ROWS_MAX, Spend, Sums, meter_sum, spend, tag_keys
 from apps.reports.views import list_views
 from apps.teams.selectors import list_teams
 
@@ -106,7 +106,9 @@ def _answer(visit: Visit, asked: Asked) -> Answer:
 
 def _chart(visit: Visit, asked: Asked, table: Spend) -> Chart:
     question = replace(asked.question, granularity=asked.cut, before=None, largest=False, measures=COSTS)
-    cut = over_time(visit.org, replace(question, group_by=(asked.group_by,)))
+    # More groups than an answer has rows are not asked for: cut by time they are no fewer.
+    group_by = (asked.group_by,) if table.row_count <= ROWS_MAX else ()
+    cut = over_time(visit.org, replace(question, group_by=group_by))
     cut = replace(cut, rows=[replace(row, groups=asked.shown(row.groups)) for row in cut.rows])
     with tenant(visit.org):
         order = [team.slug for team in list_teams(visit.org)] if asked.group_by == "team" else []
