@@ -8,6 +8,7 @@ alias "owner" as finops_owner.
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from csp.constants import NONCE, NONE, SELF
 from redis.backoff import NoBackoff
@@ -84,10 +85,10 @@ MIDDLEWARE = [
     "apps.core.middleware.AccessMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.middleware.NoStoreMiddleware",
-    "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "apps.api.middleware.ApiMiddleware",  # what follows is for pages
     "csp.middleware.CSPMiddleware",
+    "django.middleware.common.CommonMiddleware",  # refuses hosts: below what every answer carries
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -333,6 +334,8 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_SSL_REDIRECT = SECURE
+# To the site's own name, whatever the request calls it: a name that is not ours is never sent back.
+SECURE_SSL_HOST = urlsplit(BASE_URL).netloc if SECURE else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
 SECURE_HSTS_PRELOAD = SECURE

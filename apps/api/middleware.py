@@ -6,6 +6,7 @@ from typing import Any
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
+from django.middleware.common import CommonMiddleware
 
 PREFIX = "/api/"
 # The one page among the answers: it has scripts, and needs what pages need.
@@ -17,12 +18,14 @@ class ApiMiddleware:
     """Leads requests of the API straight to their views.
 
     They carry a key: no session, form token, message or script is theirs, so what stands below this in `MIDDLEWARE`
-    is for pages only. That is more than half of what a decision costs in Python otherwise.
+    is for pages only, but for the refusal of unknown hosts. That is more than half of what a decision costs in Python
+    otherwise.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.to_pages = get_response
-        self.to_views: Callable[[HttpRequest], Any] = convert_exception_to_response(_Views().answer)
+        views = convert_exception_to_response(_Views().answer)
+        self.to_views: Callable[[HttpRequest], Any] = convert_exception_to_response(CommonMiddleware(views))
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(PREFIX) or request.path_info in PAGES:

@@ -13,6 +13,7 @@ from unittest import mock
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
+from django.conf import settings
 
 from apps.alerts.channels import create_channel
 from apps.budgets.services import set_run_bound
@@ -49,11 +50,14 @@ class Browser:
     session: str = ""
 
     def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         connection = HTTPConnection("127.0.0.1", self.port)
         sent = {"Host": "finops.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7", **headers}
         if self.session:
             sent["Cookie"] = f"__Host-session={self.session}"
-        connection.request("GET", path, headers=sent)
+        connection.request(method, path, body, headers=sent)
         response = connection.getresponse()
         answer = Answer(response.status, response.headers, response.read().decode(errors="replace"))
         connection.close()
@@ -105,12 +109,37 @@ def crawled(browser: Browser, start: tuple[str, ...]) -> dict[str, Answer]:
     return found
 
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+TOO_LARGE = b"a=" + b"a" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+
+def refusals(browser: Browser, shop: Shop) -> dict[str, Answer]:
+    """What never reaches its view, by what is wrong with it."""
+    key = {**shop.api.headers, "Content-Type": "application/json"}
+    cookie = str(browser.get("/accounts/login/").headers["Set-Cookie"]).partition(";")[0]
+    return {
+        "400 another's host": browser.get("/accounts/login/", Host="elsewhere.example"),
+        "400 a host that is none": browser.get("/", Host="no host"),
+        "400 another's host to the API": browser.get("/api/v1/spend", Host="elsewhere.example"),
+        "400 another's host to a probe": browser.get("/healthz", Host="elsewhere.example"),
+        "400 another's host to nothing": browser.get("/nowhere", Host="elsewhere.example"),
+        "404 an unknown path": browser.get("/nowhere"),
+        "404 an unknown path of the API": browser.get("/api/v1/nowhere", **key),
+        "404 an unknown static file": browser.get("/static/css/nothing.css"),
+        "405 a method of the API": browser.ask("DELETE", "/api/v1/spend", **key),
+        "403 a form without its token": browser.ask("POST", "/accounts/login/", b"login=a", **FORM),
+        "400 a form too large": browser.ask("POST", "/accounts/login/", TOO_LARGE, **FORM, Cookie=cookie, Origin=BASE),
+        "413 a document too large": browser.ask("PUT", "/api/v1/runs/run-1", b'"' + TOO_LARGE + b'"', **key),
+    }
+
+
 @pytest.fixture(scope="module")
 def seen(port: int, shop: Shop) -> dict[str, dict[str, Answer]]:
     owner = Browser(port, client_of(shop.alice).cookies["session"].value)
     return {
         "stranger": crawled(Browser(port), (*ENTRANCES, shop.url())),
         "owner": crawled(owner, (*ENTRANCES, shop.url())),
+        "refused": refusals(Browser(port), shop),
     }
 
 
@@ -120,6 +149,11 @@ def every(seen: dict[str, dict[str, Answer]]) -> Iterator[tuple[str, Answer]]:
             yield f"{who} {path}", answer
 
 
+def is_file(path: str, answer: Answer) -> bool:
+    """A file of the project's own holds nothing of anybody's, and no browser shows it as a page."""
+    return "/static/" in path and answer.status == 200
+
+
 def test_the_crawler_gets_around(seen: dict[str, dict[str, Answer]], shop: Shop) -> None:
     owner = seen["owner"]
     for page in ("", "spend", "runs", "events", "budgets", "members", "keys/new", "audit", "single-sign-on", "stop"):
@@ -127,6 +161,12 @@ def test_the_crawler_gets_around(seen: dict[str, dict[str, Answer]], shop: Shop)
     assert len(owner) > 150
     assert {answer.status for answer in owner.values()} <= {200, 301, 302, 400, 401, 403, 404, 405}
     assert [path for path, answer in every(seen) if answer.status >= 500] == []
+
+
+def test_what_is_refused_is_refused_as_it_says(seen: dict[str, dict[str, Answer]]) -> None:
+    assert {name: answer.status for name, answer in seen["refused"].items()} == {
+        name: int(name.partition(" ")[0]) for name in seen["refused"]
+    }
 
 
 def test_every_answer_has_the_headers(seen: dict[str, dict[str, Answer]]) -> None:
@@ -141,9 +181,15 @@ def test_every_answer_has_the_headers(seen: dict[str, dict[str, Answer]]) -> Non
         (path, name, answer.header(name))
         for path, answer in every(seen)
         for name, value in wanted.items()
-        if "/static/" not in path and answer.header(name) != value
+        if not is_file(path, answer) and answer.header(name) != value
     ]
     assert wrong == []
+    without_policy = [
+        path
+        for path, answer in every(seen)
+        if not is_file(path, answer) and "frame-ancestors 'none'" not in answer.header("Content-Security-Policy")
+    ]
+    assert without_policy == []
     assert [path for path, answer in every(seen) if answer.header("X-Content-Type-Options") != "nosniff"] == []
 
 
@@ -172,7 +218,7 @@ def test_what_is_private_is_not_stored(seen: dict[str, dict[str, Answer]]) -> No
     kept = [
         path
         for path, answer in every(seen)
-        if "/static/" not in path and "no-store" not in answer.header("Cache-Control")
+        if not is_file(path, answer) and "no-store" not in answer.header("Cache-Control")
     ]
     assert kept == []
 
@@ -188,6 +234,7 @@ def test_cookies_are_of_this_host_alone(port: int) -> None:
 
 
 def test_plain_http_is_led_to_https(port: int) -> None:
-    plain = Browser(port).get("/accounts/login/", **{"X-Forwarded-Proto": "http"})
-    assert (plain.status, plain.header("Location")) == (301, f"{BASE}/accounts/login/")
+    for host in ("finops.example", "elsewhere.example"):
+        plain = Browser(port).get("/accounts/login/", **{"X-Forwarded-Proto": "http", "Host": host})
+        assert (plain.status, plain.header("Location")) == (301, f"{BASE}/accounts/login/")
     assert Browser(port).get("/healthz", **{"X-Forwarded-Proto": "http"}).status == 200
