@@ -9,7 +9,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
     path("api/v1/", include("apps.api.urls")),
-    path("accounts/", include("apps.portal.sso_urls")),
+    path("accounts/", include("apps.portal.account_urls")),
     path("accounts/", include("allauth.urls")),
     path("staff/", staff.urls),
     path("", include("apps.portal.urls")),

@@ -1,16 +1,24 @@
+from operator import attrgetter
+
 from allauth.account.models import EmailAddress
 from allauth.account.utils import user_pk_to_url_str
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.tokens import default_token_generator
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.urls import reverse
+from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.core.encryption import encrypt_anew
 
 # What allauth keeps encrypted of an authenticator app, and of recovery codes.
 SECRET_DATA = ("secret", "seed")
+# Of one person, on one page.
+SESSIONS_SHOWN = 100
 
 
 def get_or_create_user(*, email: str, password: str | None = None) -> User:
@@ -35,6 +43,26 @@ def encrypt_factors_anew() -> int:
             }
             factor.save(update_fields=["data"])
     return len(factors)
+
+
+def sessions_of(user: User) -> list[UserSession]:
+    """Where the person is signed in, the `SESSIONS_SHOWN` that were seen last, oldest first.
+
+    What is over by its time, by an end elsewhere or by a new password is forgotten. Sessions are looked at together:
+    a page of many asks as often as a page of one.
+    """
+    found = list(UserSession.objects.filter(user=user).order_by("-last_seen_at", "-pk")[:SESSIONS_SHOWN])
+    live = Session.objects.filter(expire_date__gt=timezone.now())
+    held = live.in_bulk([session.session_key for session in found])
+    marks = {user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()}
+    over = [
+        session.pk
+        for session in found
+        if session.session_key not in held or held[session.session_key].get_decoded().get(HASH_SESSION_KEY) not in marks
+    ]
+    if over:
+        UserSession.objects.filter(pk__in=over).delete()
+    return sorted((one for one in found if one.pk not in over), key=attrgetter("created_at"))
 
 
 def password_link(user: User) -> str:

@@ -8,7 +8,7 @@ was. One cause posts once per event, so running it again changes nothing either.
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -191,12 +191,17 @@ def lines_of(org: HasPk, rerating_id: uuid.UUID) -> QuerySet[ReratingLine]:
 
 
 def totals_of(org: HasPk, rerating_id: uuid.UUID) -> Totals:
-    lines = ReratingLine.objects.for_org(org).filter(rerating_id=rerating_id)
-    sums = lines.aggregate(**{each.name: Sum(each.name) for each in fields(Totals)})
-    known: dict[str, Any] = {
-        name: value or (Decimal(0) if name.endswith("_usd") else 0) for name, value in sums.items()
-    }
-    return Totals(**known)
+    return totals_of_each(org, [rerating_id])[rerating_id]
+
+
+def totals_of_each(org: HasPk, rerating_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Totals]:
+    """The totals of each of these re-ratings, by one statement; of one without lines they are zero."""
+    names = [each.name for each in fields(Totals)]
+    lines = ReratingLine.objects.for_org(org).filter(rerating_id__in=rerating_ids)
+    summed = lines.values_list("rerating_id").annotate(*(Sum(name) for name in names)).order_by()
+    sums = {one: Totals(*known) for one, *known in summed}
+    nothing = Totals(0, 0, 0, Decimal(0), Decimal(0), 0, Decimal(0))
+    return {one: sums.get(one, nothing) for one in rerating_ids}
 
 
 def _require_range(start: datetime, end: datetime) -> None:

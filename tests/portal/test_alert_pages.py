@@ -182,15 +182,6 @@ def test_an_act_that_is_none_is_not_found(shop, finance):
     assert finance.post(shop.url(f"alerts/channels/{'9' * 30}/test")).status_code == 404
 
 
-def test_pages_ask_as_often_for_many_channels_as_for_one(shop, finance, django_assert_max_num_queries):
-    desk = Desk(shop.org)
-    for _ in range(10):
-        desk.channel("email", "a@example.com")
-    for page in ("alerts", "alerts/deliveries"):
-        with django_assert_max_num_queries(16):
-            assert finance.get(shop.url(page)).status_code == 200
-
-
 def test_the_channel_of_the_demo_is_told_of_what_comes_and_not_of_the_past(shop, finance, mail):
     desk = Desk(shop.org)
     desk.cross(severity="critical", budget="Long ago")

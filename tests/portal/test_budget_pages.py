@@ -7,8 +7,6 @@ from itertools import permutations
 from uuid import uuid4
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.budgets import outlook_sql
@@ -332,39 +330,6 @@ def test_a_forecast_threshold_crosses_once_where_the_run_rate_reaches_it(shop, v
     assert "Run rate reached 100 %" in get(viewer, shop.url(f"budgets/{one.pk}")).text
     end_budget(org=shop.org, budget_id=one.pk, actor="tests")
     assert cross_forecasts(shop.org, start + timedelta(days=4)) == 0
-
-
-def test_the_list_asks_as_often_for_many_budgets_as_for_one(shop, viewer):
-    budget(shop, scope={"user": "*"})
-    send(shop, user="ann")
-    few = queries(viewer, shop.url("budgets"))
-    key = str(principal_for(shop.api.secret, at=timezone.now()).key_id)
-    for period in ("day", "week", "month", "quarter", "year"):
-        for scope in ({"team": "search"}, {"user": "*"}):
-            budget(shop, scope=scope, period=period)
-    for number in range(20):
-        send(shop, user=f"user-{number}")
-    assert queries(viewer, shop.url("budgets")) == few <= 24
-    budget(shop, scope={"api_key": key})
-    # The names of keys are read once.
-    assert queries(viewer, shop.url("budgets")) <= few + 4
-
-
-def test_a_page_of_a_budget_asks_as_often_for_much_as_for_little(shop, viewer):
-    one = budget(shop, scope={"user": "*"}, period="day")
-    send(shop, user="ann")
-    few = queries(viewer, shop.url(f"budgets/{one.pk}"))
-    for days in range(4):
-        for number in range(5):
-            send(shop, ago=timedelta(days=days), user=f"user-{number}")
-    ask(viewer, shop, one)
-    assert queries(viewer, shop.url(f"budgets/{one.pk}")) == few <= 30
-
-
-def queries(client, url):
-    with CaptureQueriesContext(connection) as asked:
-        assert client.get(url).status_code == 200
-    return len(asked)
 
 
 def test_names_are_text_on_every_page(shop, finance):

@@ -4,12 +4,9 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Role
-from apps.organizations.services import touch_facts
 from apps.teams.models import Alias, AttributionRule, Ownership, Project, Team, Workflow
 from apps.teams.rulebook import RuleTerms, create_rule
 from apps.teams.services import create_project, create_team, map_name, move_project
@@ -128,65 +125,10 @@ def test_a_list_is_searched_and_read_page_by_page(shop):
     assert "No team of that name" in get(client, shop.url("teams?q=nobody")).text
 
 
-def test_a_list_asks_as_often_for_a_thousand_as_for_ten():
-    shop = make_shop()
-    client = client_of(shop.alice)
-
-    def add(start, count):
-        numbers = range(start, start + count)
-        with tenant(shop.org):
-            teams, projects = (
-                model.objects.for_org(shop.org).bulk_create(
-                    model(organization=shop.org, slug=f"s{n}", name=f"s{n}") for n in numbers
-                )
-                for model in (Team, Project)
-            )
-            Workflow.objects.for_org(shop.org).bulk_create(
-                Workflow(organization=shop.org, slug=one.slug, name=one.slug, project=one, owner=shop.bob)
-                for one in projects
-            )
-            Ownership.objects.for_org(shop.org).bulk_create(
-                Ownership(organization=shop.org, project=project, team=team, during=(None, None))
-                for project, team in zip(projects, teams, strict=True)
-            )
-            Alias.objects.for_org(shop.org).bulk_create(
-                Alias(organization=shop.org, kind="team", name=f"a{n}", slug=f"s{n}") for n in numbers
-            )
-            touch_facts(shop.org)
-        shop.org.refresh_from_db()
-
-    def asked():
-        found = {}
-        for page in (*LISTS, "names", "teams/s1", "projects/s1", "workflows/s1", "unattributed"):
-            with CaptureQueriesContext(connection) as queries:
-                assert client.get(shop.url(page)).status_code == 200
-            found[page] = len(queries)
-        return found
-
-    add(0, 10)
-    shop.api.send(*(make_event(team=f"x{n}") for n in range(10)))
-    few = asked()
-    add(10, 990)
-    shop.api.send(*(make_event(team=f"x{n}") for n in range(10, 1000)))
-    assert asked() == few
-    assert max(few.values()) <= 38
-
-
-def test_rules_ask_as_often_for_a_hundred_as_for_two(shop, engineer):
-    def add(count):
-        for number in range(count):
-            terms = RuleTerms(name=f"r{number}", when={"user": "u"}, team="search", workflow="search-agent")
-            create_rule(org=shop.org, terms=terms, actor="tests")
-
-    def asked():
-        with CaptureQueriesContext(connection) as queries:
-            assert engineer.get(shop.url("rules")).status_code == 200
-        return len(queries)
-
-    add(2)
-    few = asked()
-    add(98)
-    assert asked() == few <= 12
+def test_a_hundred_rules_are_enough(shop, engineer):
+    for number in range(100):
+        terms = RuleTerms(name=f"r{number}", when={"user": "u"}, team="search", workflow="search-agent")
+        create_rule(org=shop.org, terms=terms, actor="tests")
     full = engineer.post(shop.url("rules/new"), {"name": "r", "scope.user": "u", "gives.team": "search"})
     assert "100 rules" in said(full)[0]
 

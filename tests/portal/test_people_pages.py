@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.contrib.sessions.models import Session
+from django.utils import timezone
 
-from apps.accounts.services import get_or_create_user
+from apps.accounts.models import User
 from apps.core.tenancy import tenant
 from apps.organizations import services
 from apps.organizations.members import invite
@@ -152,25 +152,6 @@ def test_who_may_not_manage_members_changes_nothing(shop):
     assert acting(shop, Role.ADMIN).post(shop.url(f"members/{bob.pk}/transfer")).status_code == 403
     bob.refresh_from_db()
     assert (bob.role, len(open_ones(shop))) == (Role.VIEWER, 1)
-
-
-def queries(client, url):
-    with CaptureQueriesContext(
-        connection,
-    ) as asked:
-        assert client.get(url).status_code == 200
-    return len(asked)
-
-
-def test_the_pages_ask_as_often_for_many_as_for_few(shop):
-    alice = client_of(shop.alice)
-    few = [queries(alice, shop.url(page)) for page in ("members", "keys", "organization")]
-    for number in range(30):
-        person = get_or_create_user(email=f"{unique('many')}@people.example")
-        add_member(org=shop.org, user=person, role=Role.LEAD, teams=[f"team-{number}"], actor=None)
-        issue_key(org=shop.org, name=f"key {number}", scopes=["read"])
-        invite(org=shop.org, email=f"{unique('x')}@people.example", role="viewer", actor="a", by_role="owner")
-    assert [queries(alice, shop.url(page)) for page in ("members", "keys", "organization")] == few
 
 
 # --- keys --------------------------------------------------------------------------------------------
@@ -377,3 +358,30 @@ def test_a_first_event_turns_the_page():
     seen = alice.get(shop.url("first-event/seen")).content.decode()
     assert "The first event is here" in seen
     assert "hx-trigger" not in seen
+
+
+# --- sessions ----------------------------------------------------------------------------------------
+
+
+def sessions_shown(client):
+    page = get(client, "/accounts/sessions/")
+    assert page.text.count("this one") == 1
+    return page.text.count("last seen")
+
+
+def test_sessions_that_are_over_are_not_shown():
+    person = make_person("ann")
+    here, there, other = (client_of(person) for _ in range(3))
+    assert sessions_shown(here) == 3
+    Session.objects.filter(pk=there.session.session_key).update(expire_date=timezone.now())
+    assert sessions_shown(here) == 2
+    Session.objects.filter(pk=other.session.session_key).delete()
+    assert sessions_shown(here) == 1
+
+
+def test_a_new_password_ends_the_sessions_of_the_one_before():
+    person = make_person("ann")
+    client_of(person)
+    User.objects.filter(pk=person.pk).update(password="another")
+    person.refresh_from_db()
+    assert sessions_shown(client_of(person)) == 1

@@ -3,9 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from apps.audit.models import AuditEntry
 from apps.core.tenancy import tenant
@@ -145,14 +143,3 @@ def test_names_are_text(shop: Shop, bob: Client) -> None:
     save(bob, shop, HOSTILE_NAME)
     for page in ("views", "spend"):
         assert "<script>alert" not in get(bob, shop.url(page)).html
-
-
-def test_a_page_asks_as_often_for_many_views_as_for_one(shop: Shop, bob: Client) -> None:
-    counts = []
-    for number in range(12):
-        save(bob, shop, f"view {number}", shared="on")
-        if number in (0, 11):
-            with CaptureQueriesContext(connection) as queries:
-                client_of(shop.alice).get(shop.url("views"))
-            counts.append(len(queries))
-    assert counts[0] == counts[1]

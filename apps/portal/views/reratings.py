@@ -60,7 +60,8 @@ SERVICES = {"post": rerating.post, "stop": rerating.stop, "resume": rerating.res
 def reratings(visit: Visit) -> HttpResponse:
     with tenant(visit.org):
         found = list(rerating.list_reratings(visit.org)[:ROWS])
-        rows = tuple(_row(visit, one, rerating.totals_of(visit.org, one.rerating_id)) for one in found)
+        totals = rerating.totals_of_each(visit.org, [one.rerating_id for one in found])
+    rows = tuple(_row(visit, one, totals[one.rerating_id]) for one in found)
     page = ReratingsPage(rows, visit.may(Permission.MANAGE_PRICES), visit.url("rerating_new"))
     return visit.render("portal/reratings.html", frame=visit.frame("Re-rating", Crumb("Re-rating")), reratings=page)
 
