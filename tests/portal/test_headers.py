@@ -238,3 +238,19 @@ def test_plain_http_is_led_to_https(port: int) -> None:
         plain = Browser(port).get("/accounts/login/", **{"X-Forwarded-Proto": "http", "Host": host})
         assert (plain.status, plain.header("Location")) == (301, f"{BASE}/accounts/login/")
     assert Browser(port).get("/healthz", **{"X-Forwarded-Proto": "http"}).status == 200
+
+
+def test_pages_are_compressed_and_answers_of_the_api_are_not(port: int, shop: Shop) -> None:
+    asking = {"Accept-Encoding": "gzip"}
+    page = Browser(port).get("/accounts/login/", **asking)
+    assert (page.header("Content-Encoding"), "Accept-Encoding" in page.header("Vary")) == ("gzip", True)
+    assert Browser(port).get("/api/v1/schema", **asking).header("Content-Encoding") == ""
+    # So that a guess cannot be read off the length of the same page.
+    assert len({Browser(port).get("/accounts/login/", **asking).header("Content-Length") for _ in range(10)}) > 1
+
+
+def test_static_files_are_compressed_and_kept_forever(port: int) -> None:
+    (script,) = re.findall(r'src="(/static/js/app\.[^"]+)"', Browser(port).get("/accounts/login/").text)
+    answer = Browser(port).get(script, **{"Accept-Encoding": "gzip"})
+    assert answer.header("Content-Encoding") == "gzip"
+    assert answer.header("Cache-Control") == "max-age=315360000, public, immutable"
