@@ -36,6 +36,7 @@ check: $(DEVELOPMENT) ## Lint, format, types, imports, migrations, deployment se
 	@$(EMBEDDED) run -- sh -ec '$(checks)'
 
 bench: $(DEVELOPMENT) ## The benchmarks, one JSON object per line
+	@$(BIN)/python -m tests.browser_binary > /dev/null
 	@$(EMBEDDED) --name bench reset > /dev/null
 	@$(BIN)/python -m bench
 

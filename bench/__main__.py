@@ -1,5 +1,6 @@
 """`python -m bench` runs everything; with a word, a part of it: `servers` compares web servers, `rerating` re-rates,
-`decisions` decides, `spend` asks for it, `caps` is the short proof that caps hold, and `chaos` the long one.
+`spend` asks for spend, `pages` looks at pages in a browser, `decisions` decides, `caps` is the short proof that caps
+hold, and `chaos` the long one.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ def main() -> None:
         secret = _prepare()
         chosen = {
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
-            "runaway": _runaway, "spend": _spend,
+            "runaway": _runaway, "spend": _spend, "pages": _pages,
         }.get("".join(sys.argv[1:]), _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -51,7 +52,7 @@ def _prepare() -> str:
 
 
 def _everything(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import caps, cost_agreement, decisions, door, ingest, leasing, pricing, rerating, runaway, spend
+    from bench import caps, cost_agreement, decisions, door, ingest, leasing, pages, pricing, rerating, runaway, spend
     from bench.site import serving
 
     yield from cost_agreement.measure()
@@ -66,6 +67,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
         "unit": "MiB",
         "detail": "largest web process, after the ingestion rounds",
     }
+    yield from pages.measure()
     yield from spend.measure(secret)
     yield from rerating.measure(secret)
     yield from decisions.measure()
@@ -122,6 +124,12 @@ def _runaway(secret: str) -> Iterator[dict[str, Any]]:
     from bench import runaway
 
     yield from runaway.measure()
+
+
+def _pages(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import pages
+
+    yield from pages.measure()
 
 
 def _chaos(secret: str) -> Iterator[dict[str, Any]]:

@@ -61,13 +61,20 @@ def _load(secret: str, since: datetime, until: datetime) -> None:
     ]
     for loader in loaders:
         loader.start()
-    roller = context.Process(target=_roll_up, args=(secret,))
     for loader in loaders:
         loader.join()
+    if any(loader.exitcode for loader in loaders):
+        raise SystemExit("The events of the spend benchmark could not be loaded.")
+    roll_up(secret)
+
+
+def roll_up(secret: str) -> None:
+    """What the key's organization has pending goes into its rollups, in a process of a worker."""
+    roller = multiprocessing.get_context("spawn").Process(target=_roll_up, args=(secret,))
     roller.start()
     roller.join()
-    if any(process.exitcode for process in (*loaders, roller)):
-        raise SystemExit("The events of the spend benchmark could not be loaded.")
+    if roller.exitcode:
+        raise SystemExit("The events could not be rolled up.")
 
 
 def _store(seed: str, batches: int, secret: str, since: datetime, until: datetime) -> None:
