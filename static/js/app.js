@@ -39,6 +39,12 @@
     }
   }
 
+  // Paper is narrower than the window, and charts measure their container only when the window changes.
+  function layOut(onPaper) {
+    root.toggleAttribute("data-paper", onPaper);
+    dispatchEvent(new Event("resize"));
+  }
+
   // Theme and rail
 
   function toggleTheme() {
@@ -175,6 +181,8 @@
   for (const field of page("[data-own-zone]")) {
     if (field.value === "UTC") field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
   }
+  addEventListener("beforeprint", () => layOut(true));
+  addEventListener("afterprint", () => layOut(false));
   document.addEventListener("htmx:load", (event) => drawCharts(event.detail.elt));
   page("[data-act=rail]").forEach((button) => button.setAttribute("aria-expanded", String(root.dataset.rail !== "narrow")));
   drawCharts(document);
