@@ -421,7 +421,7 @@ def test_every_operation_and_page_has_a_recipe(theatre: Theatre) -> None:
         for route in ROUTES
         for method in answered_methods(theatre.charlie, theatre.stage.globex_names, route)
     }
-    assert answered - OPERATIONS.keys() == set(), "Add a recipe to tests/api/recipes.py."
+    assert answered - OPERATIONS.keys() == set(), "Add a recipe to tests/api/recipes."
     assert OPERATIONS.keys() - answered == set(), "Nobody answers these any more: delete their recipes."
 
 
@@ -445,7 +445,7 @@ def test_the_recipe_names_every_position_of_the_document(document: dict[str, Any
     expected = {parameter["name"] for parameter in described.get("parameters", [])}
     expected |= set(body_fields(document, described))
     tried = {name for _, name in positions(recipe)}
-    assert expected - tried - recipe.neutral == set(), "Say in tests/api/recipes.py what can stand there."
+    assert expected - tried - recipe.neutral == set(), "Say in tests/api/recipes what can stand there."
 
 
 def body_fields(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:

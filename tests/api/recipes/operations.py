@@ -1,0 +1,322 @@
+"""The operations of the API, in the order of the probe: reads, then writes."""
+
+from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
+from tests.api.stage import LABELS
+from tests.world import make_event, unique
+
+PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
+KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
+# Fields of a closed list of words.
+WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
+RANGE = frozenset({"from", "to", "limit"})
+MONTH = frozenset({"month"})
+LISTED = frozenset({"limit", "cursor"})
+CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", "digest"})
+GIVEN_BY_RULES = {"team": "{given}", "project": "{project}", "workflow": "{workflow}"}
+
+API: dict[str, Recipe] = {
+    "GET /api/v1/events": Recipe(
+        query={**FOUND_BY, "event_id": "{event_id}", "request_id": "{request_id}", "cursor": "{cursor}"},
+        asks=({"from": "{since}"}, {"from": "{since}", "limit": "1"}),
+        neutral=RANGE | WORDS,
+    ),
+    "GET /api/v1/spend": Recipe(
+        query={**FOUND_BY, "group_by": "tags.{tag}", "cursor": "{cursor}"},
+        asks=(
+            {"from": "{since}"},
+            {"from": "{since}", "granularity": "hour", "group_by": "team,project,workflow"},
+            {"from": "{since}", "granularity": "day", "group_by": "model"},
+            {"from": "{since}", "group_by": "user"},
+            {"from": "{since}", "granularity": "hour", "group_by": "user"},
+            {"from": "{since}", "group_by": "run_id"},
+            {"group_by": "api_key,environment,task_type"},
+        ),
+        neutral=RANGE | WORDS | {"granularity", "basis"},
+    ),
+    "GET /api/v1/events/{event_id}/explain": Recipe(path={"event_id": "{event_id}"}),
+    "GET /api/v1/unpriced": Recipe(asks=({"from": "{since}"},), neutral=frozenset({"from", "to"})),
+    "GET /api/v1/cost-differences": Recipe(
+        asks=({"from": "{since}"},), neutral=frozenset({"from", "to", "over_percent", "over_usd"})
+    ),
+    # The catalog is everybody's: nothing of an organization is found in it.
+    "GET /api/v1/prices": Recipe(neutral=frozenset({"search", "provider", "at", "limit", "cursor"})),
+    "GET /api/v1/prices/{provider}/{model}": Recipe(
+        path={"provider": "openai", "model": "o3"}, neutral=frozenset({"provider", "model"})
+    ),
+    "POST /api/v1/prices/quote": Recipe(
+        body={"provider": "{provider}", "model": "{model}", "region": "{region}"},
+        needs=lambda own: {"provider": "openai", "model": "gpt-5", "usage": {"input_tokens": 1}},
+        neutral=frozenset({"service_tier", "at"}),
+    ),
+    "GET /api/v1/statements": Recipe(query={"team": "{team}"}, neutral=MONTH),
+    "GET /api/v1/statements.csv": Recipe(query={"team": "{team}"}, neutral=MONTH),
+    "GET /api/v1/statements/{statement_id}": Recipe(path={"statement_id": "{statement}"}),
+    "GET /api/v1/statements/{statement_id}.csv": Recipe(path={"statement_id": "{statement}"}),
+    "GET /api/v1/teams": Recipe(neutral=LISTED),
+    "GET /api/v1/aliases": Recipe(neutral=LISTED),
+    "GET /api/v1/keys": Recipe(),
+    "GET /api/v1/members": Recipe(query={"search": "{member_name}"}),
+    "GET /api/v1/invitations": Recipe(),
+    "GET /api/v1/projects": Recipe(neutral=LISTED),
+    "GET /api/v1/workflows": Recipe(neutral=LISTED),
+    "GET /api/v1/attribution-rules": Recipe(),
+    "GET /api/v1/attribution-rules/{rule_id}": Recipe(path={"rule_id": "{rule}"}),
+    "GET /api/v1/contracts": Recipe(neutral=frozenset({"kind", "active"})),
+    "GET /api/v1/contracts/{contract_id}": Recipe(path={"contract_id": "{contract}"}),
+    "GET /api/v1/model-aliases": Recipe(),
+    "GET /api/v1/reratings": Recipe(),
+    "GET /api/v1/reratings/{rerating_id}": Recipe(path={"rerating_id": "{rerating}"}),
+    "GET /api/v1/alerts/channels": Recipe(),
+    "GET /api/v1/alerts/channels/{channel_id}": Recipe(path={"channel_id": "{channel}"}),
+    "GET /api/v1/alerts/deliveries": Recipe(
+        query={"channel": "{channel}"}, asks=({"state": "pending"},), neutral=frozenset({"state", "limit", "cursor"})
+    ),
+    "GET /api/v1/alerts/deliveries/{delivery_id}": Recipe(path={"delivery_id": "{delivery}"}),
+    "GET /api/v1/budgets": Recipe(neutral=frozenset({"mode", "period", "dimension", "ended", "limit", "cursor"})),
+    "GET /api/v1/budgets/{budget_id}": Recipe(path={"budget_id": "{budget}"}),
+    "GET /api/v1/budgets/{budget_id}/raises": Recipe(path={"budget_id": "{budget}"}),
+    "GET /api/v1/run-bounds": Recipe(),
+    "GET /api/v1/run-bounds/{workflow}": Recipe(path={"workflow": "{workflow}"}),
+    "GET /api/v1/unpriced-policy": Recipe(),
+    "GET /api/v1/crossings": Recipe(
+        query={"budget": "{budget}"}, neutral=frozenset({"kind", "since", "limit", "cursor"})
+    ),
+    "GET /api/v1/audit": Recipe(
+        query={"actor": "{actor}", "subject": "{budget_name}"}, neutral=RANGE | {"action", "cursor"}
+    ),
+    "GET /api/v1/stops": Recipe(neutral=frozenset({"standing"})),
+    "GET /api/v1/reservations": Recipe(
+        query={"run_id": "{run_id}", "api_key": "{api_key}"}, neutral=frozenset({"state", "kind", "limit", "cursor"})
+    ),
+    "GET /api/v1/reservations/{reservation_id}": Recipe(path={"reservation_id": "{reservation}"}),
+    "GET /api/v1/runs": Recipe(
+        query={
+            **{name: f"{{{name}}}" for name in RUN_FOUND_BY},
+            "cursor": "{run_cursor}",
+        },
+        asks=({"from": "{since}"}, {"from": "{since}", "sort": "cost"}, {"from": "{since}", "limit": "1"}),
+        neutral=RANGE | {"outcome", "status", "with", "sort"},
+    ),
+    "GET /api/v1/runs/{run_id}": Recipe(path={"run_id": "{run_id}"}),
+    # Writes, in an order in which none makes what a later one looks up.
+    "POST /api/v1/projects/{slug}/move": Recipe(
+        path={"slug": "{project}"},
+        body={"team": "{team}"},
+        needs=lambda own: {"team": own.fill("{team}")},
+        neutral=frozenset({"at"}),
+    ),
+    "DELETE /api/v1/projects/{slug}/move": Recipe(path={"slug": "{idle}"}),
+    "PATCH /api/v1/projects/{slug}": Recipe(
+        path={"slug": "{project}"}, body={"name": "{project}"}, needs=lambda own: {"name": own.fill("{project}")}
+    ),
+    "PATCH /api/v1/teams/{slug}": Recipe(
+        path={"slug": "{team}"}, body={"name": "{team}"}, needs=lambda own: {"name": own.fill("{team}")}
+    ),
+    "PATCH /api/v1/workflows/{slug}": Recipe(
+        path={"slug": "{workflow}"},
+        body={"name": "{workflow}", "owner": "{owner_email}"},
+        needs=lambda own: {"name": own.fill("{workflow}")},
+    ),
+    "POST /api/v1/workflows/{slug}/move": Recipe(
+        path={"slug": "{workflow}"},
+        body={"project": "{idle}"},
+        needs=lambda own: {"project": own.fill("{idle}")},
+    ),
+    "POST /api/v1/attribution-rules/preview": Recipe(
+        body={**GIVEN_BY_RULES, "when": {"tags.{tag}": "{tag_value}"}},
+        needs=lambda own: {"name": "tests", "when": {"user": own.fill("{user}")}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "POST /api/v1/attribution-rules": Recipe(
+        body=GIVEN_BY_RULES,
+        needs=lambda own: {"name": "tests", "when": {"user": "nobody"}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "PUT /api/v1/attribution-rules/{rule_id}": Recipe(
+        path={"rule_id": "{rule}"},
+        body=GIVEN_BY_RULES,
+        needs=lambda own: {"name": "tests", "when": {"user": "nobody"}, "team": own.fill("{given}")},
+        neutral=frozenset({"name"}),
+    ),
+    "POST /api/v1/attribution-rules/{rule_id}/move": Recipe(
+        path={"rule_id": "{rule}"}, needs=lambda own: {"direction": "up"}, neutral=frozenset({"direction"})
+    ),
+    "DELETE /api/v1/attribution-rules/{rule_id}": Recipe(path={"rule_id": "{spare_rule}"}),
+    "POST /api/v1/workflows": Recipe(
+        body={"slug": "{workflow}", "name": "{workflow}", "project": "{project}"},
+        needs=lambda own: {"slug": unique("w"), "project": own.fill("{project}")},
+    ),
+    "POST /api/v1/projects": Recipe(
+        body={"slug": "{project}", "name": "{project}", "team": "{team}"}, needs=lambda own: {"slug": unique("p")}
+    ),
+    "POST /api/v1/aliases": Recipe(
+        body={"name": "{team}", "slug": "{team}"},
+        needs=lambda own: {"kind": "team", "name": unique("a"), "slug": own.fill("{team}")},
+        neutral=frozenset({"kind"}),
+    ),
+    "DELETE /api/v1/aliases/{kind}/{name}": Recipe(
+        path={"kind": "team", "name": "{alias}"}, neutral=frozenset({"kind"})
+    ),
+    "POST /api/v1/keys": Recipe(
+        body={"name": "{team}", "team": "{team}", "project": "{project}", "environment": "{environment}"},
+        needs=lambda own: {"name": "tests", "scopes": ["read"]},
+        neutral=frozenset({"expires_at"}),
+    ),
+    # Not the key that calls: it would be gone.
+    "POST /api/v1/keys/{key_id}/revoke": Recipe(path={"key_id": "{spare_key}"}),
+    "POST /api/v1/keys/{key_id}/rotate": Recipe(
+        path={"key_id": "{worn_key}"}, needs=lambda own: {"overlap_seconds": 60}
+    ),
+    "POST /api/v1/invitations": Recipe(
+        body={"email": "{team}@people.example"},
+        needs=lambda own: {"email": f"{unique('bob')}@people.example", "role": "viewer"},
+        neutral=frozenset({"role"}),
+    ),
+    "POST /api/v1/invitations/{invitation_id}/revoke": Recipe(path={"invitation_id": "{invitation}"}),
+    "PATCH /api/v1/members/{member_id}": Recipe(
+        path={"member_id": "{member}"}, needs=lambda own: {"role": "viewer"}, neutral=frozenset({"role"})
+    ),
+    "DELETE /api/v1/members/{member_id}": Recipe(path={"member_id": "{member}"}),
+    "POST /api/v1/teams": Recipe(body={"slug": "{team}", "name": "{team}"}, needs=lambda own: {"slug": unique("t")}),
+    "POST /api/v1/contracts/{contract_id}/end": Recipe(
+        path={"contract_id": "{contract}"}, neutral=frozenset({"ends_at"})
+    ),
+    "POST /api/v1/contracts": Recipe(
+        body={
+            "name": "{team}",
+            "provider": "{provider}",
+            "model": "{model}",
+            "team": "{team}",
+            "note": "{team}",
+        },
+        needs=lambda own: {
+            "kind": "throughput",
+            "name": "tests",
+            "provider": "tests",
+            "model": unique("m"),
+            "amount_usd": "1",
+        },
+        neutral=frozenset({"kind", "service_tier", "starts_at", "ends_at", "percent", "amount_usd"}),
+    ),
+    "POST /api/v1/alerts/channels": Recipe(
+        body={"name": "{channel_name}", "target": "{team}@example.com", "team": "{team}"},
+        needs=lambda own: {"kind": "email", "name": unique("ch"), "target": "ops@example.com"},
+        neutral=CHANNEL_WORDS,
+    ),
+    "PATCH /api/v1/alerts/channels/{channel_id}": Recipe(
+        path={"channel_id": "{channel}"},
+        body={"name": "{channel_name}", "target": "https://93.184.215.14/{team}", "team": "{team}"},
+        needs=lambda own: {"min_severity": "info"},
+        neutral=CHANNEL_WORDS,
+    ),
+    "POST /api/v1/alerts/channels/{channel_id}/test": Recipe(path={"channel_id": "{channel}"}),
+    "POST /api/v1/alerts/channels/{channel_id}/rotate": Recipe(path={"channel_id": "{channel}"}),
+    "POST /api/v1/alerts/channels/{channel_id}/enable": Recipe(path={"channel_id": "{channel}"}),
+    "POST /api/v1/alerts/channels/{channel_id}/disable": Recipe(path={"channel_id": "{channel}"}),
+    "DELETE /api/v1/alerts/channels/{channel_id}": Recipe(path={"channel_id": "{spare_channel}"}),
+    "POST /api/v1/alerts/deliveries/{delivery_id}/retry": Recipe(path={"delivery_id": "{delivery}"}),
+    "POST /api/v1/model-aliases": Recipe(
+        body={"provider": "{provider}", "name": "{alias}", "to_provider": "{provider}", "to_model": "{model}"},
+        needs=lambda own: {"provider": "tests", "name": unique("m"), **KNOWN_MODEL},
+    ),
+    "DELETE /api/v1/model-aliases/{alias_id}": Recipe(path={"alias_id": "{model_alias}"}),
+    "POST /api/v1/decisions": Recipe(
+        body={
+            **{name: f"{{{name}}}" for name in PLANNED},
+            "model": "{model}",
+            "run_id": "{run_id}",
+            "tags": {"{tag}": "{tag_value}"},
+        },
+        needs=lambda own: {"request_id": unique("r"), **KNOWN, "estimate_usd": "0"},
+        neutral=frozenset(
+            {
+                "request_id",
+                "ttl_seconds",
+                "estimate_usd",
+                "input_tokens",
+                "max_output_tokens",
+                "step",
+                "attempt",
+                "service_tier",
+            }
+        ),
+    ),
+    "POST /api/v1/leases": Recipe(
+        body={
+            **{name: f"{{{name}}}" for name in PLANNED},
+            "model": "{model}",
+            "run_id": "{run_id}",
+            "tags": {"{tag}": "{tag_value}"},
+        },
+        needs=lambda own: {"request_id": unique("r"), **KNOWN, "amount_usd": "0"},
+        neutral=frozenset({"request_id", "ttl_seconds", "amount_usd", "steps", "service_tier"}),
+    ),
+    "POST /api/v1/reservations/{reservation_id}/extend": Recipe(
+        path={"reservation_id": "{reservation}"}, needs=lambda own: {"ttl_seconds": 600}
+    ),
+    "POST /api/v1/reservations/{reservation_id}/settle": Recipe(
+        path={"reservation_id": "{reservation}"},
+        needs=lambda own: {"event": make_event(event_id=own.fill("{held_event}"))},
+    ),
+    "POST /api/v1/reservations/{reservation_id}/release": Recipe(path={"reservation_id": "{released}"}),
+    "POST /api/v1/leases/{lease_id}/renew": Recipe(
+        path={"lease_id": "{lease}"},
+        needs=lambda own: {"request_id": unique("r"), "amount_usd": "0"},
+        neutral=frozenset({"request_id", "amount_usd"}),
+    ),
+    "POST /api/v1/leases/{lease_id}/return": Recipe(
+        path={"lease_id": "{lease}"},
+        needs=lambda own: {"unused_usd": "0"},
+        neutral=frozenset({"unused_usd"}),
+    ),
+    "POST /api/v1/unavailable-allowances": Recipe(
+        needs=lambda own: {"events": 1, "amount_usd": "1", "from": own.fill("{since}"), "to": own.fill("{now}")},
+        neutral=RANGE | {"events", "amount_usd", "reason"},
+    ),
+    "PUT /api/v1/runs/{run_id}": Recipe(path={"run_id": "{parent_run_id}"}, needs=lambda own: {"status": "running"}),
+    "POST /api/v1/budgets": Recipe(
+        body={"name": "{project}", "scope": {"team": "{team}"}},
+        needs=lambda own: {"name": unique("b"), "period": "month", "amount_usd": "1"},
+        neutral=frozenset({"period", "mode", "amount_usd", "starts_at", "ends_at"}),
+    ),
+    "PATCH /api/v1/budgets/{budget_id}": Recipe(
+        path={"budget_id": "{budget}"},
+        body={"scope": {"team": "{team}"}},
+        needs=lambda own: {"rollover": False},
+        neutral=frozenset({"name", "period", "starts_at", "ends_at", "mode", "amount_usd"}),
+    ),
+    "POST /api/v1/budgets/{budget_id}/raises": Recipe(
+        path={"budget_id": "{budget}"},
+        needs=lambda own: {"amount_usd": "1", "expires_at": own.fill("{tomorrow}T00:00:00Z"), "reason": "tests"},
+        neutral=frozenset({"amount_usd", "expires_at", "reason"}),
+    ),
+    "POST /api/v1/budget-raises/{raise_id}/approve": Recipe(path={"raise_id": "{raise}"}),
+    "POST /api/v1/budget-raises/{raise_id}/refuse": Recipe(path={"raise_id": "{raise}"}),
+    "DELETE /api/v1/budgets/{budget_id}": Recipe(path={"budget_id": "{budget}"}),
+    "PUT /api/v1/run-bounds/{workflow}": Recipe(
+        path={"workflow": "{workflow}"}, needs=lambda own: {"max_steps": 1000}, neutral=frozenset({"max_cost_usd"})
+    ),
+    "DELETE /api/v1/run-bounds/{workflow}": Recipe(path={"workflow": "{workflow}"}),
+    "PUT /api/v1/unpriced-policy": Recipe(
+        needs=lambda own: {"unpriced_policy": "refuse"}, neutral=frozenset({"unpriced_policy"})
+    ),
+    "POST /api/v1/stops/{stop_id}/lift": Recipe(path={"stop_id": "{stop}"}),
+    "POST /api/v1/stops": Recipe(
+        body={"target": "{team}"},
+        needs=lambda own: {"kind": "team", "target": own.fill("{team}"), "reason": "tests"},
+        neutral=frozenset({"kind", "reason"}),
+    ),
+    "POST /api/v1/reratings/{rerating_id}/resume": Recipe(path={"rerating_id": "{stopped_rerating}"}),
+    "POST /api/v1/reratings/{rerating_id}/stop": Recipe(path={"rerating_id": "{stopped_rerating}"}),
+    "POST /api/v1/reratings/{rerating_id}/post": Recipe(path={"rerating_id": "{rerating}"}),
+    "POST /api/v1/reratings": Recipe(
+        needs=lambda own: {"reason": "tests", "from": own.fill("{since}"), "to": own.fill("{now}")},
+        neutral=RANGE | {"reason"},
+    ),
+    "POST /api/v1/events": Recipe(
+        body={**{label: f"{{{label}}}" for label in LABELS}, "tags": {"{tag}": "{tag_value}"}},
+        needs=lambda own: make_event(),
+        wrap=lambda fields: [fields],
+        neutral=WORDS | {"occurred_at", "cost_usd", "usage_format"},
+    ),
+}
