@@ -120,16 +120,13 @@ def call(operation: str, own: Names, position: Position = ("", ""), meant: Names
     return Call(method, template.format_map(path), meant.fill(query), fields)
 
 
-def baseline(stage: Stage, caller: Caller) -> dict[Asked, Answer]:
-    """What Charlie reads of Globex."""
+def baseline(stage: Stage, caller: Caller) -> Iterator[tuple[Asked, Answer]]:
+    """What Charlie reads of Globex, one after the other: who has seen enough asks no further."""
     own = stage.globex_names
-    answers = {}
     for operation, recipe in OPERATIONS.items():
         plain = call(operation, own)
         for query in ({}, *recipe.asks) if plain.method == "GET" else ():
-            asked = replace(plain, query=own.fill(query))
-            answers[operation, tuple(query.items())] = caller.send(asked)
-    return answers
+            yield (operation, tuple(query.items())), caller.send(replace(plain, query=own.fill(query)))
 
 
 # --- the probe ---------------------------------------------------------------------------------------
@@ -153,7 +150,7 @@ def open_theatre() -> Theatre:
     stage = set_stage()
     fill(stage.globex, stage.globex_names)
     charlie = Caller(stage.globex, stage.globex.owner)
-    before = baseline(stage, charlie)
+    before = dict(baseline(stage, charlie))
     fill(stage.acme, stage.acme_names)
     return Theatre(stage, charlie, before)
 
@@ -168,7 +165,7 @@ def leaks(theatre: Theatre) -> list[str]:
 
 def reading_leaks(theatre: Theatre) -> Iterator[str]:
     """Where Charlie's own pages and lists changed when Acme got its data."""
-    for asked, answer in baseline(theatre.stage, theatre.charlie).items():
+    for asked, answer in baseline(theatre.stage, theatre.charlie):
         if CANARY in answer.text + answer.headers:
             yield f"{asked} shows a name of Acme's"
         elif answer.steady != theatre.before[asked].steady:
@@ -274,7 +271,7 @@ def watched() -> Theatre:
 @pytest.mark.parametrize("tables", READ_TABLES, ids=lambda tables: ", ".join(sorted(tables)))
 def test_the_probe_sees_a_table_without_walls(watched: Theatre, tables: set[str]) -> None:
     with without_walls(tables):
-        assert list(reading_leaks(watched)) != []
+        assert any(reading_leaks(watched))
 
 
 def test_the_probe_sees_nothing_once_the_walls_are_back(watched: Theatre) -> None:
