@@ -70,6 +70,19 @@ class Names:
             return {self.fill(key): self.fill(value) for key, value in template.items()}
         return template.format_map(self.values)
 
+    @property
+    def nobodys(self) -> "Names":
+        """These with another word in the place of theirs, and ids that were never given."""
+        values = {kind: value.replace(self.word, NOBODY) for kind, value in self.values.items()}
+        ids = {kind: str(int(values[kind]) + 10**9) for kind in NUMBERED}
+        others = {kind: str(uuid.UUID(int=uuid.UUID(values[kind]).int ^ 1)) for kind in BY_UUID}
+        cursors = {
+            "cursor": _cursor(f"{NOBODY}-event_id"),
+            "run_cursor": _run_cursor(f"{NOBODY}-run_id"),
+            "call_cursor": _call_cursor(f"{NOBODY}-event_id"),
+        }
+        return Names(NOBODY, {**values, **ids, **others, **cursors})
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -81,24 +94,22 @@ class Stage:
 
     @property
     def nobodys_names(self) -> Names:
-        """Acme's names with another word in the place of the canary, and a key's id that was never given."""
-        values = {kind: value.replace(CANARY, NOBODY) for kind, value in self.acme_names.values.items()}
-        ids = {kind: str(int(values[kind]) + 10**9) for kind in NUMBERED}
-        others = {kind: str(uuid.UUID(int=uuid.UUID(values[kind]).int ^ 1)) for kind in BY_UUID}
-        cursors = {
-            "cursor": _cursor(f"{NOBODY}-event_id"),
-            "run_cursor": _run_cursor(f"{NOBODY}-run_id"),
-            "call_cursor": _call_cursor(f"{NOBODY}-event_id"),
-        }
-        return Names(NOBODY, {**values, **ids, **others, **cursors})
+        return self.acme_names.nobodys
 
 
 def set_stage() -> Stage:
     """Both organizations, without data."""
-    acme, globex = make_tenant(CANARY, "alice", zone="Asia/Tokyo"), make_tenant(GLOBEX, "charlie")
+    acme, bob, acme_names = set_acme()
+    globex = make_tenant(GLOBEX, "charlie")
+    return Stage(acme, globex, bob, acme_names, _names(GLOBEX, globex))
+
+
+def set_acme() -> tuple[Tenant, User, Names]:
+    """Acme alone, without data, and Bob, who owns it too."""
+    acme = make_tenant(CANARY, "alice", zone="Asia/Tokyo")
     bob = get_or_create_user(email=f"bob@{acme.org.slug}.example")
     add_member(org=acme.org, user=bob, role=Role.OWNER, actor=None)
-    return Stage(acme, globex, bob, _names(CANARY, acme), _names(GLOBEX, globex))
+    return acme, bob, _names(CANARY, acme)
 
 
 def fill(side: Tenant, names: Names) -> None:

@@ -20,7 +20,7 @@ from apps.accounts.models import User
 from apps.api.errors import not_found
 from tests.api.broken_walls import without_filters, without_policies, without_walls
 from tests.api.recipes import API, PAGES, PUBLIC, Recipe
-from tests.api.stage import BY_UUID, CANARY, NUMBERED, Names, Stage, checksums, fill, set_stage
+from tests.api.stage import BY_UUID, CANARY, NUMBERED, Names, Stage, checksums, fill, set_acme, set_stage
 from tests.world import Tenant
 
 OPERATIONS = {**API, **PAGES}
@@ -185,7 +185,7 @@ def naming_leaks(theatre: Theatre) -> Iterator[str]:
                 yield f"{operation} {position} fails"
             elif CANARY in _without(named, stage.acme_names, sent):
                 yield f"{operation} {position} shows a name of Acme's"
-            elif named.steady != _as_if(unnamed, stage).steady:
+            elif named.steady != _as_if(unnamed, stage.acme_names).steady:
                 yield f"{operation} {position} tells Acme's name from nobody's"
 
 
@@ -207,9 +207,9 @@ def _without(answer: Answer, names: Names, sent: list[str]) -> str:
     return text
 
 
-def _as_if(unnamed: Answer, stage: Stage) -> Answer:
+def _as_if(unnamed: Answer, acme: Names) -> Answer:
     """The answer to a name of nobody's, spelled as if Acme's had been sent."""
-    nobody, acme = stage.nobodys_names, stage.acme_names
+    nobody = acme.nobodys
     headers, text = unnamed.headers, unnamed.text
     for kind in ("cursor", *NUMBERED, *BY_UUID):
         text = text.replace(nobody.values[kind], acme.values[kind])
@@ -359,29 +359,29 @@ ALONE = {
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_recipe_reaches_what_it_names(insiders: "tuple[Stage, Caller]", operation: str) -> None:
+def test_the_recipe_reaches_what_it_names(insiders: "tuple[Names, Caller]", operation: str) -> None:
     """Who belongs to Acme gets another answer for Acme's names than for nobody's: the probe asks the right thing."""
-    stage, insider = open_insiders() if operation in ALONE else insiders
-    own, recipe = stage.acme_names, OPERATIONS[operation]
+    own, insider = open_insiders() if operation in ALONE else insiders
+    recipe = OPERATIONS[operation]
     assert insider.send(call(operation, own)).status in (200, 201, 202, 204, 302)
     read = {position for position in positions(recipe) if position[1] != "cursor"}
     for position in read if operation.startswith("GET") else LOOKED_UP.get(operation, set()):
         named = insider.send(call(operation, own, position))
-        unnamed = insider.send(call(operation, own, position, stage.nobodys_names))
+        unnamed = insider.send(call(operation, own, position, own.nobodys))
         assert named.status in (200, 201, 202), position
-        assert named.steady != _as_if(unnamed, stage).steady, position
+        assert named.steady != _as_if(unnamed, own).steady, position
 
 
 @pytest.fixture(scope="module")
-def insiders() -> tuple[Stage, Caller]:
+def insiders() -> tuple[Names, Caller]:
     return open_insiders()
 
 
-def open_insiders() -> "tuple[Stage, Caller]":
+def open_insiders() -> "tuple[Names, Caller]":
     """Acme's key, and Bob, who may look at Acme's pages."""
-    stage = set_stage()
-    fill(stage.acme, stage.acme_names)
-    return stage, Caller(stage.acme, stage.bob)
+    acme, bob, names = set_acme()
+    fill(acme, names)
+    return names, Caller(acme, bob)
 
 
 # --- nothing is left out -----------------------------------------------------------------------------
