@@ -148,9 +148,14 @@ def _fullest(org: HasPk, starts: Mapping[int, Sequence[datetime]]) -> list[Any]:
     return list(rows.filter(place__lte=SUBJECTS_MAX).order_by("budget_id", "period_start", "place"))
 
 
-def list_raises(org: HasPk, budget_id: int) -> list[Raise]:
-    """Newest first, at most `PAGE_MAX`."""
-    return list(Raise.objects.for_org(org).filter(budget_id=budget_id).order_by("-asked_at", "-id")[:PAGE_MAX])
+def list_ended(org: HasPk, limit: int) -> list[Budget]:
+    """Budgets that ended, the last one first."""
+    return list(Budget.objects.for_org(org).exclude(ended_at=None).order_by("-ended_at")[:limit])
+
+
+def list_raises(org: HasPk, budget_id: int, limit: int = PAGE_MAX) -> list[Raise]:
+    """Newest first."""
+    return list(Raise.objects.for_org(org).filter(budget_id=budget_id).order_by("-asked_at", "-id")[:limit])
 
 
 def list_bounds(org: HasPk) -> list[RunBound]:
@@ -172,6 +177,16 @@ def list_stops(org: HasPk, *, standing: str = "true") -> list[Stop]:
         raise DomainError("standing_invalid", f"standing is '{standing}': write true or false.", param="standing")
     rows = Stop.objects.for_org(org).order_by("-stopped_at", "-id")
     return list(rows.filter(lifted_at=None) if standing == "true" else rows[:PAGE_MAX])
+
+
+def count_stops(org: HasPk) -> int:
+    """Those that stand."""
+    return Stop.objects.for_org(org).filter(lifted_at=None).count()
+
+
+def list_lifted(org: HasPk, limit: int) -> list[Stop]:
+    """Stops that were lifted, the last one first."""
+    return list(Stop.objects.for_org(org).exclude(lifted_at=None).order_by("-lifted_at", "-id")[:limit])
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +225,21 @@ def find_reservations(
     if api_key:
         rows = rows.filter(key_id=_number(api_key, "api_key"))
     return _page(rows, "decided_at", "reservation_id", limit, cursor)
+
+
+def has_reservations(org: HasPk) -> bool:
+    return Reservation.objects.for_org(org).exists()
+
+
+def list_reservations(org: HasPk, *, limit: int, state: str = "", run_id: str = "") -> list[Reservation]:
+    """Held ones first, then the newest of the others."""
+    found = Reservation.objects.for_org(org)
+    if run_id:
+        found = found.filter(run_id=run_id)
+    newest = found.order_by("-decided_at", "-reservation_id")
+    held = list(newest.filter(state="held")[:limit]) if state in ("", "held") else []
+    others = newest.filter(state=state) if state else newest.exclude(state="held")
+    return [*held, *(others[: limit - len(held)] if state != "held" else ())]
 
 
 def reservation_by_id(org: HasPk, reservation_id: UUID) -> Reservation:

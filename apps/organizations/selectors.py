@@ -11,7 +11,7 @@ from apps.core.periods import Calendar
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations import keys
-from apps.organizations.models import ApiKey, ApiKeyHash, Invitation, Membership, Organization, Zone
+from apps.organizations.models import ApiKey, ApiKeyHash, Domain, Invitation, Membership, Organization, Zone
 
 SEARCH_LENGTH_MAX = 256
 # What a key may be pinned to.
@@ -187,6 +187,16 @@ def organizations_budgeted() -> list[int]:
 
 def list_keys(org: Organization) -> list[ApiKey]:
     return list(ApiKey.objects.for_org(org).order_by("-created_at"))
+
+
+def list_domains(org: Organization) -> list[Domain]:
+    """Inside `tenant(org)`."""
+    return list(Domain.objects.for_org(org).order_by("name"))
+
+
+def list_zones(org: Organization) -> list[Zone]:
+    """The zones of the organization's clock, in the order in which they take effect. Inside `tenant(org)`."""
+    return list(Zone.objects.for_org(org).order_by("effective_month"))
 
 
 def members_by_id(org: Organization, user_ids: Iterable[int]) -> dict[int, User]:

@@ -144,8 +144,9 @@ class Visit:
             ),
         )
 
-    def render(self, template: str, **context: Any) -> HttpResponse:
-        return render(self.request, template, context)
+    def render(self, template: str, *, error: object = None, **context: Any) -> HttpResponse:
+        """The page; a 400 with `error`, what was wrong with a form of it."""
+        return render(self.request, template, context, status=400 if error else 200)
 
 
 View = Callable[..., HttpResponseBase]

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from apps.accounts.models import User
+from apps.core.errors import DomainError
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,10 @@ class FormError:
 
     field: str
     detail: str
+
+    @classmethod
+    def of(cls, wrong: DomainError) -> Self:
+        return cls(wrong.param or "", wrong.detail)
 
 
 # --- catalog -------------------------------------------------------------------------------------------

@@ -145,6 +145,11 @@ def list_contracts(org: HasPk) -> QuerySet[Contract]:
     return Contract.objects.for_org(org).select_related("team").order_by("-starts_at", "-id")
 
 
+def list_model_aliases(org: HasPk) -> QuerySet[ModelAlias]:
+    """By provider and name. Inside `tenant(org)`."""
+    return ModelAlias.objects.for_org(org).order_by("provider", "name")
+
+
 def load_terms(org: HasPk) -> list[Term]:
     """The organization's terms, as pure rules read them."""
     return [term_of(contract) for contract in list_contracts(org)]

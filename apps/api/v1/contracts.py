@@ -16,7 +16,8 @@ from apps.core.tenancy import tenant
 from apps.organizations.permissions import Scope
 from apps.pricing import agreements
 from apps.pricing.contracts import KINDS, Term
-from apps.pricing.models import Contract, ModelAlias
+from apps.pricing.models import Contract
+from apps.pricing.selectors import list_model_aliases
 from apps.pricing.services import stored_rates, stored_tiers
 from apps.reports.selectors import current_month
 from apps.reports.statements import allowances
@@ -157,7 +158,7 @@ class ModelAliasesView(ScopedView):
     def get(self, request: Request) -> Response:
         parameters.require_unpinned(self.principal)
         with tenant(self.organization):
-            aliases = list(ModelAlias.objects.for_org(self.organization).order_by("provider", "name"))
+            aliases = list(list_model_aliases(self.organization))
         return Response({"data": ModelAliasOutput(aliases, many=True).data, "next": None})
 
     @extend_schema(

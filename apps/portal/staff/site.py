@@ -108,7 +108,7 @@ class Shown(admin.ModelAdmin):  # type: ignore[type-arg]  # it takes no argument
         except NotFound:
             raise Http404 from None
         except DomainError as error:
-            return self._answer(request, found, act, FormError(error.param or "", error.detail))
+            return self._answer(request, found, act, FormError.of(error))
 
     def do(self, request: HttpRequest, found: Any, act: str) -> HttpResponse:
         raise NotImplementedError

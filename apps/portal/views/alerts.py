@@ -111,13 +111,11 @@ def channel_new(visit: Visit) -> HttpResponse:
             )
             return _secret(visit, made) if made.secret else HttpResponseRedirect(visit.url("alerts"))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     kind = given.get("kind", "")
     page = _form(visit, kind if kind in LABELS else "email", given, error)
     crumbs = (Crumb("Alerts", visit.url("alerts")), Crumb("Add"))
-    response = visit.render("portal/channel.html", frame=visit.frame("Add a channel", *crumbs), form=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/channel.html", frame=visit.frame("Add a channel", *crumbs), form=page, error=error)
 
 
 @organization_page(section="alerts", permission=Permission.VIEW_SPEND, writes=Permission.MANAGE_ALERTS)
@@ -135,12 +133,10 @@ def channel_edit(visit: Visit, channel_id: int) -> HttpResponse:
             channels.change_channel(org=visit.org, channel_id=channel_id, actor=visit.user, fields=fields)
             return HttpResponseRedirect(visit.url("alerts"))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     page = _form(visit, channel.kind, given, error, channel)
     crumbs = (Crumb("Alerts", visit.url("alerts")), Crumb(channel.name))
-    response = visit.render("portal/channel.html", frame=visit.frame(channel.name, *crumbs), form=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/channel.html", frame=visit.frame(channel.name, *crumbs), form=page, error=error)
 
 
 def _stored(channel: Channel) -> dict[str, str]:

@@ -7,6 +7,7 @@ from django.http import HttpResponse, HttpResponseRedirect
 from apps.alerts.selectors import told_of
 from apps.budgets import services
 from apps.budgets.models import Crossing, RunBound
+from apps.budgets.selectors import find_crossings, list_bounds
 from apps.budgets.services import BOUNDS
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
@@ -45,11 +46,11 @@ def bounds(visit: Visit) -> HttpResponse:
             )
             return HttpResponseRedirect(visit.url("bounds"))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     page = _page(visit, given, error)
-    response = visit.render("portal/bounds.html", frame=visit.frame("Run bounds", Crumb("Run bounds")), bounds=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render(
+        "portal/bounds.html", frame=visit.frame("Run bounds", Crumb("Run bounds")), bounds=page, error=error
+    )
 
 
 @organization_page(section="bounds", permission=Permission.VIEW_SPEND, writes=Permission.MANAGE_BUDGETS, is_act=True)
@@ -70,13 +71,9 @@ def _number(name: str, text: str) -> object:
 
 def _page(visit: Visit, given: Mapping[str, str], error: FormError | None) -> BoundsPage:
     with tenant(visit.org):
-        rows = list(RunBound.objects.for_org(visit.org).select_related("workflow").order_by("workflow__slug"))
+        rows = list_bounds(visit.org)
         workflows = tuple(workflow.slug for workflow in list_workflows(visit.org))
-        reached = list(
-            Crossing.objects.for_org(visit.org)
-            .filter(kind=Crossing.Kind.RUN_BOUND)
-            .order_by("-crossed_at", "-crossing_id")[:REACHED_SHOWN]
-        )
+        reached = find_crossings(visit.org, limit=REACHED_SHOWN, kind=Crossing.Kind.RUN_BOUND).rows
         told = told_of(visit.org, [row.crossing_id for row in reached])
     chosen = next((row for row in rows if row.workflow.slug == given["workflow"]), None)
     return BoundsPage(

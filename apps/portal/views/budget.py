@@ -12,8 +12,9 @@ from apps.alerts.selectors import told_of
 from apps.alerts.tasks import hint_tell
 from apps.budgets import services
 from apps.budgets.forecast import reaches_at, state_of
-from apps.budgets.models import Budget, Counter, Crossing, Raise
+from apps.budgets.models import Budget, Counter, Raise
 from apps.budgets.outlook import Past, Standing, past_periods, spend_series, standings, subjects_of, unit_of
+from apps.budgets.selectors import find_crossings, list_raises
 from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
@@ -50,12 +51,10 @@ def budget(visit: Visit, budget_id: int) -> HttpResponse:
             _ask(visit, budget_id, given)
             return HttpResponseRedirect(budget_url(visit, budget_id))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     page = _page(visit, budget_id, given, error)
     frame = visit.frame(page.name, Crumb("Budgets", visit.url("budgets")), Crumb(page.name))
-    response = visit.render("portal/budget.html", frame=frame, budget=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/budget.html", frame=frame, budget=page, error=error)
 
 
 def _raise_given(visit: Visit) -> dict[str, str]:
@@ -103,12 +102,8 @@ def _page(visit: Visit, budget_id: int, given: Mapping[str, str], error: FormErr
         (one,) = standings(org, visit.at, [found])
         past = past_periods(org, found, one.start)
         counters = subjects_of(org, found, one.start) if one.is_each else []
-        raises = list(Raise.objects.for_org(org).filter(budget=found).order_by("-asked_at", "-pk")[:RAISES_SHOWN])
-        crossings = list(
-            Crossing.objects.for_org(org)
-            .filter(budget_id=found.pk)
-            .order_by("-crossed_at", "-crossing_id")[:CROSSINGS_READ]
-        )
+        raises = list_raises(org, found.pk, RAISES_SHOWN)
+        crossings = find_crossings(org, limit=CROSSINGS_READ, budget=str(found.pk)).rows
         told = told_of(org, [row.crossing_id for row in crossings])
     drawn, pictured = _drawn(visit, one, past)
     rows = [(crossing_start(row), crossing_row(visit, row, told)) for row in crossings]

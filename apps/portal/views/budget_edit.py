@@ -59,7 +59,7 @@ def budget_new(visit: Visit) -> HttpResponse:
                 return HttpResponseRedirect(budget_url(visit, made.pk))
             looked = _preview(visit, terms)
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     form = _form(visit, given, error=error, looked=looked, submit="Create the budget")
     return _shown(visit, form, "New budget", Crumb("New"))
 
@@ -82,7 +82,7 @@ def budget_edit(visit: Visit, budget_id: int) -> HttpResponse:
             fixed = {"scope": found.scope, "period": found.period, "starts_at": found.starts_at}
             looked = _preview(visit, BudgetTerms(**fixed, ends_at=found.ends_at, **changes))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     scope = scope_words(found, names_of_keys(visit.org, found.scope))
     fixed_words = f"{scope[0].upper()}{scope[1:]}, {PERIODS[found.period]}"
     form = _form(visit, given, error=error, looked=looked, submit="Save", fixed=fixed_words)
@@ -92,9 +92,7 @@ def budget_edit(visit: Visit, budget_id: int) -> HttpResponse:
 
 def _shown(visit: Visit, form: BudgetForm, title: str, *crumbs: Crumb) -> HttpResponse:
     frame = visit.frame(title, Crumb("Budgets", visit.url("budgets")), *crumbs)
-    response = visit.render("portal/budget_edit.html", frame=frame, form=form)
-    response.status_code = 400 if form.error else 200
-    return response
+    return visit.render("portal/budget_edit.html", frame=frame, form=form, error=form.error)
 
 
 # --- from the form -----------------------------------------------------------------------------------

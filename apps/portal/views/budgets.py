@@ -8,10 +8,11 @@ from decimal import Decimal
 
 from django.http import HttpResponse, HttpResponseRedirect
 
-from apps.budgets.models import Budget, Stop
+from apps.budgets.models import Budget
 from apps.budgets.outlook import Standing, spend_of_list, standings, ungoverned
 from apps.budgets.outlook_sql import Point
 from apps.budgets.rules import TAG, describe
+from apps.budgets.selectors import count_stops, list_ended
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.organizations.services import change_settings
@@ -45,9 +46,9 @@ POLICIES = (
 def budgets(visit: Visit) -> HttpResponse:
     with tenant(visit.org):
         found = standings(visit.org, visit.at)
-        ended = list(Budget.objects.for_org(visit.org).exclude(ended_at=None).order_by("-ended_at")[:ENDED_SHOWN])
+        ended = list_ended(visit.org, ENDED_SHOWN)
         let_through = ungoverned(visit.org, visit.calendar.start("month", visit.at), visit.at)
-        stops = Stop.objects.for_org(visit.org).filter(lifted_at=None).count()
+        stops = count_stops(visit.org)
     key_names = names_of_keys(visit.org, {name for one in found for name in one.budget.scope})
     found.sort(key=lambda one: (ORDER.index(one.state), -_taken(one), one.budget.name))
     series = spend_of_list(visit.org, found[:ROWS_SHOWN], visit.calendar, visit.at)

@@ -18,8 +18,8 @@ from apps.portal.pages_prices import AliasRow, ContractForm, ContractRow, Contra
 from apps.portal.views.events import meter_label
 from apps.pricing import agreements
 from apps.pricing.catalog import SERVICE_TIERS
-from apps.pricing.models import Contract, ModelAlias
-from apps.pricing.selectors import list_contracts
+from apps.pricing.models import Contract
+from apps.pricing.selectors import list_contracts, list_model_aliases
 from apps.reports.selectors import current_month
 from apps.reports.statements import Allowance, allowances
 from apps.teams.selectors import list_teams
@@ -64,13 +64,13 @@ def contracts(visit: Visit) -> HttpResponse:
             agreements.set_model_alias(org=visit.org, actor=visit.user, **given)
             return HttpResponseRedirect(visit.url("contracts"))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     left = allowances(visit.org, current_month(visit.org, visit.at))
     with tenant(visit.org):
         rows = tuple(contract_row(visit, row, left.get(row.pk)) for row in list_contracts(visit.org))
         aliases = tuple(
             AliasRow(row.provider, row.name, f"{row.to_provider}/{row.to_model}", _below(visit, "aliases", row.pk))
-            for row in ModelAlias.objects.for_org(visit.org).order_by("provider", "name")
+            for row in list_model_aliases(visit.org)
         )
     page = ContractsPage(
         rows=tuple(sorted(rows, key=lambda row: ("in force", "coming", "ended").index(row.state))),
@@ -82,9 +82,9 @@ def contracts(visit: Visit) -> HttpResponse:
         alias_url=visit.url("contracts"),
         today=visit.at.astimezone(visit.calendar.zone_at(visit.at)).date(),
     )
-    response = visit.render("portal/contracts.html", frame=visit.frame("Contracts", Crumb("Contracts")), contracts=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render(
+        "portal/contracts.html", frame=visit.frame("Contracts", Crumb("Contracts")), contracts=page, error=error
+    )
 
 
 def _kinds(visit: Visit) -> tuple[tuple[str, str, str], ...]:
@@ -143,7 +143,7 @@ def contract_new(visit: Visit) -> HttpResponse:
             made = _create(visit, given)
             return HttpResponseRedirect(_after(visit, made))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     kind = given.get("kind", "price")
     kind = kind if kind in LABELS else "price"
     with tenant(visit.org):
@@ -163,9 +163,9 @@ def contract_new(visit: Visit) -> HttpResponse:
         rerate_url=visit.url("rerating_new"),
     )
     crumbs = (Crumb("Contracts", visit.url("contracts")), Crumb("Add"))
-    response = visit.render("portal/contract_new.html", frame=visit.frame("Add to contracts", *crumbs), form=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render(
+        "portal/contract_new.html", frame=visit.frame("Add to contracts", *crumbs), form=page, error=error
+    )
 
 
 def _create(visit: Visit, given: Mapping[str, str]) -> Contract:

@@ -74,7 +74,7 @@ def organization_new(request: HttpRequest) -> HttpResponse:
                 reverse("portal:first_event", args=[services.found_organization(user=user, name=name, zone=zone).slug])
             )
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     page = NewOrganization(name, zone, tuple(sorted(available_timezones())), error)
     return render(request, "portal/organization_new.html", {"new": page}, status=400 if error else 200)
 

@@ -63,7 +63,12 @@ def _row(visit: Visit, key: ApiKey) -> KeyRow:
     )
 
 
-@organization_page(section="keys", permission=Permission.MANAGE_KEYS, writes=Permission.MANAGE_KEYS, is_sensitive=True)
+_form_page = organization_page(
+    section="keys", permission=Permission.MANAGE_KEYS, writes=Permission.MANAGE_KEYS, is_sensitive=True
+)
+
+
+@_form_page
 def key_new(visit: Visit) -> HttpResponse:
     given: dict[str, str] = {}
     scopes, error = [str(scope) for scope in DEFAULT_SCOPES], None
@@ -74,12 +79,10 @@ def key_new(visit: Visit) -> HttpResponse:
         try:
             return _shown(visit, _issue(visit, given, scopes))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     crumbs = (Crumb("API keys", visit.url("keys")), Crumb("New"))
     form = _form(visit, given, scopes, error)
-    response = visit.render("portal/key_new.html", frame=visit.frame("New API key", *crumbs), form=form)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/key_new.html", frame=visit.frame("New API key", *crumbs), form=form, error=error)
 
 
 def _issue(visit: Visit, given: dict[str, str], scopes: list[str]) -> IssuedKey:
@@ -112,7 +115,7 @@ def _form(visit: Visit, given: dict[str, str], scopes: list[str], error: FormErr
     )
 
 
-@organization_page(section="keys", permission=Permission.MANAGE_KEYS, writes=Permission.MANAGE_KEYS, is_sensitive=True)
+@_form_page
 def key_rotate(visit: Visit, key_id: int) -> HttpResponse:
     """A new key in the place of this one, which works on for a while."""
     key = _active_key(visit, key_id)

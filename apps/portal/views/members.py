@@ -22,6 +22,17 @@ from apps.teams.selectors import list_teams
 MEMBERS_SHOWN = 200
 TEAMS_OFFERED = 500
 
+_form_page = organization_page(
+    section="members", permission=Permission.MANAGE_MEMBERS, writes=Permission.MANAGE_MEMBERS, is_sensitive=True
+)
+_act = organization_page(
+    section="members",
+    permission=Permission.MANAGE_MEMBERS,
+    writes=Permission.MANAGE_MEMBERS,
+    is_act=True,
+    is_sensitive=True,
+)
+
 
 @organization_page(section="members", permission=Permission.VIEW_MEMBERS, within_team=True)
 def members(visit: Visit) -> HttpResponse:
@@ -76,9 +87,7 @@ def _invitation_row(visit: Visit, invitation: Invitation, at: datetime) -> Invit
     )
 
 
-@organization_page(
-    section="members", permission=Permission.MANAGE_MEMBERS, writes=Permission.MANAGE_MEMBERS, is_sensitive=True
-)
+@_form_page
 def member_invite(visit: Visit) -> HttpResponse:
     email, role, error = "", str(Role.VIEWER), None
     teams: list[str] = []
@@ -90,12 +99,12 @@ def member_invite(visit: Visit) -> HttpResponse:
             )
             return _mailed(visit, issued)
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     form = _form(visit, email, role, teams, error)
     crumbs = (Crumb("Members", visit.url("members")), Crumb("Invite"))
-    response = visit.render("portal/member_invite.html", frame=visit.frame("Invite a person", *crumbs), form=form)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render(
+        "portal/member_invite.html", frame=visit.frame("Invite a person", *crumbs), form=form, error=error
+    )
 
 
 def _mailed(visit: Visit, issued: people.IssuedInvitation) -> HttpResponse:
@@ -110,13 +119,7 @@ def _mailed(visit: Visit, issued: people.IssuedInvitation) -> HttpResponse:
     return HttpResponseRedirect(visit.url("members"))
 
 
-@organization_page(
-    section="members",
-    permission=Permission.MANAGE_MEMBERS,
-    writes=Permission.MANAGE_MEMBERS,
-    is_act=True,
-    is_sensitive=True,
-)
+@_act
 def invitation_act(visit: Visit, invitation_id: int, act: str) -> HttpResponse:
     """Send it again, with a new link, or revoke it."""
     with tenant(visit.org):
@@ -138,9 +141,7 @@ def invitation_act(visit: Visit, invitation_id: int, act: str) -> HttpResponse:
     return HttpResponseRedirect(visit.url("members"))
 
 
-@organization_page(
-    section="members", permission=Permission.MANAGE_MEMBERS, writes=Permission.MANAGE_MEMBERS, is_sensitive=True
-)
+@_form_page
 def member(visit: Visit, member_id: int) -> HttpResponse:
     row = _member(visit, member_id)
     role, teams, error = row.role, list(row.teams), None
@@ -158,21 +159,13 @@ def member(visit: Visit, member_id: int) -> HttpResponse:
             messages.info(visit.request, f"{row.user.email} is {ROLE_LABELS[role].lower()} now.")
             return HttpResponseRedirect(visit.url("members"))
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     form = _form(visit, row.user.email, role, teams, error, row)
     crumbs = (Crumb("Members", visit.url("members")), Crumb(row.user.email))
-    response = visit.render("portal/member.html", frame=visit.frame(row.user.email, *crumbs), form=form)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/member.html", frame=visit.frame(row.user.email, *crumbs), form=form, error=error)
 
 
-@organization_page(
-    section="members",
-    permission=Permission.MANAGE_MEMBERS,
-    writes=Permission.MANAGE_MEMBERS,
-    is_act=True,
-    is_sensitive=True,
-)
+@_act
 def member_remove(visit: Visit, member_id: int) -> HttpResponse:
     row = _member(visit, member_id)
     people.remove_member(org=visit.org, member_id=member_id, actor=visit.user, by_role=visit.membership.role)

@@ -46,12 +46,10 @@ def _page_of(
                 return HttpResponseRedirect(visit.url_below(kinds, named.slug))
             form = NameForm(given)
         except DomainError as wrong:
-            form = NameForm(given, FormError(wrong.param or "", wrong.detail))
+            form = NameForm(given, FormError.of(wrong))
     shown = page("move" if act == "preview" else act, form, looked)
     crumbs = (Crumb(kinds.capitalize(), visit.url(kinds)), Crumb(named.name))
-    response = visit.render("portal/name.html", frame=visit.frame(named.name, *crumbs), one=shown)
-    response.status_code = 400 if form.error else 200
-    return response
+    return visit.render("portal/name.html", frame=visit.frame(named.name, *crumbs), one=shown, error=form.error)
 
 
 def _rename(visit: Visit, named: Named) -> Callable[[Mapping[str, str]], None]:

@@ -111,9 +111,9 @@ def _list(visit: Visit, kind: Kind) -> HttpResponse:
         except DomainError as wrong:
             form = NameForm(given, FormError("of" if wrong.param == kind.of else wrong.param or "", wrong.detail))
     title = kind.kinds.capitalize()
-    response = visit.render("portal/names.html", frame=visit.frame(title, Crumb(title)), names=_page(visit, kind, form))
-    response.status_code = 400 if form.error else 200
-    return response
+    return visit.render(
+        "portal/names.html", frame=visit.frame(title, Crumb(title)), names=_page(visit, kind, form), error=form.error
+    )
 
 
 def _page(visit: Visit, kind: Kind, form: NameForm) -> NamesPage:

@@ -15,11 +15,20 @@ from apps.organizations import members, services
 from apps.organizations.closing import close_organization, restore_organization
 from apps.organizations.models import Membership, Zone
 from apps.organizations.permissions import Permission
-from apps.organizations.selectors import list_keys
+from apps.organizations.selectors import list_keys, list_zones
 from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb
 from apps.portal.pages_people import OrganizationSettings
 from apps.portal.pages_prices import FormError
+
+# What only those do who sign in again for it.
+_sensitive_act = organization_page(
+    section="organization",
+    permission=Permission.VIEW_MEMBERS,
+    writes=Permission.MANAGE_ORGANIZATION,
+    is_act=True,
+    is_sensitive=True,
+)
 
 
 @organization_page(section="organization", permission=Permission.VIEW_MEMBERS, within_team=True)
@@ -29,7 +38,7 @@ def organization(visit: Visit) -> HttpResponse:
 
 def _answer(visit: Visit, error: FormError | None = None) -> HttpResponse:
     with tenant(visit.org):
-        zones = list(Zone.objects.for_org(visit.org).order_by("effective_month"))
+        zones = list_zones(visit.org)
         keys = sum(key.revoked_at is None for key in list_keys(visit.org))
     people = list(Membership.objects.filter(organization=visit.org).values_list("user_id", flat=True))
     protected = with_second_factor(people)
@@ -50,9 +59,7 @@ def _answer(visit: Visit, error: FormError | None = None) -> HttpResponse:
         error=error,
     )
     frame = visit.frame("Organization", Crumb("Organization"))
-    response = visit.render("portal/organization.html", frame=frame, organization=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/organization.html", frame=frame, organization=page, error=error)
 
 
 def _coming(visit: Visit, zones: list[Zone]) -> Iterator[tuple[str, date]]:
@@ -66,13 +73,7 @@ def _back(visit: Visit) -> HttpResponse:
     return HttpResponseRedirect(visit.url("organization"))
 
 
-@organization_page(
-    section="organization",
-    permission=Permission.VIEW_MEMBERS,
-    writes=Permission.MANAGE_ORGANIZATION,
-    is_act=True,
-    is_sensitive=True,
-)
+@_sensitive_act
 def second_factor(visit: Visit) -> HttpResponse:
     """Whether members need a second factor to see pages of the organization."""
     is_required = visit.request.POST.get("required") == "yes"
@@ -120,18 +121,12 @@ def leave(visit: Visit) -> HttpResponse:
     return HttpResponseRedirect("/")
 
 
-@organization_page(
-    section="organization",
-    permission=Permission.VIEW_MEMBERS,
-    writes=Permission.MANAGE_ORGANIZATION,
-    is_act=True,
-    is_sensitive=True,
-)
+@_sensitive_act
 def close(visit: Visit) -> HttpResponse:
     try:
         close_organization(org=visit.org, slug=str(visit.request.POST.get("slug", ""))[:100], actor=visit.user)
     except DomainError as wrong:
-        return _answer(visit, FormError(wrong.param or "", wrong.detail))
+        return _answer(visit, FormError.of(wrong))
     return _back(visit)
 
 

@@ -99,9 +99,8 @@ def unattributed(visit: Visit) -> HttpResponse:
         rule_url=visit.url("rule_new"),
     )
     frame = visit.frame("Unattributed", Crumb("Unattributed"), span=span, as_of=everything.as_of)
-    response = visit.render("portal/unattributed.html", frame=frame, unattributed=page)
-    response.status_code = 400 if settling is not None and settling.form.error else 200
-    return response
+    error = settling.form.error if settling else None
+    return visit.render("portal/unattributed.html", frame=frame, unattributed=page, error=error)
 
 
 # --- one name ----------------------------------------------------------------------------------------

@@ -99,9 +99,9 @@ def rerating_new(visit: Visit) -> HttpResponse:
         error=error,
     )
     crumbs = (Crumb("Re-rating", visit.url("reratings")), Crumb("New"))
-    response = visit.render("portal/rerating_new.html", frame=visit.frame("Price events again", *crumbs), form=form)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render(
+        "portal/rerating_new.html", frame=visit.frame("Price events again", *crumbs), form=form, error=error
+    )
 
 
 def _start(visit: Visit, given: Mapping[str, str]) -> Rerating:

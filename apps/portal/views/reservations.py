@@ -6,6 +6,7 @@ from django.http import HttpResponse
 
 from apps.budgets.models import Reservation
 from apps.budgets.outlook_sql import holding
+from apps.budgets.selectors import has_reservations, list_reservations
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
@@ -33,14 +34,8 @@ def reservations(visit: Visit) -> HttpResponse:
     run = filters_of(query, ("run_id",)).get("run_id", "")
     with tenant(visit.org):
         held_now = holding(visit.org.pk, "organization", "")
-        found = Reservation.objects.for_org(visit.org)
-        never_used = not found.exists()
-        if run:
-            found = found.filter(run_id=run)
-        newest = found.order_by("-decided_at", "-reservation_id")
-        held = list(newest.filter(state="held")[:ROWS]) if state in ("", "held") else []
-        others = newest.filter(state=state) if state else newest.exclude(state="held")
-        rows = [*held, *(others[: ROWS - len(held)] if state != "held" else ())]
+        never_used = not has_reservations(visit.org)
+        rows = list_reservations(visit.org, limit=ROWS, state=state, run_id=run)
     page = ReservationsPage(
         rows=tuple(_row(visit, row) for row in rows),
         states=_tabs(visit, state, run),

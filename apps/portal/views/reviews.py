@@ -45,7 +45,7 @@ def reviews(request: HttpRequest, user: User) -> HttpResponse:
         except NotFound:
             raise Http404 from None
         except DomainError as wrong:
-            error = FormError(wrong.param or "", wrong.detail)
+            error = FormError.of(wrong)
     page = ReviewsPage(
         user=user,
         open=tuple(review_of(found) for found in open_flags().order_by("-difference_percent")[:ROWS]),

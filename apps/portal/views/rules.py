@@ -117,9 +117,7 @@ def _edit(visit: Visit, found: AttributionRule | None, given: Mapping[str, str])
         back_url=visit.url("rules"),
     )
     crumbs = (Crumb("Attribution rules", visit.url("rules")), Crumb(found.name if found else "New"))
-    response = visit.render("portal/rule_edit.html", frame=visit.frame(title, *crumbs), form=form)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/rule_edit.html", frame=visit.frame(title, *crumbs), form=form, error=error)
 
 
 def _terms(given: Mapping[str, str]) -> RuleTerms:

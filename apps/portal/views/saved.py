@@ -86,9 +86,7 @@ def _render(
         explorer_url=visit.url("spend"),
     )
     crumbs = (Crumb("Explorer", visit.url("spend")), Crumb("Views"))
-    response = visit.render("portal/views.html", frame=visit.frame("Views", *crumbs), views=page)
-    response.status_code = 400 if error or renamed else 200
-    return response
+    return visit.render("portal/views.html", frame=visit.frame("Views", *crumbs), views=page, error=error or renamed)
 
 
 def _row(visit: Visit, view: View, renamed: tuple[int, str, str] | None) -> ViewRow:

@@ -16,6 +16,7 @@ from apps.core.tenancy import tenant
 from apps.organizations import sso as services
 from apps.organizations.models import Domain, Membership, SsoConnection
 from apps.organizations.permissions import ROLE_LABELS, Permission, Role
+from apps.organizations.selectors import list_domains
 from apps.portal.access import View, Visit, organization_page
 from apps.portal.entrance import survives_enforcement
 from apps.portal.pages import Crumb, Option
@@ -94,7 +95,7 @@ def _act(perform: Act) -> View:
         except DomainError as wrong:
             if wrong.code == "not_found":
                 raise
-            return _answer(visit, FormError(wrong.param or "", wrong.detail))
+            return _answer(visit, FormError.of(wrong))
         return HttpResponseRedirect(visit.url("single_sign_on"))
 
     return acted
@@ -102,6 +103,10 @@ def _act(perform: Act) -> View:
 
 def _posted(visit: Visit, name: str) -> str:
     return str(visit.request.POST.get(name, ""))[:10_000].strip()
+
+
+def _all_posted(visit: Visit, *names: str) -> dict[str, str]:
+    return {name: _posted(visit, name) for name in names}
 
 
 @_act
@@ -126,10 +131,7 @@ def domain_remove(visit: Visit, domain_id: int) -> str:
 def oidc(visit: Visit) -> str:
     services.connect_oidc(
         org=visit.org,
-        server_url=_posted(visit, "server_url"),
-        client_id=_posted(visit, "client_id"),
-        client_secret=_posted(visit, "client_secret"),
-        default_role=_posted(visit, "default_role"),
+        **_all_posted(visit, "server_url", "client_id", "client_secret", "default_role"),
         actor=visit.user,
     )
     return CONNECTED
@@ -139,10 +141,7 @@ def oidc(visit: Visit) -> str:
 def saml(visit: Visit) -> str:
     services.connect_saml(
         org=visit.org,
-        entity_id=_posted(visit, "entity_id"),
-        sso_url=_posted(visit, "sso_url"),
-        certificate=_posted(visit, "certificate"),
-        default_role=_posted(visit, "default_role"),
+        **_all_posted(visit, "entity_id", "sso_url", "certificate", "default_role"),
         actor=visit.user,
     )
     return CONNECTED
@@ -170,7 +169,7 @@ def disconnect(visit: Visit) -> str:
 
 def _answer(visit: Visit, error: FormError | None = None) -> HttpResponse:
     with tenant(visit.org):
-        domains = list(Domain.objects.for_org(visit.org).order_by("name"))
+        domains = list_domains(visit.org)
         connection = services.connection_of(visit.org)
     chosen = connection.default_role if connection else Role.VIEWER
     page = SsoPage(
@@ -193,9 +192,7 @@ def _answer(visit: Visit, error: FormError | None = None) -> HttpResponse:
         error=error,
     )
     frame = visit.frame("Single sign-on", Crumb("Organization", visit.url("organization")), Crumb("Single sign-on"))
-    response = visit.render("portal/sso.html", frame=frame, sso=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render("portal/sso.html", frame=frame, sso=page, error=error)
 
 
 def _domain_row(visit: Visit, domain: Domain) -> DomainRow:

@@ -11,6 +11,7 @@ from apps.budgets.models import Stop
 from apps.budgets.outlook import spend_series
 from apps.budgets.outlook_sql import holding
 from apps.budgets.reading import require_target
+from apps.budgets.selectors import list_lifted, list_stops
 from apps.core.errors import DomainError
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
@@ -53,13 +54,13 @@ def stop(visit: Visit) -> HttpResponse:
         if given["kind"]:
             impact = _impact(visit, given, key_names)
     except DomainError as wrong:
-        error = FormError(wrong.param or "", wrong.detail)
+        error = FormError.of(wrong)
         if wrong.param == "reason":
             impact = _impact(visit, given, key_names)
     page = _page(visit, given, impact, error, key_names)
-    response = visit.render("portal/stop.html", frame=visit.frame("Emergency stop", Crumb("Emergency stop")), stop=page)
-    response.status_code = 400 if error else 200
-    return response
+    return visit.render(
+        "portal/stop.html", frame=visit.frame("Emergency stop", Crumb("Emergency stop")), stop=page, error=error
+    )
 
 
 @organization_page(section="stop", permission=Permission.VIEW_SPEND, writes=Permission.STOP, is_act=True)
@@ -111,9 +112,8 @@ def _page(
     key_names: Mapping[str, str],
 ) -> StopPage:
     with tenant(visit.org):
-        rows = Stop.objects.for_org(visit.org)
-        standing = list(rows.filter(lifted_at=None).order_by("-stopped_at", "-pk"))
-        lifted = list(rows.exclude(lifted_at=None).order_by("-lifted_at", "-pk")[:LIFTED_SHOWN])
+        standing = list_stops(visit.org)
+        lifted = list_lifted(visit.org, LIFTED_SHOWN)
         teams = [(team.slug, "team") for team in list_teams(visit.org)]
         workflows = [(workflow.slug, "workflow") for workflow in list_workflows(visit.org)]
     keys = [(number, f"API key {name}") for number, name in key_names.items()]
