@@ -140,11 +140,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def look(browser: Browser, site: Site) -> Iterator[Open]:  # noqa: F811  (the fixture)
-    """Opens pages, signed in as somebody; at the end no page may have complained on its console."""
+    """Opens pages, signed in as somebody; at the end no page may have complained on its console, but those on which
+    requests fail on purpose, which are opened as `troubled`."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def opened(path: str, user: User | None = None, **options: object) -> Page:
+    def opened(path: str, user: User | None = None, *, troubled: bool = False, **options: object) -> Page:
         context = browser.new_context(base_url=site.url, **{"viewport": WIDE, **options})
         contexts.append(context)
         if user is not None:
@@ -153,7 +154,8 @@ def look(browser: Browser, site: Site) -> Iterator[Open]:  # noqa: F811  (the fi
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+        if not troubled:
+            page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
         page.goto(path)
         return page
 
