@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import wraps
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from allauth.account.decorators import reauthentication_required
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods
 from structlog.contextvars import bind_contextvars
 
@@ -193,11 +195,34 @@ def organization_page(
                 return refused(visit, error)
 
         guarded = reauthentication_required(checked, allow_get=True) if is_sensitive else checked
-        page: Any = require_http_methods(methods)(login_required(guarded))
+        page: Any = require_http_methods(methods)(_signed_in(guarded))
         page.permission, page.within_team = permission, within_team  # read by the test of the matrix
         return cast("View", page)
 
     return decorate
+
+
+def _signed_in(view: View) -> View:
+    """A form that is sent by somebody signed out leads, once they signed in, to the page it stood on: its own address
+    may answer to forms alone."""
+    entered = login_required(view)
+
+    @wraps(view)
+    def checked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:
+        if request.method == "POST" and not request.user.is_authenticated and (page := _sent_from(request)):
+            return redirect_to_login(page)
+        return entered(request, *arguments, **named)
+
+    return checked
+
+
+def _sent_from(request: HttpRequest) -> str:
+    """The page of ours on which a form stood, "" where its browser does not say."""
+    page = request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(page, {request.get_host()}, require_https=request.is_secure()):
+        return ""
+    address = urlsplit(page)
+    return address.path + (f"?{address.query}" if address.query else "")
 
 
 def _visit(request: HttpRequest, slug: str, section: str) -> Visit:

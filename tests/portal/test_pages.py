@@ -149,6 +149,17 @@ def test_nobody_is_sent_to_sign_in_and_back(shop: Shop) -> None:
         assert unquote(parse_qs(address.query)["next"][0]) == unquote(url)
 
 
+@pytest.mark.parametrize(("referer", "onward"), [
+    ("http://testserver{url}keys?x=1", "{url}keys?x=1"),
+    ("https://elsewhere.example{url}keys", "{url}keys/1/revoke"),
+    ("", "{url}keys/1/revoke"),
+])  # fmt: skip
+def test_who_was_signed_out_comes_back_to_the_page_of_the_form(shop: Shop, referer: str, onward: str) -> None:
+    response = Client().post(shop.url("keys/1/revoke"), headers={"Referer": referer.format(url=shop.url())})
+    assert response.status_code == 302
+    assert parse_qs(urlsplit(response["Location"]).query)["next"] == [onward.format(url=shop.url())]
+
+
 def test_a_page_is_only_read(shop: Shop) -> None:
     client = client_of(shop.alice)
     for url in every_url(shop, client):
