@@ -1,9 +1,5 @@
 """Exports of the explorer: small ones at once, large ones by a worker, for who asked and nobody else."""
 
-import csv
-import io
-import xml.etree.ElementTree as ET
-import zipfile
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +18,7 @@ from apps.reports.tasks import continue_exports
 from apps.teams.services import create_team
 from tests.database import as_worker
 from tests.portal.conftest import HOSTILE_NAME, Shop, client_of, make_person, make_shop
+from tests.portal.files import book_of, rows_of
 from tests.portal.reading import get
 from tests.world import make_event
 
@@ -71,22 +68,6 @@ def work(shop: Shop) -> bool:
 def stored(shop: Shop) -> list[Export]:
     with tenant(shop.org):
         return list(Export.objects.for_org(shop.org).order_by("pk"))
-
-
-def rows_of(content: bytes) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(content.decode())))
-
-
-def book_of(content: bytes) -> list[list[list[str]]]:
-    """Of each sheet its rows of texts and numbers as they are written. No cell may be a formula."""
-    name = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-    with zipfile.ZipFile(io.BytesIO(content)) as book:
-        sheets = [ET.fromstring(book.read(f"xl/worksheets/sheet{number}.xml")) for number in (1, 2)]
-    assert not any(sheet.findall(f".//{name}f") for sheet in sheets)
-    return [
-        [["".join(cell.itertext()) for cell in row.iter(f"{name}c")] for row in sheet.iter(f"{name}row")]
-        for sheet in sheets
-    ]
 
 
 def body_of(response: Any) -> bytes:
