@@ -66,6 +66,8 @@ _STATUS = {
     "too_many_channels": 422,
     "too_many_invitations": 422,
     "too_many_keys": 422,
+    "view_name_taken": 409,
+    "too_many_views": 422,
     "tests_waiting": 409,
     "too_many_tests": 409,
     "rate_limited": 429,

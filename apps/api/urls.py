@@ -24,6 +24,7 @@ from apps.api.v1 import (
     statements,
     stops,
     unpriced,
+    views,
 )
 
 app_name = "api"
@@ -97,6 +98,8 @@ urlpatterns = [
     path("unavailable-allowances", decisions.report_ungoverned, name="unavailable_allowances"),
     path("runs", runs.RunsView.as_view(), name="runs"),
     path("runs/<path:run_id>", decisions.run, name="run"),
+    path("views", views.ViewsView.as_view(), name="views"),
+    path("views/<int:view_id>", views.ViewView.as_view(), name="view"),
     path("alerts/channels", alerts.ChannelsView.as_view(), name="alert_channels"),
     path("alerts/channels/<int:channel_id>", alerts.ChannelView.as_view(), name="alert_channel"),
     path("alerts/channels/<int:channel_id>/test", alerts.ChannelTestView.as_view(), name="alert_channel_test"),

@@ -45,6 +45,12 @@ ACTIONS = {
     "channels.disabled": "disabled the alerts",
     "channels.rotated": "rotated the secret of the alerts",
     "channels.tested": "sent a test to the alerts",
+    "views.saved": "saved the view",
+    "views.renamed": "renamed a view to",
+    "views.changed": "changed the view",
+    "views.shared": "shared the view",
+    "views.unshared": "stopped sharing the view",
+    "views.deleted": "deleted the view",
     "deliveries.retried": "sent again the",
 }
 ACTORS = {"command": "A command on the server", "alerts": "The alerts worker"}

@@ -9,10 +9,12 @@ from django.http import QueryDict
 from apps.core.errors import DomainError
 from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.portal.access import Visit
-from apps.portal.filters import Filters, is_possible, names_of_keys, read_filters
-from apps.portal.ranges import COMPARE, PREVIOUS, Parameters, Span, read_span
+from apps.portal.filters import Filters, names_of_keys, read_filters
+from apps.portal.ranges import Parameters, Span, read_span
 from apps.reports import dimensions
+from apps.reports.dimensions import is_possible
 from apps.reports.selectors import COSTS, SpendQuestion
+from apps.reports.view_queries import CHARTS, COMPARE, GRANULARITIES, PREVIOUS
 
 GROUPS = (
     "team", "project", "workflow", "task_type", "provider", "model", "service_tier", "environment", "api_key", "status",
@@ -20,8 +22,6 @@ GROUPS = (
     "tool_name", "error_type", "escalated_from", "model_served", "region", "priced", "team_name", "project_name",
     "workflow_name",
 )  # fmt: skip
-GRANULARITIES = ("hour", "day", "week", "month", "none")
-CHARTS = ("stacked", "line")
 # More bars than this many days of hours are too thin to see. A day may have 25.
 HOURLY_SPAN_MAX = timedelta(days=7, hours=1)
 # What the table and its exports show.

@@ -10,14 +10,9 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import list_keys
 from apps.portal.pages import Chip
-from apps.reports.dimensions import EXCLUDED_MAX, NOT, TAG
+from apps.reports.dimensions import EXCLUDED_MAX, FILTERS_MAX, NOT, TAG, is_possible
 
 _TAG = re.compile(r"tags\..")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SHAPES = {"api_key": re.compile(r"[0-9]{0,18}"), "priced": re.compile("true|false")}
-FILTERS_MAX = 32
-NAME_LENGTH_MAX = len("tags.") + 256
-VALUE_LENGTH_MAX = 256
 LABELS = {
     "api_key": "API key",
     "actor": "Who",
@@ -98,14 +93,6 @@ def read_filters(query: QueryDict, known: Iterable[str]) -> Filters:
         if name in names or _TAG.match(name)
     }
     return Filters(filters_of(query, names), {name: values for name, values in found.items() if values})
-
-
-def is_possible(name: str, value: str) -> bool:
-    """Whether an event could have this value."""
-    if len(name) > NAME_LENGTH_MAX or len(value) > VALUE_LENGTH_MAX or _CONTROL.search(name + value):
-        return False
-    shape = _SHAPES.get(name)
-    return shape is None or shape.fullmatch(value) is not None
 
 
 def names_of_keys(org: Organization, dimensions: Iterable[str]) -> dict[str, str]:

@@ -84,12 +84,16 @@ class SpendPage:
 
 @dataclass(frozen=True, slots=True)
 class ViewRow:
-    """A saved view. `name` and `error` are what was typed and why it was refused, after a refusal."""
+    """A saved view. `name` and `error` are what was typed and why it was refused, after a refusal.
+
+    `may_hide`: whether it can be its maker's alone, which one that a key made cannot.
+    """
 
     name: str
     url: str
     maker: str | None
     is_shared: bool
+    may_hide: bool
     act_url: str | None
     error: str = ""
 

@@ -9,13 +9,11 @@ from django.http import QueryDict
 
 from apps.core.periods import HOUR, Calendar, local_start, month_before
 from apps.portal.pages import Range, Tab
+from apps.reports.view_queries import COMPARE, DAYS_MAX, PREVIOUS, RANGE_DEFAULT, RANGES, read_day
 
-PRESETS = {"24h": "24 h", "7d": "7 d", "30d": "30 d", "month": "This month", "last-month": "Last month"}
-DEFAULT = "month"
-DAYS_MAX = 800
+PRESETS = dict(zip(RANGES, ("24 h", "7 d", "30 d", "This month", "Last month"), strict=True))
 # What belongs to a page as it is, and not to the same page over another range.
 _PARAMETERS = ("range", "from", "to", "cursor", "add", "how", "value")
-COMPARE, PREVIOUS = "compare", "previous"
 
 # What a URL says after its path; a name may stand several times.
 Parameters = Mapping[str, str | Sequence[str]]
@@ -44,7 +42,7 @@ class Span:
         """The range as a URL says it; the default says nothing."""
         if self.preset is None:
             return {"from": self.first_day.isoformat(), "to": self.last_day.isoformat()}
-        return {} if self.preset == DEFAULT else {"range": self.preset}
+        return {} if self.preset == RANGE_DEFAULT else {"range": self.preset}
 
     @property
     def previous_label(self) -> str:
@@ -69,19 +67,11 @@ class Span:
 def read_span(query: QueryDict, calendar: Calendar, at: datetime) -> Span:
     """The span that a query asks for; what cannot be read is the default, this month so far."""
     zone = calendar.zone_at(at)
-    first, last = _day(query.get("from")), _day(query.get("to"))
+    first, last = read_day(query.get("from", "")), read_day(query.get("to", ""))
     if first and last and first <= last and (last - first).days < DAYS_MAX:
         return _days(first, last, calendar, zone, at)
-    preset = query.get("range", DEFAULT)
-    return _preset(preset if preset in PRESETS else DEFAULT, calendar, zone, at)
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        day = date.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return day if 1972 <= day.year <= 2200 else None
+    preset = query.get("range", RANGE_DEFAULT)
+    return _preset(preset if preset in PRESETS else RANGE_DEFAULT, calendar, zone, at)
 
 
 def _days(first: date, last: date, calendar: Calendar, zone: ZoneInfo, at: datetime) -> Span:
@@ -166,7 +156,7 @@ def range_control(
         timezone=span.zone.key,
         as_of=as_of,
         presets=tuple(
-            Tab(label, url({} if name == DEFAULT else {"range": name}), name == span.preset)
+            Tab(label, url({} if name == RANGE_DEFAULT else {"range": name}), name == span.preset)
             for name, label in PRESETS.items()
         ),
         hidden=pairs_of(others),

@@ -29,6 +29,12 @@ TAG = facets_sql.TAG
 NOT = "not."
 # Values of one dimension that a question may leave out.
 EXCLUDED_MAX = 32
+# Dimensions that a page is filtered by at once.
+FILTERS_MAX = 32
+VALUE_LENGTH_MAX = 256
+NAME_LENGTH_MAX = len(TAG) + VALUE_LENGTH_MAX
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SHAPES = {"api_key": re.compile(r"[0-9]{0,18}"), "priced": re.compile("true|false")}
 _A_TAG = re.compile(r"tags\.[^\x00-\x1f\x7f]{1,256}")
 
 SOURCE_SPEND, SOURCE_USER, SOURCE_EVENTS = "rollups", "user_rollups", "events"
@@ -47,6 +53,14 @@ def facet_of(names: Iterable[str]) -> str | None:
     beyond = set(names) - SPEND.keys()
     facet = beyond.pop() if len(beyond) == 1 else ""
     return facet if facet in EVENTS or facet.startswith(TAG) else None
+
+
+def is_possible(name: str, value: str) -> bool:
+    """Whether an event could have this value; "" where it has none."""
+    if len(name) > NAME_LENGTH_MAX or len(value) > VALUE_LENGTH_MAX or _CONTROL.search(name + value):
+        return False
+    shape = _SHAPES.get(name)
+    return shape is None or shape.fullmatch(value) is not None
 
 
 def check(name: str, param: str) -> None:

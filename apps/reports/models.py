@@ -15,7 +15,11 @@ class View(TenantModel):
 
     name = models.CharField(max_length=NAME_LENGTH_MAX)
     query = models.TextField()
-    maker = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
+    # The person who made it; of the organization's keys none is one, and what they make is everybody's.
+    maker = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    made_by_key = models.CharField(max_length=32, blank=True)
     is_shared = models.BooleanField(default=False)
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField()
@@ -24,11 +28,23 @@ class View(TenantModel):
         constraints = [
             models.UniqueConstraint(fields=["organization", "id"], name="reports_view_org_id"),
             models.UniqueConstraint(fields=["organization", "maker", "name"], name="reports_view_name_once"),
+            models.UniqueConstraint(
+                fields=["organization", "name"], condition=Q(maker=None), name="reports_view_of_keys_name_once"
+            ),
             models.CheckConstraint(condition=~Q(name=""), name="reports_view_has_a_name"),
+            models.CheckConstraint(
+                condition=Q(maker__isnull=False, made_by_key="") | (Q(maker=None, is_shared=True) & ~Q(made_by_key="")),
+                name="reports_view_of_a_person_or_of_all",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def made_by(self) -> str:
+        """The address of the person, or the key as the audit log names it."""
+        return self.maker.email if self.maker else self.made_by_key
 
 
 class Exporter(models.Model):

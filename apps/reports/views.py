@@ -1,7 +1,11 @@
-"""Views of the explorer that people save: a name for an address, for oneself or for the organization."""
+"""Views of the explorer that people save: a name for an address, for oneself or for the organization.
 
-from collections.abc import Collection, Sequence
-from urllib.parse import parse_qs
+Whoever changes one is a person or a key of the organization. A key is nobody's: it sees and changes what is shared.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -12,11 +16,15 @@ from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.models import Organization
-from apps.reports.models import NAME_LENGTH_MAX, QUERY_LENGTH_MAX, View
+from apps.organizations.selectors import Principal
+from apps.reports.models import NAME_LENGTH_MAX, View
+from apps.reports.view_queries import check_length
 
 VIEWS_MAX = 100
 # Of other people, on one page.
 SHARED_SHOWN = 200
+
+Actor = User | Principal
 
 
 def list_views(org: Organization, person: User, teams: Collection[str] | None = None) -> Sequence[View]:
@@ -26,37 +34,56 @@ def list_views(org: Organization, person: User, teams: Collection[str] | None = 
     """
     with tenant(org):
         found = View.objects.for_org(org).select_related("maker").order_by("name", "pk")
-        own = list(found.filter(maker=person))
-        others = list(found.filter(is_shared=True).exclude(maker=person)[:SHARED_SHOWN])
-    if teams is not None:
-        others = [view for view in others if _team_of(view) in teams]
-    return [*own, *others]
+        shared = found.filter(is_shared=True).exclude(maker=person)
+        if teams is not None:
+            shared = shared.filter(_filtered_by("team", teams))
+        return [*found.filter(maker=person), *shared[:SHARED_SHOWN]]
 
 
-def _team_of(view: View) -> str | None:
-    asked = parse_qs(view.query, keep_blank_values=True).get("team")
-    return asked[-1] if asked else None
+def find_shared(org: Organization, *, within: Mapping[str, str], after: tuple[str, int], limit: int) -> Sequence[View]:
+    """Shared views that are filtered by each of `within`, by name and id, those after a name and an id."""
+    name, number = after
+    with tenant(org):
+        found = _shared(org, within).filter(Q(name__gt=name) | Q(name=name, pk__gt=number))
+        return list(found.order_by("name", "pk")[:limit])
 
 
-def save_view(*, org: Organization, person: User, name: str, query: str, is_shared: bool) -> View:
+def shared_view(org: Organization, view_id: int, *, within: Mapping[str, str]) -> View:
+    """Raises `NotFound`, too where it is not filtered by each of `within`."""
+    with tenant(org):
+        found = _shared(org, within).filter(pk=view_id).first()
+    if found is None:
+        raise NotFound("view")
+    return found
+
+
+def _shared(org: Organization, within: Mapping[str, str]) -> QuerySet[View]:
+    filtered = [_filtered_by(name, [value]) for name, value in within.items()]
+    return View.objects.for_org(org).select_related("maker").filter(*filtered, is_shared=True)
+
+
+def _filtered_by(name: str, values: Collection[str]) -> Q:
+    """Queries that show one of these values alone. They are kept in one spelling, so that text finds them."""
+    said = "|".join(re.escape(urlencode({name: value})) for value in values)
+    return Q(query__regex=rf"(^|&)({said})(&|$)")
+
+
+def save_view(*, org: Organization, actor: Actor, name: str, query: str, is_shared: bool) -> View:
     """Raises `DomainError` (`view_name_invalid`, `view_name_taken`, `view_query_invalid`, `too_many_views`)."""
     name, at = _name(name), timezone.now()
-    if len(query) > QUERY_LENGTH_MAX:
-        raise DomainError(
-            "view_query_invalid",
-            f"The address is {len(query)} characters long, {QUERY_LENGTH_MAX} at most: take some filters away.",
-            param="query",
-        )
+    check_length(query)
     with tenant(org):
         # First, so that two that are saved at once queue here and are looked at one after the other.
-        _record(org, person, "saved", name, {"query": query, "shared": is_shared})
-        own = View.objects.for_org(org).filter(maker=person)
+        _record(org, actor, "saved", name, {"query": query, "shared": is_shared})
+        own = View.objects.for_org(org).filter(maker=_person(actor))
         if own.count() >= VIEWS_MAX:
-            raise DomainError("too_many_views", f"You have {VIEWS_MAX} views already: delete one first.", param="name")
+            whose = "You have" if _person(actor) else "Keys have made"
+            raise DomainError("too_many_views", f"{whose} {VIEWS_MAX} views already: delete one first.", param="name")
         _check_free(own, name)
         return View.objects.for_org(org).create(
             organization=org,
-            maker=person,
+            maker=_person(actor),
+            made_by_key="" if _person(actor) else str(actor),
             name=name,
             query=query,
             is_shared=is_shared,
@@ -65,42 +92,69 @@ def save_view(*, org: Organization, person: User, name: str, query: str, is_shar
         )
 
 
-def rename_view(*, org: Organization, view_id: int, person: User, may_manage: bool, name: str) -> View:
-    """`may_manage`: others' shared views too. Raises `NotFound`, or `DomainError` as for a new one."""
-    name = _name(name)
+def change_view(
+    *,
+    org: Organization,
+    view_id: int,
+    actor: Actor,
+    may_manage: bool,
+    name: str | None = None,
+    query: str | None = None,
+) -> View:
+    """Another name, another query. `may_manage`: of others' shared views too.
+
+    Raises `NotFound`, or `DomainError` as for a new one.
+    """
+    given = {"name": None if name is None else _name(name), "query": query}
+    changes: dict[str, str] = {field: value for field, value in given.items() if value is not None}
+    check_length(changes.get("query", ""))
     with tenant(org):
-        _record(org, person, "renamed", name, {"view": view_id})
-        view = _changeable(org, view_id, person, may_manage)
-        _check_free(View.objects.for_org(org).filter(maker=view.maker).exclude(pk=view.pk), name)
-        view.name, view.changed_at = name, timezone.now()
-        view.save(update_fields=["name", "changed_at"])
+        view = _changeable(org, view_id, actor, may_manage)
+        act = "changed" if "query" in changes else "renamed"
+        _record(org, actor, act, changes.get("name", view.name), {"view": view_id, **changes})
+        if "name" in changes:
+            _check_free(View.objects.for_org(org).filter(maker=view.maker).exclude(pk=view.pk), changes["name"])
+        for field, value in changes.items():
+            setattr(view, field, value)
+        view.changed_at = timezone.now()
+        view.save(update_fields=[*changes, "changed_at"])
     return view
 
 
-def share_view(*, org: Organization, view_id: int, person: User, may_manage: bool, is_shared: bool) -> View:
-    """Show it to the organization, or to its maker alone. Raises `NotFound`."""
+def share_view(*, org: Organization, view_id: int, actor: Actor, may_manage: bool, is_shared: bool) -> View:
+    """Show it to the organization, or to its maker alone. Raises `NotFound`, `DomainError` (`view_of_a_key`)."""
     with tenant(org):
-        view = _changeable(org, view_id, person, may_manage)
-        _record(org, person, "shared" if is_shared else "unshared", view.name, {"view": view.pk})
+        view = _changeable(org, view_id, actor, may_manage)
+        if view.maker is None and not is_shared:
+            raise DomainError("view_of_a_key", f"A key made the view '{view.name}': it is shared, or deleted.")
+        _record(org, actor, "shared" if is_shared else "unshared", view.name, {"view": view.pk})
         view.is_shared, view.changed_at = is_shared, timezone.now()
         view.save(update_fields=["is_shared", "changed_at"])
     return view
 
 
-def delete_view(*, org: Organization, view_id: int, person: User, may_manage: bool) -> None:
+def delete_view(*, org: Organization, view_id: int, actor: Actor, may_manage: bool) -> None:
     """Raises `NotFound`."""
     with tenant(org):
-        view = _changeable(org, view_id, person, may_manage)
-        _record(org, person, "deleted", view.name, {"view": view.pk, "query": view.query})
+        view = _changeable(org, view_id, actor, may_manage)
+        _record(org, actor, "deleted", view.name, {"view": view.pk, "query": view.query})
         view.delete()
 
 
-def _changeable(org: Organization, view_id: int, person: User, may_manage: bool) -> View:
-    whose = Q(maker=person) | Q(is_shared=True) if may_manage else Q(maker=person)
-    found = View.objects.for_org(org).select_for_update().filter(whose, pk=view_id).first()
-    if found is None:
+def _changeable(org: Organization, view_id: int, actor: Actor, may_manage: bool) -> View:
+    whose = Q(maker__isnull=False, maker=_person(actor))
+    if may_manage:
+        whose |= Q(is_shared=True)
+    # The row alone: its maker is joined and may be missing, which cannot be locked.
+    found = View.objects.for_org(org).select_related("maker").select_for_update(of=("self",))
+    view = found.filter(whose, pk=view_id).first()
+    if view is None:
         raise NotFound("view")
-    return found
+    return view
+
+
+def _person(actor: Actor) -> User | None:
+    return actor if isinstance(actor, User) else None
 
 
 def _name(text: str) -> str:
@@ -119,5 +173,5 @@ def _check_free(views: QuerySet[View], name: str) -> None:
         raise DomainError("view_name_taken", f"There is a view '{name}' already: choose another name.", param="name")
 
 
-def _record(org: Organization, person: User, act: str, name: str, data: dict[str, object]) -> None:
-    audit.record(org=org, actor=person, action=f"views.{act}", subject=name, data=data)
+def _record(org: Organization, actor: Actor, act: str, name: str, data: dict[str, object]) -> None:
+    audit.record(org=org, actor=actor, action=f"views.{act}", subject=name, data=data)

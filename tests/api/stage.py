@@ -47,7 +47,7 @@ LABELS = [
 # What is named by an id, which says nothing of whose it is.
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
-    "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "export",
+    "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
     "spare_export",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
@@ -167,6 +167,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_channels(word, side.org),
             **_rules(word, side.org),
             "view": str(_view(word, side).pk),
+            "spare_view": str(_view(word, side, "spare_view").pk),
             "export": str(_export(word, side, now).pk),
             "spare_export": str(_export(word, side, now).pk),
             "cursor": _cursor(f"{word}-event_id"),
@@ -299,9 +300,9 @@ def _rules(word: str, org: Organization) -> dict[str, str]:
     }
 
 
-def _view(word: str, side: Tenant) -> View:
+def _view(word: str, side: Tenant, kind: str = "view") -> View:
     return save_view(
-        org=side.org, person=side.owner, name=f"{word}-view", query=f"group_by=model&team={word}-team", is_shared=True
+        org=side.org, actor=side.owner, name=f"{word}-{kind}", query=f"group_by=model&team={word}-team", is_shared=True
     )
 
 

@@ -47,7 +47,7 @@ def shop() -> Shop:
 
 
 def share(shop: Shop, name: str, query: str) -> None:
-    save_view(org=shop.org, person=shop.alice, name=name, query=query, is_shared=True)
+    save_view(org=shop.org, actor=shop.alice, name=name, query=query, is_shared=True)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from apps.organizations.permissions import ROLE_PERMISSIONS, Permission, Role, role_may
 from apps.organizations.services import add_member
 from apps.portal import urls
-from apps.portal.filters import VALUE_LENGTH_MAX
+from apps.reports.dimensions import VALUE_LENGTH_MAX
 from apps.usage.selectors import known_filters
 from tests.portal.conftest import HOSTILE_NAME, Shop, client_of, fill, make_person, make_shop
 from tests.portal.reading import Page, attribute, elements, find, get

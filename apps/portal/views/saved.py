@@ -1,5 +1,6 @@
 """Views of the explorer that people save, and what becomes of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
@@ -7,8 +8,9 @@ from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from apps.core.errors import DomainError, NotFound
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
+from apps.portal.audit_words import who
 from apps.portal.explorer import Asked, read_asked
-from apps.portal.filters import label_of
+from apps.portal.filters import label_of, names_of_keys
 from apps.portal.pages import Crumb
 from apps.portal.pages_spend import ViewRow, ViewsPage
 from apps.portal.ranges import query_string
@@ -28,7 +30,7 @@ def saved_views(visit: Visit) -> HttpResponse:
     try:
         views.save_view(
             org=visit.org,
-            person=visit.user,
+            actor=visit.user,
             name=given.get("name", ""),
             query=_query(asked),
             is_shared="shared" in given,
@@ -43,12 +45,12 @@ def saved_views(visit: Visit) -> HttpResponse:
 )
 def saved_view_act(visit: Visit, view_id: int, act: str) -> HttpResponse:
     whose: dict[str, Any] = {
-        "org": visit.org, "view_id": view_id, "person": visit.user, "may_manage": visit.may(Permission.MANAGE_MEMBERS),
+        "org": visit.org, "view_id": view_id, "actor": visit.user, "may_manage": visit.may(Permission.MANAGE_MEMBERS),
     }  # fmt: skip
     if act == "rename":
         name = visit.request.POST.get("name", "")
         try:
-            views.rename_view(**whose, name=name)
+            views.change_view(**whose, name=name)
         except NotFound:
             raise
         except DomainError as error:
@@ -77,7 +79,7 @@ def _render(
     asked = _asked(visit, query)
     given = visit.request.POST if error else QueryDict()
     page = ViewsPage(
-        rows=tuple(_row(visit, view, renamed) for view in views.list_views(visit.org, visit.user, visit.teams)),
+        rows=_rows(visit, renamed),
         query=_query(asked) if query else "",
         shown=_words(asked),
         name=given.get("name", "")[:NAME_TYPED_MAX],
@@ -89,15 +91,22 @@ def _render(
     return visit.render("portal/views.html", frame=visit.frame("Views", *crumbs), views=page, error=error or renamed)
 
 
-def _row(visit: Visit, view: View, renamed: tuple[int, str, str] | None) -> ViewRow:
+def _rows(visit: Visit, renamed: tuple[int, str, str] | None) -> tuple[ViewRow, ...]:
+    found = views.list_views(visit.org, visit.user, visit.teams)
+    key_names = names_of_keys(visit.org, ["api_key"]) if any(view.made_by_key for view in found) else {}
+    return tuple(_row(visit, view, renamed, key_names) for view in found)
+
+
+def _row(visit: Visit, view: View, renamed: tuple[int, str, str] | None, key_names: Mapping[str, str]) -> ViewRow:
     is_own = view.maker_id == visit.user.pk
     may_change = is_own or visit.may(Permission.MANAGE_MEMBERS)
     name, error = (renamed[1], renamed[2]) if renamed and renamed[0] == view.pk else (view.name, "")
     return ViewRow(
         name=name,
         url=f"{visit.url('spend')}?{view.query}",
-        maker=None if is_own else view.maker.email,
+        maker=None if is_own else who(view.made_by, key_names),
         is_shared=view.is_shared,
+        may_hide=not view.made_by_key,
         act_url=f"{visit.url('views')}/{view.pk}" if may_change else None,
         error=error,
     )

@@ -12,7 +12,6 @@ from apps.portal import formats
 from apps.portal.access import Visit, organization_page
 from apps.portal.charts import Chart, Drawn
 from apps.portal.explorer import (
-    CHARTS,
     GROUPS,
     Asked,
     added,
@@ -20,13 +19,15 @@ from apps.portal.explorer import (
     is_tag,
     read_asked,
 )
-from apps.portal.filters import chips_of, is_possible, label_of
+from apps.portal.filters import chips_of, label_of
 from apps.portal.pages import Crumb, Option, Select, Tab
 from apps.portal.pages_spend import FilterForm, LabelCell, SpendPage, SpendRow
 from apps.portal.ranges import pairs_of, query_string
 from apps.portal.views.overview import over_time, ratio, spend_chart
 from apps.reports import dimensions
+from apps.reports.dimensions import is_possible
 from apps.reports.selectors import COSTS, ROWS_MAX, Spend, Sums, meter_sum, spend, tag_keys
+from apps.reports.view_queries import CHARTS
 from apps.reports.views import list_views
 from apps.teams.selectors import list_teams
 

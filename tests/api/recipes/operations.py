@@ -98,6 +98,8 @@ API: dict[str, Recipe] = {
         neutral=RANGE | {"outcome", "status", "with", "sort"},
     ),
     "GET /api/v1/runs/{run_id}": Recipe(path={"run_id": "{run_id}"}),
+    "GET /api/v1/views": Recipe(neutral=LISTED),
+    "GET /api/v1/views/{view_id}": Recipe(path={"view_id": "{view}"}),
     # Writes, in an order in which none makes what a later one looks up.
     "POST /api/v1/projects/{slug}/move": Recipe(
         path={"slug": "{project}"},
@@ -109,6 +111,18 @@ API: dict[str, Recipe] = {
     "PATCH /api/v1/projects/{slug}": Recipe(
         path={"slug": "{project}"}, body={"name": "{project}"}, needs=lambda own: {"name": own.fill("{project}")}
     ),
+    "POST /api/v1/views": Recipe(
+        body={"query": "team={team}"},
+        needs=lambda own: {"name": unique("view"), "query": "group_by=model"},
+        neutral=frozenset({"name"}),
+    ),
+    "PATCH /api/v1/views/{view_id}": Recipe(
+        path={"view_id": "{view}"},
+        body={"query": "team={team}"},
+        needs=lambda own: {"query": "group_by=model"},
+        neutral=frozenset({"name"}),
+    ),
+    "DELETE /api/v1/views/{view_id}": Recipe(path={"view_id": "{spare_view}"}),
     "PATCH /api/v1/teams/{slug}": Recipe(
         path={"slug": "{team}"}, body={"name": "{team}"}, needs=lambda own: {"name": own.fill("{team}")}
     ),
