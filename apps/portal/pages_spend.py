@@ -57,7 +57,8 @@ class SpendPage:
     """`rows` are the largest of `row_count`.
 
     `refusal` says why the question has no answer; the controls stay, so that it can be asked otherwise.
-    `not_compared` says why only the period before has none.
+    `not_compared` says why only the period before has none. `runs_url` lists the runs of the range that have the page's
+    filters, where runs can be filtered so.
     """
 
     title: str
@@ -66,6 +67,7 @@ class SpendPage:
     selects: tuple[Select, ...]
     chips: tuple[Chip, ...]
     adding: FilterForm
+    runs_url: str | None
     views: tuple[Tab, ...]
     views_url: str
     save_url: str

@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.test import Client
 from django.test.html import Element
 
 from apps.teams.services import create_team
+from apps.usage.services import roll_up
+from tests.database import as_worker
 from tests.portal.conftest import HOSTILE_NAME, Shop, client_of, make_shop
 from tests.portal.reading import Page, attribute, find, get, number_of, text_of
 from tests.world import make_event
@@ -159,6 +161,52 @@ def test_a_row_can_be_left_out_by_its_own_link(shop: Shop, client: Client) -> No
 def test_keeping_a_value_that_was_left_out_keeps_it(shop: Shop, client: Client) -> None:
     response = client.get(shop.url("spend"), {"range": "7d", "not.team": "grows", "add": "team", "value": "grows"})
     assert "not.team" not in query_of(response["Location"])
+
+
+def runs_door(page: Page) -> str | None:
+    return next(
+        (
+            attribute(link, "href")
+            for link in page.find("a")
+            if attribute(link, "class") == "button" and text_of(link) == "Runs"
+        ),
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, {"of-grows", "of-comes"}),
+        ({"team": "grows"}, {"of-grows"}),
+        ({"team": "comes", "environment": "prod"}, {"of-comes"}),
+        ({"environment": ""}, {"of-grows"}),
+        ({"run_id": "of-comes"}, {"of-comes"}),
+    ],
+)
+def test_the_runs_of_a_question_are_one_click_away(filters: dict[str, str], found: set[str]) -> None:
+    shop = make_shop()
+    for slug in ("grows", "comes"):
+        create_team(org=shop.org, slug=slug)
+    shop.api.send(
+        make_event(team="grows", run_id="of-grows", occurred_at=ago(1)),
+        make_event(team="comes", run_id="of-comes", environment="prod"),
+        make_event(team="grows", run_id="before", occurred_at=ago(10)),
+    )
+    with as_worker():
+        roll_up(shop.org)
+    client = client_of(shop.bob)
+    href = runs_door(get(client, shop.url("spend?" + urlencode({"group_by": "model", **filters, "range": "7d"}))))
+    assert href == shop.url("runs?" + urlencode({**filters, "range": "7d"}))
+    shown = {attribute(link, "href") for link in get(client, href).find("a")}
+    assert {run for run in ("of-grows", "of-comes", "before") if shop.url(f"runs/{run}") in shown} == found
+
+
+@pytest.mark.parametrize(
+    "query", ["model=m", "status=ok", "outcome=success", "run_id=", "not.team=grows", "tags.plan=gold"]
+)
+def test_there_is_no_door_to_runs_that_cannot_be_filtered_so(shop: Shop, client: Client, query: str) -> None:
+    assert runs_door(get(client, shop.url(f"spend?range=7d&team=grows&{query}"))) is None
 
 
 def test_a_value_that_no_event_can_have_is_refused_and_stays_typed(shop: Shop, client: Client) -> None:

@@ -33,6 +33,8 @@ from apps.teams.selectors import list_teams
 
 ROWS_SHOWN = 100
 VALUES_SHOWN = 50
+# Filters that say of runs what they say of their calls.
+OF_RUNS = frozenset({"team", "project", "workflow", "environment", "user", "run_id", "parent_run_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def _page(visit: Visit, asked: Asked, answer: Answer | None, refusal: str, wrong
         selects=_selects(asked, tags),
         chips=chips_of(asked.filters, asked.key_names, lambda left: _url(visit, asked.filtered(left))),
         adding=_adding(visit, asked, table, tags, wrong),
+        runs_url=_runs_url(visit, asked),
         views=_views(visit, asked),
         views_url=visit.url("views"),
         save_url=visit.url("views", {"save": query_string(asked.parameters).removeprefix("?")}),
@@ -153,6 +156,14 @@ def _page(visit: Visit, asked: Asked, answer: Answer | None, refusal: str, wrong
         source=table.source if table else "",
         refusal=refusal,
     )
+
+
+def _runs_url(visit: Visit, asked: Asked) -> str | None:
+    """The runs behind the page; None where runs cannot be filtered so. Of no run there is no list."""
+    only = asked.filters.only
+    if asked.filters.but or not only.keys() <= OF_RUNS or only.get("run_id") == "":
+        return None
+    return visit.url("runs", {**only, **asked.span.parameters})
 
 
 def _views(visit: Visit, asked: Asked) -> tuple[Tab, ...]:
