@@ -92,9 +92,12 @@ class NoPermission:
 
 @dataclass(frozen=True, slots=True)
 class Option:
+    """`disabled`: shown so that nobody looks for it elsewhere, with the reason in its label."""
+
     value: str
     label: str
     selected: bool
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,15 @@ def test_keeping_a_value_that_was_left_out_keeps_it(shop: Shop, client: Client) 
     assert "not.team" not in query_of(response["Location"])
 
 
+@pytest.mark.parametrize(("query", "closed"), [("range=7d", []), ("range=30d", ["hour, up to 7 days"])])
+def test_hours_are_offered_for_a_week_and_else_the_control_says_why_not(
+    shop: Shop, client: Client, query: str, closed: list[str]
+) -> None:
+    select = field(get(client, shop.url(f"spend?{query}&granularity=hour")), "select", "granularity")
+    assert [text_of(one) for one in find(select, "option") if "disabled" in dict(one.attributes)] == closed
+    assert chosen(select) == ("day" if closed else "hour")
+
+
 def runs_door(page: Page) -> str | None:
     return next(
         (

@@ -27,7 +27,7 @@ from apps.portal.views.overview import over_time, ratio, spend_chart
 from apps.reports import dimensions
 from apps.reports.dimensions import is_possible
 from apps.reports.selectors import COSTS, ROWS_MAX, Spend, Sums, meter_sum, spend, tag_keys
-from apps.reports.view_queries import CHARTS
+from apps.reports.view_queries import CHARTS, GRANULARITIES
 from apps.reports.views import list_views
 from apps.teams.selectors import list_teams
 
@@ -188,7 +188,7 @@ def _selects(asked: Asked, tags: Sequence[str]) -> tuple[Select, ...]:
     return (
         _select("group_by", "Group by", (*GROUPS, *tags), asked.group_by),
         _select("then_by", "Then by", ("", *GROUPS, *tags), asked.then_by),
-        _select("granularity", "Per", granularities(asked.span), asked.cut),
+        _per(asked),
         _select("chart", "Chart", CHARTS, asked.chart),
     )
 
@@ -197,6 +197,17 @@ def _select(name: str, label: str, values: Iterable[str], chosen: str) -> Select
     labels = {"": "nothing", "none": "no time", "stacked": "stacked bars", "line": "lines"}
     options = tuple(Option(value, labels.get(value) or _lower(value), value == chosen) for value in values)
     return Select(name, label, options)
+
+
+def _per(asked: Asked) -> Select:
+    """How time may be cut; hours are too many for a long range, and the control says so."""
+    usable = granularities(asked.span)
+    every = _select("granularity", "Per", GRANULARITIES, asked.cut)
+    options = (
+        option if option.value in usable else replace(option, label=f"{option.label}, up to 7 days", disabled=True)
+        for option in every.options
+    )
+    return replace(every, options=tuple(options))
 
 
 def _lower(name: str) -> str:
