@@ -80,6 +80,12 @@ def find_budgets(
     return Page(found[:limit], None if last is None else (last.name, last.pk))
 
 
+def named_like(org: HasPk, text: str, limit: int) -> list[Budget]:
+    """Budgets that have not ended and whose name holds the text, by name."""
+    rows = Budget.objects.for_org(org).filter(ended_at=None, name__icontains=text)
+    return list(rows.order_by("name", "id")[:limit])
+
+
 def standings(org: Organization, budgets: Sequence[Budget], at: datetime, *, subjects_max: int) -> list[Standing]:
     """How budgets stand at an instant, each with up to `subjects_max` counters, in a fixed number of queries."""
     clock = calendar(org)

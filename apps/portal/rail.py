@@ -84,7 +84,7 @@ def rail_of(slug: str, section: str, permissions: frozenset[Permission], is_lead
         links = tuple(
             RailLink(name, label, key, reverse(f"portal:{name}", args=[slug]), name == section)
             for name, label, key in entries
-            if _is_open(name, permissions, is_lead)
+            if may_open(name, permissions, is_lead)
         )
         if links:
             folds = title in FOLDED
@@ -92,7 +92,8 @@ def rail_of(slug: str, section: str, permissions: frozenset[Permission], is_lead
     return tuple(groups)
 
 
-def _is_open(name: str, permissions: frozenset[Permission], is_lead: bool) -> bool:
+def may_open(name: str, permissions: frozenset[Permission], is_lead: bool) -> bool:
+    """Whether somebody with these permissions sees the page of this name."""
     permission, within_team = _asks(name)
     return permission in permissions and (within_team or not is_lead)
 

@@ -3,11 +3,12 @@
 A run belongs to where its earliest event belongs, as that event was attributed when it arrived.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import islice
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -25,6 +26,7 @@ from apps.usage.models import RollupState, Run
 from apps.usage.selectors import in_time, read_run
 
 PAGE_MAX = 200
+IDS_SCANNED = 200
 FILTERS = ("workflow", "team", "project", "environment", "user", "outcome", "status", "run_id", "parent_run_id", "with")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "outcome": ("success", "failure", "unknown"),
@@ -167,6 +169,21 @@ def find_runs(
     page = [_row(row) for row in found[:limit]]
     last = page[-1] if len(found) > limit else None
     return RunPage(page, _place(last, sort) if last else None, rolled_up_at(org, at))
+
+
+def run_ids_from(org: HasPk, beginning: str, *, teams: Collection[str] | None = None, limit: int) -> list[str]:
+    """Ids of runs that begin so, one that is just that first; with `teams`, of runs of these. Index: the primary key.
+
+    They are looked for among the `IDS_SCANNED` that follow the text, however the database sorts text.
+    """
+    rows = Run.objects.for_org(org).filter(run_id__gte=beginning).order_by("run_id")
+    near = rows.values_list("run_id", "team", "team_id")[:IDS_SCANNED]
+    found = (
+        run_id
+        for run_id, team, team_id in near
+        if run_id.startswith(beginning) and (teams is None or (team_id is not None and team in teams))
+    )
+    return list(islice(found, limit))
 
 
 def has_runs(org: HasPk) -> bool:

@@ -69,13 +69,13 @@
     setTimeout(() => (button.textContent = "Copy"), 2000);
   }
 
-  // The command palette: every place the page's navigation can go
+  // The command palette: every place the page's navigation can go, and things that the server finds by name
 
   function openPalette() {
     const palette = document.getElementById("palette");
     if (!palette || palette.open) return;
-    const list = palette.querySelector("ul");
-    list.replaceChildren(
+    palette.querySelector("#palette-found").replaceChildren();
+    palette.querySelector("#palette-pages").replaceChildren(
       ...page("[data-go]").map((link) => {
         const entry = document.createElement("li");
         const anchor = document.createElement("a");
@@ -93,7 +93,7 @@
 
   function filterPalette(search) {
     const wanted = search.value.trim().toLowerCase();
-    for (const entry of page("li", search.closest("dialog"))) {
+    for (const entry of page("#palette-pages li", search.closest("dialog"))) {
       entry.hidden = !entry.textContent.toLowerCase().includes(wanted);
     }
   }

@@ -17,6 +17,7 @@ PERSONAL = ("GET /", "GET /o/", "GET /organizations/new", "POST /organizations/n
 # Cut to the lead's team.
 FOR_EVERYBODY = (
     "GET /o/{slug}/",
+    "GET /o/{slug}/search",
     "GET /o/{slug}/spend",
     "GET /o/{slug}/spend/values",
     "GET /o/{slug}/views",

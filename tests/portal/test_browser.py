@@ -12,8 +12,10 @@ from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_project, create_team
 from apps.usage.postings import attribute_known_names
+from apps.usage.services import roll_up
+from tests.database import as_worker
 from tests.portal.agent import RUN, TIGHT, agent_run
-from tests.portal.conftest import Shop, make_shop
+from tests.portal.conftest import Shop, fill, make_shop
 from tests.portal.looking import NARROW, WIDE, Open, expect_page, sign_in
 from tests.site import Site
 from tests.world import PASSWORD, World, make_event, make_world
@@ -200,6 +202,42 @@ def test_keys_go_where_the_rail_goes(look: Open, shop: Shop) -> None:
     page.keyboard.press("/")
     page.keyboard.type("g e")
     expect(page.get_by_label("Team")).to_have_value("g e")
+
+
+def test_the_palette_finds_things_by_name_and_opens_them_by_keys(look: Open) -> None:
+    shop = make_shop()
+    fill(shop)
+    with as_worker():
+        roll_up(shop.org)
+    page = look(shop.url(), shop.alice)
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("dialog")
+    page.keyboard.type("search-a")
+    expect(palette.get_by_role("link", name="search-agent")).to_be_visible()
+    expect(palette.get_by_role("heading", name="Workflows")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/workflows/search-agent$"))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("run")
+    # Pages come first, then what is found.
+    expect(palette.get_by_role("link", name="run-1", exact=True)).to_be_visible()
+    runs = palette.get_by_role("link", name="Runs", exact=True)
+    page.keyboard.press("ArrowDown")
+    expect(runs).to_be_focused()
+    for _ in range(palette.get_by_role("link").count()):
+        page.keyboard.press("ArrowDown")
+    expect(palette.get_by_role("link", name="run-3", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect_page(page, "Run run-3")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("nobody has this name")
+    expect(palette.get_by_text("Nothing named “nobody has this name”.")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(palette).to_be_hidden()
+    page.keyboard.press("Control+k")
+    expect(palette.get_by_text("Nothing named")).to_have_count(0)
+    page.keyboard.type("budgets")
+    expect(palette.get_by_text("Nothing named")).to_be_hidden()
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(look: Open, shop: Shop) -> None:

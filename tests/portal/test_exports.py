@@ -139,7 +139,7 @@ def test_a_large_file_is_written_by_a_worker_and_waits(shop: Shop, bob: Client, 
     (export,) = stored(shop)
     ready = get(bob, shop.url("exports"))
     assert "122 rows" in ready.text
-    assert "hx-trigger" not in ready.html
+    assert "every 2s" not in ready.html
     response = bob.get(shop.url(f"exports/{export.pk}"))
     body = body_of(response)
     assert len(body) == export.size_bytes == int(response["Content-Length"])

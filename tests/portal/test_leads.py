@@ -63,7 +63,7 @@ CUT = (
     "spend?group_by=tags.kind", "spend/values?add=team", "spend/values?add=user", "spend/values?add=tags.kind",
     "events", "events?user=", "events?priced=true", "statements",
     "statements.csv", "members", "organization", "exports", "views", "views?save=team%3Danswers",
-    "runs", "runs?sort=cost",
+    "runs", "runs?sort=cost", "search?q=growthc",
 )  # fmt: skip
 
 

@@ -26,6 +26,9 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/exports/{export_id}": Recipe(path={**_ORG, "export_id": "{export}"}),
     "POST /o/{slug}/exports": Recipe(path=_ORG, needs=lambda own: {"format": "csv", "query": "group_by=user"}),
     "POST /o/{slug}/exports/{export_id}/delete": Recipe(path={**_ORG, "export_id": "{spare_export}"}),
+    "GET /o/{slug}/search": Recipe(
+        path=_ORG, query={"q": "{run_id}"}, asks=({"q": "team"}, {"q": "e"}, {"q": "view"}, {"q": "{owner_email}"})
+    ),
     "GET /o/{slug}/views": Recipe(path=_ORG, asks=({"save": "group_by=team&user={user}"},)),
     "POST /o/{slug}/views": Recipe(path=_ORG, needs=lambda own: {"name": unique("view"), "query": "group_by=model"}),
     "POST /o/{slug}/views/{view_id}/{act}": Recipe(
