@@ -17,13 +17,12 @@ from apps.budgets.outlook import Standing
 from apps.budgets.outlook_sql import Point, Unit
 from apps.core.periods import Calendar
 from apps.portal import formats
-from apps.portal.charts import CHART_HEIGHT_PIXELS
+from apps.portal.chart_layers import limits, run_rate
+from apps.portal.charts import CHART_HEIGHT_PIXELS, LABEL_PIXELS
 
-SPENT, LIMIT, GREY = "#0072B2", "#D55E00", "#8A919C"
+SPENT = "#0072B2"
 # The part of the chart's height that the name of a rule takes.
 NAME_ROOM = Decimal("0.1")
-# The name of a run rate may stand above everything else.
-LABEL_PIXELS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,46 +199,11 @@ def _lighter() -> alt.Chart:
     return chart
 
 
-def _lines() -> alt.Chart:
-    is_limit = alt.datum.kind == "limit"
-    chart: alt.Chart = (
-        alt.Chart(_named("rules"))
-        .mark_rule()
-        .encode(
-            y="y:Q",
-            color=alt.condition(is_limit, alt.value(LIMIT), alt.value(GREY)),
-            strokeWidth=alt.condition(is_limit, alt.value(2), alt.value(1)),
-            strokeDash=alt.condition(is_limit, alt.value([1, 0]), alt.value([2, 3])),
-        )
-    )
-    return chart
-
-
-def _names() -> alt.Chart:
-    chart: alt.Chart = (
-        alt.Chart(_named("rules"))
-        .mark_text(align="left", baseline="bottom", dx=4, dy=-2, fontSize=11)
-        .encode(x=alt.value(0), y="y:Q", text="label:N")
-    )
-    return chart
-
-
-def _run_rate() -> tuple[alt.Chart, alt.Chart]:
-    data = _named("rate")
-    line = alt.Chart(data).mark_line(color=SPENT, strokeDash=[6, 4], strokeWidth=2).encode(x="at:T", y="y:Q")
-    text = (
-        alt.Chart(data)
-        .mark_text(align="right", baseline="bottom", dx=-4, dy=-6, fontSize=11)
-        .encode(x="at:T", y="y:Q", text="label:N")
-    )
-    return line, text
-
-
 LAYERS: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
     "bars": lambda: (_area(),),
     "held": lambda: (_lighter(),),
-    "rules": lambda: (_lines(), _names()),
-    "rate": _run_rate,
+    "rules": limits,
+    "rate": lambda: run_rate(SPENT),
 }
 
 
@@ -250,8 +214,6 @@ def _named(name: str) -> alt.NamedData:
 _PARSE: Mapping[str, dict[str, str]] = {
     "bars": {"high": "number"},
     "held": {"low": "number", "high": "number"},
-    "rules": {"y": "number"},
-    "rate": {"y": "number"},
     "span": {},
 }
 

@@ -5,19 +5,22 @@ Colours are a fixed, colour-blind-safe order (Okabe and Ito, 2008); the page's l
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import zip_longest
 from typing import Any, Literal
 
 import altair as alt
 
 from apps.portal import formats
+from apps.portal.chart_layers import limits, run_rate
 
 Granularity = Literal["hour", "day", "week", "month"]
-Drawn = Literal["stacked", "line"]
+# "sum" are stacked bars that add up from the first bucket on.
+Drawn = Literal["stacked", "line", "sum"]
 
 SERIES_MAX = 8
 # The last two are the hardest to see on white and on black: they come last. `app.css` swaps the black
@@ -29,7 +32,11 @@ COLOURS = {
     "none": "#C3C8D0",
 }
 PREVIOUS_COLOUR = "#838C98"
+# A limit that lies further above everything else would make it flat.
+LIMIT_TIMES_MAX = 5
 CHART_HEIGHT_PIXELS = 176
+# The name of a forecast may stand above everything else.
+LABEL_PIXELS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,16 @@ class Span:
     end: datetime
     granularity: Granularity
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What spend that adds up is held against: at `end`, after now, it comes to `forecast_usd`; None: not known yet."""
+
+    end: datetime
+    forecast_usd: Decimal | None
+    limit_usd: Decimal | None = None
+    limit_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +123,11 @@ def spend_over_time(
     drawn: Drawn = "stacked",
     buckets: Sequence[datetime] = (),
     previous: Mapping[datetime, Decimal] | None = None,
+    ahead: Ahead | None = None,
 ) -> Chart:
     """Spend per bucket, as stacked bars or a line a series; `previous` is a faint line of the period before.
+
+    Where it adds up, `ahead` goes on to the end of the period.
 
     `order` is the organization's fixed order of names and decides colours; names it lacks come after it, by
     name. The eight series with the most cost are drawn, the rest are summed as `other (n)`; `none_label` is
@@ -118,7 +138,7 @@ def spend_over_time(
     legend = _legend(totals, slots, none_label)
     places = {entry.swatch: place for place, entry in enumerate(legend)}
     rows = _rows([_cell(point, places, slots, span) for point in points], legend, span, buckets, previous)
-    return Chart(_spec(rows, legend, span, drawn), _sentence(rows, span), legend, rows)
+    return Chart(_spec(rows, legend, span, drawn, ahead), _sentence(rows, span, ahead), legend, rows)
 
 
 def colour_slots(totals: Mapping[str | None, Decimal], order: Sequence[str]) -> dict[str, int]:
@@ -222,45 +242,55 @@ def _bucket_label(bucket: datetime, granularity: Granularity) -> str:
     return f"{prefix}{bucket:%a} {bucket.day} {bucket:%b}"
 
 
-def _sentence(rows: Sequence[ChartRow], span: Span) -> str:
+def _sentence(rows: Sequence[ChartRow], span: Span, ahead: Ahead | None) -> str:
     """What a reader who cannot see the chart needs first: the total, the peak, what is not over yet."""
     if not rows:
         return "No spend in this range."
-    total = sum((row.total_usd for row in rows), Decimal(0))
+    total = _total(rows)
     peak = max(rows, key=lambda row: row.total_usd)
     unfinished = next((row for row in rows if row.so_far), None)
     words = f"Spend per {span.granularity}: {formats.money(total)} USD in all"
     words += f", the most on {peak.label} with {formats.money(peak.total_usd)} USD"
     if unfinished is not None:
         words += f"; {unfinished.label} is {formats.money(unfinished.total_usd)} USD so far"
+    if ahead is not None and ahead.forecast_usd is not None:
+        words += f"; at the run rate it comes to {formats.money(ahead.forecast_usd)} USD"
+    if ahead is not None and ahead.limit_usd is not None:
+        words += f"; the limit of {ahead.limit_name} is {formats.money(ahead.limit_usd)} USD"
     return f"{words}. The table has every number."
 
 
-def _spec(rows: Sequence[ChartRow], legend: Sequence[LegendEntry], span: Span, drawn: Drawn) -> dict[str, Any]:
-    marks = _stack if drawn == "stacked" else _points
+def _spec(
+    rows: Sequence[ChartRow], legend: Sequence[LegendEntry], span: Span, drawn: Drawn, ahead: Ahead | None
+) -> dict[str, Any]:
+    marks = _points if drawn == "line" else _stack
     datasets = {
-        "bars": [mark for row in rows for mark in marks(row, legend, span)],
-        "span": [_span_value(rows, span)],
+        "bars": [mark for row in (_added_up(rows) if drawn == "sum" else rows) for mark in marks(row, legend, span)],
+        "span": [_span_value(rows, span, ahead)],
     }
-    steps = [step for row in rows for step in _steps(row, span)]
-    if steps:
-        datasets["previous"] = steps
-    return {**_drawing(span.granularity, drawn, bool(steps)), "datasets": datasets}
+    more = {
+        "previous": [step for row in rows for step in _steps(row, span)],
+        "rules": list(_limit(rows, ahead)) if ahead else [],
+        "rate": list(_rate(rows, span, ahead)) if ahead else [],
+    }
+    drawn_too = {name: values for name, values in more.items() if values}
+    return {**_drawing(span.granularity, drawn, tuple(drawn_too)), "datasets": {**datasets, **drawn_too}}
 
 
 # Building and validating a spec costs altair some 50 ms, and only the data differs from page to page.
 @cache
-def _drawing(granularity: Granularity, drawn: Drawn, compared: bool) -> dict[str, Any]:
-    """The spec without its data."""
+def _drawing(granularity: Granularity, drawn: Drawn, more: tuple[str, ...]) -> dict[str, Any]:
+    """The spec without its data: what is drawn of them and, where there are some, of `more`."""
+    height = CHART_HEIGHT_PIXELS - (LABEL_PIXELS if "rate" in more else 0)
     layers = [
         _whole_span(granularity),
-        _bars() if drawn == "stacked" else _lines(),
-        *([_previous_line()] if compared else []),
-        _so_far_label(),
+        _lines() if drawn == "line" else _bars("USD so far" if drawn == "sum" else "USD"),
+        *(layer for name in more for layer in _MORE[name]()),
+        _so_far_label(height),
     ]
     chart = (
         alt.layer(*layers)
-        .properties(width="container", height=CHART_HEIGHT_PIXELS)
+        .properties(width="container", height=height)
         .configure(font="system-ui, sans-serif", background="transparent")
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, labelPadding=6, title=None)
@@ -280,7 +310,7 @@ def _whole_span(granularity: Granularity) -> alt.Chart:
     return chart
 
 
-def _bars() -> alt.Chart:
+def _bars(unit: str) -> alt.Chart:
     so_far = alt.datum.so_far
     colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
     chart: alt.Chart = (
@@ -295,7 +325,7 @@ def _bars() -> alt.Chart:
             stroke=alt.Stroke("swatch:N", legend=None, scale=colours),
             fillOpacity=alt.condition(so_far, alt.value(0.35), alt.value(1)),
             strokeOpacity=alt.condition(so_far, alt.value(1), alt.value(0)),
-            tooltip=_tooltip(),
+            tooltip=_tooltip(unit),
         )
     )
     return chart
@@ -312,17 +342,17 @@ def _lines() -> alt.LayerChart:
         stroke=alt.Stroke("swatch:N", legend=None, scale=colours),
         fill=alt.Fill("swatch:N", legend=None, scale=colours),
         fillOpacity=alt.condition(alt.datum.so_far, alt.value(0), alt.value(1)),
-        tooltip=_tooltip(),
+        tooltip=_tooltip("USD"),
     )
     chart: alt.LayerChart = line + points
     return chart
 
 
-def _tooltip() -> list[alt.Tooltip]:
+def _tooltip(unit: str) -> list[alt.Tooltip]:
     return [
         alt.Tooltip("when:N", title="When"),
         alt.Tooltip("series:N", title="Series"),
-        alt.Tooltip("cost:N", title="USD"),
+        alt.Tooltip("cost:N", title=unit),
     ]
 
 
@@ -336,11 +366,11 @@ def _previous_line() -> alt.Chart:
     return chart
 
 
-def _so_far_label() -> alt.Chart:
+def _so_far_label(height: int) -> alt.Chart:
     chart: alt.Chart = (
         alt.Chart(_named("span"))
         .mark_text(dx=4, dy=-4, align="left", baseline="bottom", fontSize=11)
-        .encode(x="so_far_end:T", y=alt.value(CHART_HEIGHT_PIXELS), text="so_far_text:N")
+        .encode(x="so_far_end:T", y=alt.value(height), text="so_far_text:N")
     )
     return chart
 
@@ -349,6 +379,11 @@ def _named(name: str) -> alt.NamedData:
     return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE))
 
 
+_MORE: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
+    "previous": lambda: (_previous_line(),),
+    "rules": limits,
+    "rate": lambda: run_rate(PREVIOUS_COLOUR),
+}
 _PARSE = {"low": "number", "high": "number", "previous": "number"}
 _AXIS_FORMATS = {"hour": "%-d %b %H:%M", "day": "%-d %b", "week": "%-d %b", "month": "%b %Y"}
 _MONEY_AXIS = alt.Axis(
@@ -358,6 +393,35 @@ _MONEY_AXIS = alt.Axis(
     tickCount=4,
     labelExpr="abs(datum.value) < 1000 ? format(datum.value, '.4~g') : format(datum.value, '~s')",
 )
+
+
+def _added_up(rows: Sequence[ChartRow]) -> Iterator[ChartRow]:
+    """Each bucket with all that was spent before it."""
+    totals: list[Decimal | None] = []
+    for row in rows:
+        totals = [
+            cell if total is None else total + (cell or 0)
+            for cell, total in zip_longest(row.cells, totals, fillvalue=None)
+        ]
+        yield replace(row, cells=tuple(totals))
+
+
+def _limit(rows: Sequence[ChartRow], ahead: Ahead) -> Iterator[dict[str, Any]]:
+    highest = max(_total(rows), ahead.forecast_usd or Decimal(0))
+    if ahead.limit_usd is not None and ahead.limit_usd <= highest * LIMIT_TIMES_MAX:
+        label = f"{ahead.limit_name} {formats.money(ahead.limit_usd)}"
+        yield {"y": format(ahead.limit_usd, "f"), "label": label, "kind": "limit"}
+
+
+def _rate(rows: Sequence[ChartRow], span: Span, ahead: Ahead) -> Iterator[dict[str, Any]]:
+    if ahead.forecast_usd is not None:
+        yield {"at": _wall(span.at), "y": format(_total(rows), "f"), "label": ""}
+        label = f"forecast {formats.money(ahead.forecast_usd)}"
+        yield {"at": _wall(ahead.end), "y": format(ahead.forecast_usd, "f"), "label": label}
+
+
+def _total(rows: Sequence[ChartRow]) -> Decimal:
+    return sum((row.total_usd for row in rows), Decimal(0))
 
 
 def _stack(row: ChartRow, legend: Sequence[LegendEntry], span: Span) -> Iterator[dict[str, Any]]:
@@ -400,8 +464,8 @@ def _steps(row: ChartRow, span: Span) -> Iterator[dict[str, Any]]:
             yield {"at": _wall(at), "previous": format(row.previous_usd, "f")}
 
 
-def _span_value(rows: Sequence[ChartRow], span: Span) -> dict[str, Any]:
-    end = max(span.end, bucket_end(span.start, span.granularity))
+def _span_value(rows: Sequence[ChartRow], span: Span, ahead: Ahead | None) -> dict[str, Any]:
+    end = max(ahead.end if ahead else span.end, bucket_end(span.start, span.granularity))
     unfinished = next((row.bucket for row in rows if row.so_far), None)
     return {
         "start": _wall(span.start),

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import altair as alt
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from apps.portal.charts import (
     SERIES_MAX,
+    Ahead,
     Chart,
     Granularity,
     Span,
@@ -174,3 +176,50 @@ def test_it_draws_a_hostile_name_as_text() -> None:
     svg = vl_convert.vegalite_to_svg(json.dumps({**chart.spec, "width": 600}))
     assert svg.count("#0072B2") >= 1
     assert "</script>" not in svg
+
+
+# --- what adds up ---
+
+
+def added_up(points: list[SpendPoint], **ahead: Any) -> Chart:
+    fields = {"end": NOVEMBER.end, "forecast_usd": Decimal(40), **ahead}
+    return spend_over_time(points, span=NOVEMBER, order=NAMES, drawn="sum", ahead=Ahead(**fields))
+
+
+def test_spend_adds_up_and_its_table_does_not() -> None:
+    chart = added_up([point(1, "team-a", "3"), point(2, "team-b", "1"), point(3, "team-a", "4"), point(3, None, None)])
+    bars = chart.spec["datasets"]["bars"]
+    edges = [(bar["series"], bar["low"], bar["high"]) for bar in bars]
+    assert edges == [
+        ("team-a", "0", "3"), ("team-a", "0", "3"), ("team-b", "3", "4"), ("team-a", "0", "7"), ("team-b", "7", "8"),
+    ]  # fmt: skip
+    assert [row.total_usd for row in chart.rows] == [3, 1, 4]
+
+
+def test_a_forecast_goes_on_from_now_to_the_end_of_the_month() -> None:
+    chart = added_up([point(1, "team-a", "30")], limit_usd=Decimal(50), limit_name="All of it")
+    now, end = chart.spec["datasets"]["rate"]
+    assert (now["y"], end["y"], end["label"]) == ("30", "40", "forecast 40.00")
+    assert end["at"] == chart.spec["datasets"]["span"][0]["end"]
+    (rule,) = chart.spec["datasets"]["rules"]
+    assert (rule["y"], rule["label"]) == ("50", "All of it 50.00")
+    assert "at the run rate it comes to 40.00 USD; the limit of All of it is 50.00 USD" in chart.sentence
+
+
+@pytest.mark.parametrize(("limit", "is_drawn"), [("200", True), ("201", False), (None, False)])
+def test_a_limit_that_would_make_the_rest_flat_is_not_drawn(limit: str | None, is_drawn: bool) -> None:
+    chart = added_up([point(1, "team-a", "30")], limit_usd=None if limit is None else Decimal(limit))
+    assert ("rules" in chart.spec["datasets"]) is is_drawn
+
+
+def test_without_a_forecast_nothing_is_dashed() -> None:
+    chart = added_up([point(1, "team-a", "30")], forecast_usd=None)
+    assert set(chart.spec["datasets"]) == {"bars", "span"}
+    assert "run rate" not in chart.sentence
+
+
+def test_what_adds_up_can_be_drawn() -> None:
+    chart = added_up([point(1, "team-a", "30")], limit_usd=Decimal(50), limit_name="All of it")
+    svg = vl_convert.vegalite_to_svg(json.dumps({**chart.spec, "width": 600}))
+    assert "forecast 40.00" in svg
+    assert "All of it 50.00" in svg
