@@ -113,12 +113,20 @@ def change(now_usd: Decimal | None, before_usd: Decimal | None) -> Change | None
         return Change("same", "no change")
     direction: Literal["up", "down"] = "up" if difference > 0 else "down"
     sign = "+" if difference > 0 else MINUS
-    size = abs(difference)
-    amount = _grouped(size.quantize(Decimal(1), context=_WIDE)) if size >= 100 else money(size)
+    amount = dollars(abs(difference))
     if before_usd <= 0:
-        return Change(direction, f"{sign}${amount} (new)")
-    growth = size / before_usd * 100
-    return Change(direction, f"{sign}${amount} ({sign}{_growth(growth)}{THIN}%)")
+        return Change(direction, f"{sign}{amount} (new)")
+    return Change(direction, f"{sign}{amount} ({growth(difference / before_usd)})")
+
+
+def dollars(size: Decimal) -> str:
+    """An amount that is not negative, within a sentence: `$412`, whole from 100 up."""
+    return f"${_grouped(size.quantize(Decimal(1), context=_WIDE)) if size >= 100 else money(size)}"
+
+
+def growth(ratio: Decimal) -> str:
+    """A difference as a part of what was before: `+18 %`."""
+    return f"{'+' if ratio > 0 else MINUS}{_growth(abs(ratio) * 100)}{THIN}%"
 
 
 def age(then: datetime, at: datetime) -> str:
