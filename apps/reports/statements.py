@@ -20,7 +20,7 @@ from apps.pricing.contracts import Term
 from apps.pricing.rating import RateBook
 from apps.pricing.selectors import load_catalog, load_model_aliases, load_terms
 from apps.reports import booked_sql
-from apps.reports.selectors import ROWS_MAX, SpendQuestion, SpendRow, Sums, spend
+from apps.reports.selectors import COSTS, ROWS_MAX, SpendQuestion, SpendRow, Sums, spend
 
 DAYS_MAX = 500_000
 USAGE = ("usage", "unattributed", "unpriced")
@@ -121,6 +121,44 @@ def statements(org: Organization, month: date, *, team: str | None = None) -> li
         )
         for name, lines in sorted(by_team.items(), key=lambda pair: (pair[0] is None, pair[0] or ""))
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class MonthTotal:
+    """What a month's statements come to, unattributed spend included. `total_usd` None: nothing of it has a price."""
+
+    month: date
+    statements: int
+    events: int
+    unpriced_events: int
+    unattributed_usd: Decimal | None
+    unattributed_events: int
+    total_usd: Decimal | None
+
+
+def month_total(org: Organization, month: date) -> MonthTotal:
+    """The sums of `statements`, without their lines and whatever their number.
+
+    Raises `DomainError` (`too_many_lines`) as `statements` does for grants and credits.
+    """
+    with tenant(org, repeatable_read=True):
+        clock, terms = calendar(org), load_terms(org)
+        asked = replace(_booked(month, clock, None), group_by=("team",), measures=COSTS)
+        answer = spend(org, asked)
+        contract_lines = list(_contract_lines(org, terms, month, clock))
+    nobody = next((row.sums for row in answer.rows if row.groups == (None,)), Sums())
+    costs = [line.sums.cost_usd or Decimal(0) for line in contract_lines]
+    usage = answer.total.cost_usd
+    teams = {row.groups[0] for row in answer.rows} | {line.team for line in contract_lines}
+    return MonthTotal(
+        month=month,
+        statements=len(teams),
+        events=answer.total.events,
+        unpriced_events=answer.total.unpriced_events,
+        unattributed_usd=nobody.cost_usd,
+        unattributed_events=nobody.events,
+        total_usd=None if usage is None and not costs else sum_usd([usage or Decimal(0), *costs]),
+    )
 
 
 def _booked(month: date, clock: Calendar, team: str | None) -> SpendQuestion:

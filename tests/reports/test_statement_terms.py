@@ -79,6 +79,11 @@ def test_a_month_with_everything(org, api):
     assert [found[team]["total_usd"] for team in found] == ["150.000000000000", "0.000000000000", "78.750000000000"]
     assert sum(Decimal(row["usage_usd"]) for row in found.values()) == booked(api) == 6 * COST
     assert days in range(28, 32)
+    api.send(make_event(provider="ollama"), make_event(team="search", provider="ollama"))
+    whole, every = statements.month_total(org, MONTH), statements.statements(org, MONTH)
+    assert (whole.statements, whole.events, whole.unpriced_events) == (len(every), 8, 2)
+    assert whole.total_usd == sum(one.total_usd for one in every) == Decimal("228.75")
+    assert (whole.unattributed_usd, whole.unattributed_events) == (None, 1)
 
 
 def test_a_credit_is_used_until_it_is_gone_and_says_what_is_left(api):
