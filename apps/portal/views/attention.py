@@ -8,8 +8,8 @@ from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb, UnpricedPage
 from apps.portal.pages_prices import DeclaredPage, WaitingRow
 from apps.portal.ranges import Span
+from apps.portal.spending import question, ratio
 from apps.portal.views.events import meter_label
-from apps.portal.views.overview import question, ratio
 from apps.reports.declared import declared_costs
 from apps.reports.selectors import spend
 from apps.reports.unpriced import UnpricedModel, unpriced_models

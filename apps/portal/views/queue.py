@@ -27,8 +27,8 @@ from apps.portal.pages_names import (
 from apps.portal.pages_prices import FormError
 from apps.portal.ranges import Span
 from apps.portal.scopes import known_slugs
+from apps.portal.spending import question, ratio, summed_cost
 from apps.portal.views.names import GIVEN_MAX, create
-from apps.portal.views.overview import question, ratio, summed_cost
 from apps.reports.selectors import SpendQuestion, Sums, spend
 from apps.teams import selectors, services
 from apps.teams.attribution import KINDS, Names

@@ -23,7 +23,7 @@ from apps.portal.filters import chips_of, label_of
 from apps.portal.pages import Crumb, Option, Select, Tab
 from apps.portal.pages_spend import FilterForm, LabelCell, SpendPage, SpendRow
 from apps.portal.ranges import pairs_of, query_string
-from apps.portal.views.overview import over_time, ratio, spend_chart
+from apps.portal.spending import over_time, ratio, spend_chart
 from apps.reports import dimensions
 from apps.reports.dimensions import is_possible
 from apps.reports.selectors import COSTS, ROWS_MAX, Spend, Sums, meter_sum, spend, tag_keys

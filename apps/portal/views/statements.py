@@ -20,8 +20,8 @@ from apps.portal.pages import (
     StatementsPage,
     Tab,
 )
+from apps.portal.spending import ratio
 from apps.portal.views.events import meter_label
-from apps.portal.views.overview import ratio
 from apps.reports import statements as reports
 from apps.reports.exports import statements_csv
 from apps.reports.statements import USAGE, Statement, StatementLine, parse_month, statement_by_id
