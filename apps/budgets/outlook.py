@@ -24,7 +24,7 @@ from apps.budgets.outlook_sql import Point, Unit
 from apps.budgets.reading import read_scope, require_amount, require_range, require_thresholds
 from apps.budgets.rules import EACH
 from apps.core.errors import DomainError
-from apps.core.money import sum_usd
+from apps.core.money import pico_from_usd, sum_usd
 from apps.core.periods import Calendar, month_before
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, tenant
@@ -64,6 +64,22 @@ class Standing:
     @property
     def is_each(self) -> bool:
         return EACH in self.budget.scope.values()
+
+    @property
+    def threshold_percent(self) -> int | None:
+        """The highest of the budget's thresholds that what is spent has reached; None: it has reached none."""
+        if self.spent_usd <= 0:
+            return None
+        spent = pico_from_usd(self.spent_usd) * 100
+        limit = pico_from_usd(self.limit_usd)
+        return max((percent for percent in self.budget.thresholds if spent >= limit * percent), default=None)
+
+    @property
+    def is_at_risk(self) -> bool:
+        """Of a period that runs: its limit is reached or likely to be, or what is spent has reached a threshold."""
+        if self.state in ("waiting", "past"):
+            return False
+        return self.state != "fine" or self.threshold_percent is not None
 
 
 def standings(org: Organization, at: datetime, budgets: Iterable[Budget] | None = None) -> list[Standing]:

@@ -11,7 +11,7 @@ from django.db.models.functions import RowNumber
 from msgspec import Meta
 
 from apps.budgets.models import NAME_LENGTH_MAX, Budget, Counter, Crossing, Raise, Reservation, RunBound, Stop
-from apps.budgets.rules import Budgets
+from apps.budgets.rules import EACH, Budgets
 from apps.budgets.watch import watched_of
 from apps.core.cursors import invalid_cursor, position_of
 from apps.core.errors import DomainError, NotFound
@@ -45,6 +45,15 @@ class Standing:
     counters: Sequence[Counter]
     subjects: int
     raises: Sequence[Raise]
+
+
+def running_budgets(org: HasPk, team: str | None = None) -> QuerySet[Budget]:
+    """Budgets that have not ended, by name; with a team, those whose scope lies within it, whatever else it says."""
+    rows = Budget.objects.for_org(org).filter(ended_at=None).order_by("name", "id")
+    if team is None:
+        return rows
+    # In a scope, a slug that ends so is the beginning of others.
+    return rows.none() if team.endswith(EACH) else rows.filter(scope__team=team)
 
 
 def find_budgets(
@@ -164,6 +173,12 @@ def list_raises(org: HasPk, budget_id: int, limit: int = PAGE_MAX) -> list[Raise
     return list(Raise.objects.for_org(org).filter(budget_id=budget_id).order_by("-asked_at", "-id")[:limit])
 
 
+def asked_raises(org: HasPk, at: datetime) -> QuerySet[Raise]:
+    """Raises that wait for an answer and would still be good for something, the oldest first."""
+    rows = Raise.objects.for_org(org).select_related("budget").filter(state=Raise.State.ASKED, expires_at__gt=at)
+    return rows.filter(budget__ended_at=None).order_by("asked_at", "id")
+
+
 def list_bounds(org: HasPk) -> list[RunBound]:
     return list(RunBound.objects.for_org(org).select_related("workflow").order_by("workflow__slug"))
 
@@ -215,6 +230,11 @@ def find_crossings(
     if budget:
         rows = rows.filter(budget_id=_number(budget, "budget"))
     return _page(rows, "crossed_at", "crossing_id", limit, cursor)
+
+
+def count_bounded(org: HasPk, since: datetime) -> int:
+    """How many times a run reached one of its bounds since then. Index: budgets_crossing_newest."""
+    return Crossing.objects.for_org(org).filter(kind=Crossing.Kind.RUN_BOUND, crossed_at__gte=since).count()
 
 
 def find_reservations(

@@ -5,9 +5,6 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from apps.accounts.models import User
-from apps.portal.charts import Chart
-from apps.portal.formats import Change
-from apps.portal.pages_people import FirstEventPage
 from apps.portal.pages_prices import WaitingRow
 from apps.portal.rail import RailGroup
 
@@ -123,57 +120,6 @@ class Chip:
     value: str | None
     remove_url: str
     excludes: bool = False
-
-
-# --- overview ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OverviewSpend:
-    total_usd: Decimal | None
-    events: int
-    unpriced_events: int
-    unattributed_usd: Decimal | None
-    unattributed_events: int
-    previous_total_usd: Decimal | None
-    change: Change | None
-
-
-@dataclass(frozen=True, slots=True)
-class TopRow:
-    label: str | None
-    cost_usd: Decimal | None
-    events: int
-    share: Decimal | None
-    unpriced_events: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Top:
-    title: str
-    dimension: str
-    url: str
-    rows: tuple[TopRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OverviewPage:
-    """`first`: the organization has no event at all yet; `last_event_*` when only the range is empty."""
-
-    first: FirstEventPage | None
-    label: str
-    previous_label: str
-    granularity: str
-    spend: OverviewSpend
-    chart: Chart | None
-    tops: tuple[Top, ...]
-    spend_url: str
-    events_url: str
-    unattributed_url: str
-    unpriced_url: str
-    last_event_at: datetime | None = None
-    last_event_url: str | None = None
 
 
 # --- events ------------------------------------------------------------------------------------------

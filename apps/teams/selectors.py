@@ -193,3 +193,8 @@ def count_workflows(org: HasPk, projects: Iterable[Project]) -> dict[int, int]:
 
 def workflows_of(org: HasPk, project: Project, limit: int) -> list[Workflow]:
     return list(Workflow.objects.for_org(org).filter(project=project).order_by("slug")[:limit])
+
+
+def workflows_owned(org: HasPk, user_id: int) -> list[Workflow]:
+    """The workflows that a person answers for, by slug."""
+    return list(Workflow.objects.for_org(org).filter(owner_id=user_id).order_by("slug"))

@@ -176,6 +176,12 @@ def list_reratings(org: HasPk) -> QuerySet[Rerating]:
     return Rerating.objects.for_org(org).order_by("-created_at")
 
 
+def count_unposted(org: HasPk, start: datetime, end: datetime) -> int:
+    """How many re-ratings of calls in [start, end) were begun and neither posted nor overtaken by other prices."""
+    rows = Rerating.objects.for_org(org).filter(start__lt=end, end__gt=start)
+    return rows.exclude(state__in=(State.POSTED, State.STALE)).count()
+
+
 def rerating_by_id(org: HasPk, rerating_id: uuid.UUID) -> Rerating:
     """Raises `NotFound`."""
     rerating = Rerating.objects.for_org(org).filter(rerating_id=rerating_id).first()

@@ -6,7 +6,7 @@ from playwright.sync_api import Page
 
 from tests.portal.conftest import Shop
 from tests.portal.looking import NARROW, Open
-from tests.portal.sights import DOORS, sights
+from tests.portal.sights import DOORS, make_homes, sights
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -44,6 +44,14 @@ def test_no_page_keeps_anybody_out(look: Open, shop: Shop) -> None:
 def test_no_page_keeps_anybody_out_on_a_narrow_screen(look: Open, shop: Shop) -> None:
     page = look(shop.url(), shop.alice, viewport=NARROW, has_touch=True, is_mobile=True)
     assert barriers(page, sights(shop)) == []
+
+
+def test_no_home_keeps_anybody_out(look: Open) -> None:
+    shop, people = make_homes()
+    ranges = {"the month": shop.url(), "30 days": shop.url("?range=30d")}
+    for name, person in people.items():
+        for scheme in ("light", "dark"):
+            assert barriers(look(shop.url(), person, color_scheme=scheme), ranges) == [], name
 
 
 def test_no_door_keeps_anybody_out(look: Open) -> None:

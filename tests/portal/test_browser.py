@@ -17,6 +17,7 @@ from tests.database import as_worker
 from tests.portal.agent import RUN, TIGHT, agent_run
 from tests.portal.conftest import Shop, fill, make_shop
 from tests.portal.looking import NARROW, WIDE, Open, expect_page, sign_in
+from tests.portal.sights import make_homes
 from tests.site import Site
 from tests.world import PASSWORD, World, make_event, make_world
 
@@ -96,7 +97,7 @@ def test_the_overview_draws_its_chart_and_opens_what_is_behind(look: Open, shop:
     expect(chart.locator("svg")).to_be_visible()
     assert chart.locator("svg path").count() > 10
     expect(page.get_by_text("Numbers behind the chart")).to_be_visible()
-    page.get_by_role("row", name="search").first.get_by_role("link").click()
+    page.get_by_role("region", name="Teams").get_by_role("row", name="search").get_by_role("link").click()
     expect(page.get_by_label("Filters")).to_contain_text("Team search")
     page.locator("tbody tr").first.get_by_role("link").first.click()
     expect(page.get_by_role("heading", name="Cost, explained")).to_be_visible()
@@ -106,6 +107,23 @@ def test_the_overview_fits_one_screen(look: Open, shop: Shop) -> None:
     page = look(shop.url("?range=30d"), shop.alice)
     expect(page.locator("[data-chart] svg")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollHeight") <= WIDE["height"]
+
+
+# What cards hold that leaves them.
+WIDER = """[...document.querySelectorAll('.flow > .panel')].filter(one => one.scrollWidth > one.clientWidth)
+    .map(one => one.innerText)"""
+
+
+@pytest.mark.parametrize("picture", ["home-owner", "home-lead"])
+def test_a_home_of_every_card_fits_one_screen_and_no_card_leaves_its_place(look: Open, picture: str) -> None:
+    shop, people = make_homes()
+    page = look(shop.url(), people[picture])
+    expect(page.locator("[data-chart] svg")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollHeight") <= WIDE["height"]
+    for width in (WIDE["width"], 1200, 1000, NARROW["width"], 360):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+        assert page.evaluate(WIDER) == [], width
 
 
 def test_the_switcher_goes_from_one_organization_to_another(look: Open, shop: Shop) -> None:

@@ -50,7 +50,7 @@ def budgets(visit: Visit) -> HttpResponse:
         let_through = ungoverned(visit.org, visit.calendar.start("month", visit.at), visit.at)
         stops = count_stops(visit.org)
     key_names = names_of_keys(visit.org, {name for one in found for name in one.budget.scope})
-    found.sort(key=lambda one: (ORDER.index(one.state), -_taken(one), one.budget.name))
+    found.sort(key=worst_first)
     series = spend_of_list(visit.org, found[:ROWS_SHOWN], visit.calendar, visit.at)
     page = BudgetsPage(
         rows=tuple(_row(visit, one, key_names, series.get(one.budget.pk)) for one in found[:ROWS_SHOWN]),
@@ -88,6 +88,11 @@ def scope_words(budget: Budget, key_names: Mapping[str, str]) -> str:
     if "api_key" in scope:
         scope["api_key"] = key_names.get(scope["api_key"], scope["api_key"])
     return describe(scope)
+
+
+def worst_first(one: Standing) -> tuple[int, Decimal, str]:
+    """The key to sort by."""
+    return ORDER.index(one.state), -_taken(one), one.budget.name
 
 
 def _taken(one: Standing) -> Decimal:
