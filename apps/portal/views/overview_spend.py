@@ -13,10 +13,10 @@ from apps.portal.changes import LEAST_SHARE, Moved, largest_changes
 from apps.portal.charts import Ahead, Drawn
 from apps.portal.homes import Home
 from apps.portal.pages_overview import ChangeRow, Changes, Figures, Forecast, Nothing, OverTime, Top, TopRow
-from apps.portal.ranges import COMPARE, PREVIOUS
 from apps.portal.spending import by_cost, question, ratio, summed_cost
 from apps.portal.views.budgets import budget_url
 from apps.reports.selectors import COSTS
+from apps.reports.view_queries import COMPARE, PREVIOUS
 
 TOP_ROWS = 5
 # What one looks at next: of what a value of the dimension is made.
