@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -185,8 +185,10 @@ def organizations_budgeted() -> list[int]:
     return list(Organization.objects.filter(is_budgeted=True).order_by("pk").values_list("pk", flat=True))
 
 
-def list_keys(org: Organization) -> list[ApiKey]:
-    return list(ApiKey.objects.for_org(org).order_by("-created_at"))
+def list_keys(org: Organization, teams: Collection[str] | None = None) -> list[ApiKey]:
+    """The newest first; of `teams`, those that are pinned to one of them."""
+    keys = ApiKey.objects.for_org(org)
+    return list((keys if teams is None else keys.filter(team__in=teams)).order_by("-created_at"))
 
 
 def list_domains(org: Organization) -> list[Domain]:

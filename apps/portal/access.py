@@ -42,6 +42,7 @@ from apps.portal.looking import looking_of
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
 from apps.portal.rail import LABELS, rail_of
 from apps.portal.ranges import Parameters, Span, query_string, range_control, read_span
+from apps.usage.parts_sql import Part
 
 YEAR_MIN, YEAR_MAX = 1971, 2199
 
@@ -81,6 +82,11 @@ class Visit:
     def teams(self) -> tuple[str, ...] | None:
         """The teams of a lead; None for whoever sees all."""
         return tuple(self.membership.teams) if self.membership.role == Role.LEAD else None
+
+    @property
+    def part(self) -> Part | None:
+        """What a lead may see of a run that several teams have calls in; None for whoever sees all."""
+        return None if self.teams is None else {"team": self.teams}
 
     def cut(self, filters: Mapping[str, str]) -> dict[str, str]:
         """The filters that a page may show rows of: for a lead, within the team, or another one that they lead."""

@@ -106,7 +106,9 @@ def read_asked(visit: Visit, query: QueryDict | None = None) -> Asked:
         chart="line" if query.get("chart") == "line" else CHARTS[0],
         compares=query.get(COMPARE) == PREVIOUS,
         filters=filters,
-        key_names=names_of_keys(visit.org, chain((group_by, then_by, query.get("add", "")), filters.names)),
+        key_names=names_of_keys(
+            visit.org, chain((group_by, then_by, query.get("add", "")), filters.names), visit.teams
+        ),
     )
 
 

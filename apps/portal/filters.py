@@ -1,7 +1,7 @@
 """Filters of a page, as the URL says them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.http import QueryDict
@@ -95,12 +95,15 @@ def read_filters(query: QueryDict, known: Iterable[str]) -> Filters:
     return Filters(filters_of(query, names), {name: values for name, values in found.items() if values})
 
 
-def names_of_keys(org: Organization, dimensions: Iterable[str]) -> dict[str, str]:
-    """What a person calls each API key, by the number that is its value as a dimension; empty if none is asked for."""
+def names_of_keys(org: Organization, dimensions: Iterable[str], teams: Collection[str] | None = None) -> dict[str, str]:
+    """What a person calls each API key, by the number that is its value as a dimension; empty if none is asked for.
+
+    A lead (`teams`) is told only of keys that are pinned to the teams: keys are not theirs to see.
+    """
     if "api_key" not in dimensions:
         return {}
     with tenant(org):
-        return {str(key.pk): f"{key.name} ({key.hint})" for key in list_keys(org)}
+        return {str(key.pk): f"{key.name} ({key.hint})" for key in list_keys(org, teams)}
 
 
 def chips_of(filters: Filters, key_names: Mapping[str, str], url: Callable[[Filters], str]) -> tuple[Chip, ...]:

@@ -28,6 +28,7 @@ class RunLine:
     cache_hit_share: Decimal | None
     cost_usd: Decimal | None
     unpriced_events: int
+    others: int
     state: State | None
 
 
@@ -120,7 +121,7 @@ class BoundLine:
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """Of a run's own calls."""
+    """Of a run's own calls; `others` are those of other teams, which a lead does not see."""
 
     started_at: datetime
     last_at: datetime
@@ -129,6 +130,7 @@ class RunFigures:
     unpriced_events: int
     steps: int
     events: int
+    others: int
     retries: int
     escalations: int
     errors: int

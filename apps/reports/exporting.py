@@ -69,7 +69,7 @@ def file_at_once(org: Organization, asked: Asked, out: IO[bytes]) -> bool:
         return False
     if answer.row_count > AT_ONCE_ROWS_MAX:
         return False
-    sheets.write(_sheet(org, asked.title, asked.question, answer, rows), asked.format, out)
+    sheets.write(_sheet(org, asked, asked.question, answer, rows), asked.format, out)
     return True
 
 
@@ -203,7 +203,7 @@ def _produce(org: Organization, export: Export) -> None:
         )
     _hold(org, export, row_count=answer.row_count)
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as out:
-        sheet = _sheet(org, export.title, question, answer, _told(org, export, rows))
+        sheet = _sheet(org, export, question, answer, _told(org, export, rows))
         sheets.write(sheet, export.format, out)
         _store(org, export, out, answer.row_count)
 
@@ -309,11 +309,11 @@ def read_question(kept: Mapping[str, Any]) -> SpendQuestion:
 
 
 def _sheet(
-    org: Organization, title: str, question: SpendQuestion, answer: Spend, rows: Iterable[SpendRow]
+    org: Organization, asked: Asked | Export, question: SpendQuestion, answer: Spend, rows: Iterable[SpendRow]
 ) -> sheets.Sheet:
     with tenant(org):
         zone = calendar(org).zone_at(answer.as_of)
-        keys = list_keys(org) if "api_key" in question.group_by else []
+        keys = list_keys(org, [asked.team] if asked.team else None) if "api_key" in question.group_by else []
     kept = [(name, value or "none") for name, value in question.filters.items()]
     kept += [(f"not {name}", value or "none") for name, values in question.excluded.items() for value in values]
     times = [("From", question.start), ("Until", question.end)]
@@ -322,7 +322,7 @@ def _sheet(
     return sheets.Sheet(
         about=[
             ("Organization", org.name),
-            ("What", title),
+            ("What", asked.title),
             *((name, at.astimezone(zone).isoformat()) for name, at in (*times, ("As of", answer.as_of))),
             ("Time zone", zone.key),
             *kept,

@@ -1,10 +1,11 @@
 """Runs, as lists and as trees: what pages and the API read. Inside `tenant(org)` where not said otherwise.
 
-A run belongs to where its earliest event belongs, as that event was attributed when it arrived.
+A run belongs to where its earliest event belongs, as that event was attributed when it arrived. Later events may belong
+elsewhere: whoever may read a `Part` alone is told the sums of that, and only how many events there are beside it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -21,8 +22,9 @@ from apps.core.meters import METERS
 from apps.core.tenancy import HasPk, org_id_of
 from apps.reports import runs_sql
 from apps.reports.runs_sql import Place, Tree
-from apps.usage import sql
+from apps.usage import parts_sql, sql
 from apps.usage.models import RollupState, Run
+from apps.usage.parts_sql import Part
 from apps.usage.selectors import in_time, read_run
 
 PAGE_MAX = 200
@@ -46,7 +48,6 @@ _PLAIN = (
 _COUNTS = ("events", "steps", "retries", "escalations", "errors", "unpriced_events")
 _Instant = Annotated[datetime, Meta(tz=True)]
 _RunId = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
-_Cost = Annotated[str, Meta(pattern=r"^-?[0-9]{1,26}\.[0-9]{12}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class RunRow:
     meters: Mapping[str, int]
     cost_usd: Decimal | None
     unpriced_events: int
-    # The sum that runs are sorted by: 0 where `cost_usd` is None.
-    priced_usd: Decimal
+    # Events that belong elsewhere than what its reader may see: they are in none of these figures.
+    others: int = 0
 
     @property
     def status(self) -> str:
@@ -103,7 +104,7 @@ class RunPage:
     """`following` is the position after the last run, None at the end; `as_of` None: nothing was rolled up yet."""
 
     runs: Sequence[RunRow]
-    following: tuple[Any, str] | None
+    following: tuple[Any, ...] | None
     as_of: datetime | None
 
 
@@ -151,15 +152,19 @@ def find_runs(
     cursor: str = "",
     limit: int,
     at: datetime,
+    part: Part | None = None,
 ) -> RunPage:
     """Runs that began in [start, end) and match every filter of `FILTERS` ("" finds what is missing).
+
+    With a `part` the filters must keep to it, and the figures are of it. Which runs cost most is told by what they
+    cost whole: to sum a part of every run of the range would have no limit.
 
     Raises `DomainError` (`parameter_invalid`, `sort_unknown`, `cursor_invalid`; `query_too_slow` after 5 seconds).
     """
     check_filters(filters)
     if sort not in SORTS:
         raise DomainError("sort_unknown", f"sort is '{sort[:64]}': use {', '.join(SORTS)}.", param="sort")
-    after = _position(cursor, sort) if cursor else None
+    after = _position(org, cursor, sort, part) if cursor else None
     found = in_time(
         "Reading runs",
         lambda: runs_sql.list_runs(
@@ -168,7 +173,10 @@ def find_runs(
     )
     page = [_row(row) for row in found[:limit]]
     last = page[-1] if len(found) > limit else None
-    return RunPage(page, _place(last, sort) if last else None, rolled_up_at(org, at))
+    shown = page if part is None else _cut(org, page, part)
+    if part is not None and sort == "cost":
+        shown = sorted(shown, key=lambda run: run.cost_usd or Decimal(0), reverse=True)
+    return RunPage(shown, _place(last, sort) if last else None, rolled_up_at(org, at))
 
 
 def run_ids_from(org: HasPk, beginning: str, *, teams: Collection[str] | None = None, limit: int) -> list[str]:
@@ -204,13 +212,66 @@ def family(org: HasPk, run_id: str) -> Family:
     return Family(run_id, row, above, tree, tally, root, _bounds(org, row, tally, root, root_id))
 
 
+def part_of_family(org: HasPk, run_id: str, part: Part) -> Family:
+    """A run that belongs to the part, with its figures cut to that, and nothing of the tree around it.
+
+    Raises `NotFound`, also where the run belongs elsewhere.
+    """
+    row = next(map(_row, read_run(lambda: runs_sql.run_now(org_id_of(org), run_id))), None)
+    if row is None or not all(getattr(row, name) in values for name, values in part.items()):
+        raise NotFound("run")
+    (own,) = _cut(org, [row], part)
+    alone = Tree(
+        1, own.events, own.steps, own.retries, own.escalations, own.cost_usd or Decimal(0), own.unpriced_events
+    )
+    return Family(run_id, own, (), alone, None, None, {})
+
+
+def _cut(org: HasPk, rows: Sequence[RunRow], part: Part) -> list[RunRow]:
+    """The same runs with the figures of the part alone, in two statements; a parent elsewhere is not named.
+
+    They are summed from stored events: of those that retention deleted it is not known where they belonged.
+    """
+    if not rows:
+        return []
+    org_id, since = org_id_of(org), min(row.first_at for row in rows)
+    sums = read_run(lambda: parts_sql.part_sums(org_id, [row.run_id for row in rows], part=part, since=since))
+    parents = runs_sql.within(org_id, [row.parent_run_id for row in rows if row.parent_run_id], part)
+    return [_cut_row(row, sums.get(row.run_id) or _NOTHING, row.parent_run_id in parents) for row in rows]
+
+
+_NOTHING: Mapping[str, Any] = {
+    **dict.fromkeys((*_COUNTS, *METERS, "others", "cost_usd"), 0), "first_at": None, "last_at": None,
+}  # fmt: skip
+
+
+def _cut_row(row: RunRow, sums: Mapping[str, Any], has_parent: bool) -> RunRow:
+    first_at = sums["first_at"] or row.first_at
+    return replace(
+        row,
+        **_figures(sums),
+        first_at=first_at,
+        last_at=sums["last_at"] or first_at,
+        parent_run_id=row.parent_run_id if has_parent else None,
+        others=sums["others"],
+    )
+
+
 def bound_places(org: HasPk, found: Family) -> list[Place]:
     """Where the bounds of cost, steps, attempts and seconds fall in the whole tree, child runs included."""
     return read_run(lambda: runs_sql.bound_places(org_id_of(org), found.root_run_id, found.bounds))
 
 
-def descendants(org: HasPk, run_id: str, start: datetime, end: datetime) -> list[RunRow]:
-    """Child runs that began in [start, end), and theirs down to `DEPTH_MAX` levels: at most `CHILDREN_MAX` and one."""
+def runs_within(org: HasPk, run_ids: Iterable[str], part: Part) -> set[str]:
+    """Those of these runs that belong to the part, as they are rolled up."""
+    return set(runs_sql.within(org_id_of(org), list(run_ids), part))
+
+
+def descendants(org: HasPk, run_id: str, start: datetime, end: datetime, part: Part | None = None) -> list[RunRow]:
+    """Child runs that began in [start, end), and theirs down to `DEPTH_MAX` levels: at most `CHILDREN_MAX` and one.
+
+    With a `part`, those that belong to it, with the figures of it; below a run that does not, none is looked for.
+    """
     found: list[RunRow] = []
     level, span = [run_id], (start, end)
     seen = {run_id}
@@ -218,12 +279,12 @@ def descendants(org: HasPk, run_id: str, start: datetime, end: datetime) -> list
         room = CHILDREN_MAX + 1 - len(found)
         if not level or not room:
             break
-        read = partial(runs_sql.children, org_id_of(org), level, span, room)
+        read = partial(runs_sql.children, org_id_of(org), level, span, part or {}, room)
         below = [row for row in map(_row, read_run(read)) if row.run_id not in seen]
         seen |= {row.run_id for row in below}
         found += below
         level, span = [row.run_id for row in below], (start, datetime.max.replace(tzinfo=start.tzinfo))
-    return found
+    return found if part is None else _cut(org, found, part)
 
 
 def rolled_up_at(org: HasPk, at: datetime) -> datetime | None:
@@ -245,29 +306,38 @@ def _bounds(
     return {name: min(found) if found else None for name, found in values.items()}
 
 
-def _position(cursor: str, sort: str) -> tuple[Any, str]:
+def _position(org: HasPk, cursor: str, sort: str, part: Part | None) -> tuple[Any, str]:
+    """A cursor by cost holds no cost: of a run that others have calls in, it would be theirs too."""
     if sort == "cost":
-        cost, run_id = position_of(cursor, tuple[_Cost, _RunId])
-        return Decimal(cost), run_id
+        (run_id,) = position_of(cursor, tuple[_RunId])
+        cost = runs_sql.within(org_id_of(org), [run_id], part or {}).get(run_id)
+        if cost is None:
+            raise invalid_cursor()
+        return cost, run_id
     at, run_id = position_of(cursor, tuple[_Instant, _RunId])
     if at.utcoffset():
         raise invalid_cursor()
     return at, run_id
 
 
-def _place(last: RunRow, sort: str) -> tuple[Any, str]:
-    return (format(last.priced_usd, ".12f") if sort == "cost" else last.first_at), last.run_id
+def _place(last: RunRow, sort: str) -> tuple[Any, ...]:
+    return (last.run_id,) if sort == "cost" else (last.first_at, last.run_id)
 
 
 def _row(row: Mapping[str, Any]) -> RunRow:
-    counts = {name: int(row[name]) for name in _COUNTS}
     values: dict[str, Any] = {
         **{name: row[name] for name in _PLAIN},
         **{kind: row[kind] if row[f"{kind}_id"] is not None else None for kind in ("team", "project", "workflow")},
-        **counts,
+        **_figures(row),
         "user": row["user_name"],
-        "meters": {meter: int(row[meter]) for meter in METERS},
-        "cost_usd": None if counts["events"] and counts["unpriced_events"] == counts["events"] else row["cost_usd"],
-        "priced_usd": row["cost_usd"],
     }
     return RunRow(**values)
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {name: int(row[name]) for name in _COUNTS}
+    return {
+        **counts,
+        "meters": {meter: int(row[meter]) for meter in METERS},
+        "cost_usd": None if counts["events"] and counts["unpriced_events"] == counts["events"] else row["cost_usd"],
+    }

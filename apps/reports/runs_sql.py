@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from apps.core.meters import METERS
+from apps.usage.parts_sql import Part, values_of
 from apps.usage.runs_sql import as_of_now
 
 ANCESTORS_MAX = 32
@@ -119,13 +120,32 @@ def run_now(org_id: int, run_id: str) -> Rows:
     return _rows(f"SELECT {_SELECT} FROM ({as_of_now()}) AS r {_JOINED}", {"org": org_id, "run": run_id})
 
 
-def children(org_id: int, run_ids: Sequence[str], span: tuple[datetime, datetime], limit: int) -> Rows:
-    """Child runs that began in [span), oldest first. Index: usage_run_parent."""
+def children(org_id: int, run_ids: Sequence[str], span: tuple[datetime, datetime], part: Part, limit: int) -> Rows:
+    """Child runs that began in [span) and belong to the part, oldest first. Index: usage_run_parent."""
     return _rows(
         f"SELECT {_SELECT} FROM usage_run r {_JOINED} WHERE r.organization_id = %(org)s"
-        " AND r.parent_run_id = ANY(%(runs)s) AND r.run_id <> r.parent_run_id"
+        f" AND r.parent_run_id = ANY(%(runs)s) AND r.run_id <> r.parent_run_id{_within(part)}"
         " AND r.first_at >= %(start)s AND r.first_at < %(end)s ORDER BY r.first_at, r.run_id LIMIT %(limit)s",
-        {"org": org_id, "runs": list(run_ids), "start": span[0], "end": span[1], "limit": limit},
+        {"org": org_id, "runs": list(run_ids), "start": span[0], "end": span[1], "limit": limit, **values_of(part)},
+    )
+
+
+def within(org_id: int, run_ids: Sequence[str], part: Part) -> dict[str, Decimal]:
+    """Which of these runs belong to the part, with what they cost. Index: the primary key."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT r.run_id, r.cost_usd FROM usage_run r WHERE r.organization_id = %(org)s"
+            f" AND r.run_id = ANY(%(runs)s){_within(part)}",
+            {"org": org_id, "runs": list(run_ids), **values_of(part)},
+        )
+        return dict(cursor.fetchall())
+
+
+def _within(part: Part) -> str:
+    """The condition that the run `r` belongs to the part, to be added to others."""
+    return "".join(
+        f" AND r.{name} = ANY(%(part_{name})s)" + ("" if name == "environment" else f" AND r.{name}_id IS NOT NULL")
+        for name in part
     )
 
 

@@ -1,7 +1,4 @@
-"""Statements of runs: what a run's deltas fold into, and the events of one. All need `tenant(org)` around them."""
-
-from collections.abc import Sequence
-from datetime import datetime
+"""Statements of runs: what a run's deltas fold into. All need `tenant(org)` around them."""
 
 from django.db import connection
 
@@ -78,22 +75,3 @@ def as_of_now() -> str:
         for table in ("usage_run", "usage_rundelta")
     )
     return _folded(f"({parts}) AS parts")
-
-
-def first_events(
-    org_id: int, run_ids: Sequence[str], since: datetime, limit: int
-) -> list[tuple[datetime, datetime, str]]:
-    """(hour_start, occurred_at, event_id) of the first `limit` events of each run, none of an hour before `since`.
-
-    Index: usage_event_run.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT e.* FROM unnest(%(runs)s::text[]) AS wanted(run_id) CROSS JOIN LATERAL ("
-            " SELECT hour_start, occurred_at, event_id FROM usage_event"
-            " WHERE organization_id = %(org)s AND run_id = wanted.run_id AND hour_start >= %(since)s"
-            " ORDER BY occurred_at, event_id LIMIT %(limit)s) AS e",
-            {"org": org_id, "runs": list(run_ids), "since": since, "limit": limit},
-        )
-        found: list[tuple[datetime, datetime, str]] = cursor.fetchall()
-        return found

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import starmap
 from typing import Annotated, TypeVar
 
 from django.db import DatabaseError
@@ -13,8 +14,9 @@ from apps.core.errors import DomainError
 from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, limit_time, org_id_of
-from apps.usage import facets_sql, runs_sql, sql
+from apps.usage import facets_sql, parts_sql, sql
 from apps.usage.models import Delta, Event, EventKey, Posting, Rerating, RollupState
+from apps.usage.parts_sql import Part
 
 T = TypeVar("T")
 
@@ -172,22 +174,33 @@ def find_events(
 
 
 def run_events(
-    org: HasPk, run_id: str, *, since: datetime, limit: int, after: tuple[datetime, str] | None = None
+    org: HasPk,
+    run_id: str,
+    *,
+    since: datetime,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+    part: Part | None = None,
 ) -> list[Event]:
-    """A run's events in the order of their time, none of an hour before that of `since`. Index: usage_event_run."""
-    found = Event.objects.for_org(org).filter(run_id=run_id, hour_start__gt=since - HOUR)
+    """A run's events in the order of their time, of the part alone if one is given, none of an hour before that of
+    `since`. Index: usage_event_run.
+    """
+    events = _where_now(org).filter(*starmap(_of_part, part.items())) if part else Event.objects.for_org(org)
+    found = events.filter(run_id=run_id, hour_start__gt=since - HOUR)
     if after is not None:
         at, event_id = after
         found = found.filter(occurred_at__gte=at).exclude(occurred_at=at, event_id__lte=event_id)
     return read_run(lambda: list(found.order_by("occurred_at", "event_id")[:limit]))
 
 
-def first_events(org: HasPk, run_ids: Sequence[str], *, since: datetime, limit: int) -> list[Event]:
-    """The first `limit` events of each of these runs, in the order of their time."""
+def first_events(
+    org: HasPk, run_ids: Sequence[str], *, since: datetime, limit: int, part: Part | None = None
+) -> list[Event]:
+    """The first `limit` events of each of these runs, in the order of their time; of the part alone if one is given."""
     if not run_ids:
         return []
     org_id = org_id_of(org)
-    first = read_run(lambda: runs_sql.first_events(org_id, run_ids, since - HOUR, limit))
+    first = read_run(lambda: parts_sql.first_events(org_id, run_ids, part=part or {}, since=since - HOUR, limit=limit))
     keys = [(org_id, *key) for key in first]
     return list(Event.objects.for_org(org).filter(pk__in=keys).order_by("occurred_at", "event_id"))
 
@@ -233,6 +246,12 @@ def _condition(name: str, value: str) -> Q:
         return Q(tags__isnull=True) | ~Q(tags__has_key=key) if value == "" else Q(tags__contains={key: value})
     column = EVENT_FILTERS[name]
     return Q(**{f"{column}__isnull": True}) if value == "" else Q(**{column: value})
+
+
+def _of_part(name: str, values: Sequence[str]) -> Q:
+    if name not in ATTRIBUTED:
+        return Q(**{f"{name}__in": values})
+    return Q(**{f"now_{name}__in": values, f"now_{name}_id__isnull": False})
 
 
 def _exclusion(name: str, value: str) -> Q:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from apps.budgets.runs import forget_runs
 from apps.budgets.services import set_run_bound
-from apps.core.cursors import cursor_of
+from apps.core.cursors import cursor_of, position_of
 from apps.core.meters import METERS
 from apps.core.tenancy import tenant
 from apps.reports.runs import CHOICES, FILTERS
-from apps.teams.services import create_project, create_team, create_workflow
+from apps.teams.services import create_project, create_team, create_workflow, map_name
+from apps.usage.postings import attribute_known_names
 from tests.api.tenants import make_api, make_org
 from tests.database import as_worker
 from tests.usage.ledger import roll
@@ -268,6 +269,52 @@ def test_a_pinned_key_reads_its_own_runs_and_no_sums_of_others(org, api, names):
         for run in ("theirs", "nobodys", "never"):
             assert pinned.get(f"runs/{run}").status_code == 404, run
     assert make_api(org, "read", team="search").get("runs", team="growth").json()["code"] == "pinned_dimension"
+
+
+def test_a_pinned_key_reads_of_a_run_what_is_within_its_pins(org, api, names):
+    """Where its events belong now: what came as `serach` is search's once that name is mapped."""
+    create_team(org=org, slug="growth")
+    dear = {"team": "growth", "model": "claude-opus-4-1", "status": "error", "parent_run_id": "r"}
+    send(
+        org,
+        api,
+        event(minutes=50, workflow="rag", environment="prod", usage={"input_tokens": 7}),
+        event(minutes=40, team="serach", project="unknown", environment="prod", usage={"input_tokens": 5}),
+        event(minutes=30, attempt=2, usage={"input_tokens": 90_000}, **dear),
+    )
+    pins = {"search": {"team": "search"}, "answers": {"project": "answers"}, "prod": {"environment": "prod"}}
+    pinned = {name: make_api(org, "read", **pin) for name, pin in pins.items()}
+    for name, (tokens, others) in {"search": (7, 2), "answers": (7, 2), "prod": (12, 1)}.items():
+        shown = one(pinned[name])
+        (listed,) = pinned[name].get("runs", **{"from": SINCE}).json()["data"]
+        assert {key: shown[key] for key in listed} == listed
+        used = shown["usage"]
+        assert (used["meters"], used["retries"], used["errors"]) == ({"input_tokens": tokens}, 0, 0), name
+        assert (used["events"], shown["other_events"]) == (3 - others, others), name
+        events = pinned[name].get("events", run_id="r").json()["data"]
+        assert Decimal(used["cost_usd"]) == sum(Decimal(row["cost_usd"]) for row in events)
+        assert (shown["last_event_at"] == shown["first_event_at"]) == (others == 2)
+    map_name(org=org, kind="team", name="serach", slug="search", actor=None)
+    org.refresh_from_db()
+    with as_worker():
+        assert attribute_known_names(org) == 1
+    after = one(pinned["search"])
+    assert (after["usage"]["meters"], after["other_events"]) == ({"input_tokens": 12}, 1)
+    assert (one(api)["usage"]["events"], one(api)["other_events"]) == (3, 0)
+
+
+def test_a_page_by_cost_goes_on_after_a_run_of_the_key_and_its_cursor_holds_no_cost(org, api, names):
+    create_team(org=org, slug="growth")
+    send(org, api, *(event(run, workflow="rag") for run in "abc"), event("theirs", team="growth"))
+    pinned = make_api(org, "read", team="search")
+    query = {"from": SINCE, "sort": "cost", "limit": 1}
+    first = pinned.get("runs", **query).json()
+    assert position_of(first["next"], list[str]) == [first["data"][0]["run_id"]]
+    assert len(found(pinned, sort="cost", cursor=first["next"])) == 2
+    for run_id in ("theirs", "never"):
+        response = pinned.get("runs", **query, cursor=cursor_of((run_id,)))
+        assert response.json()["code"] == "cursor_invalid", run_id
+    assert found(api, sort="cost", cursor=cursor_of(("theirs",))) == ["c", "b", "a"]
 
 
 def test_another_organization_has_none_of_them(org, api):

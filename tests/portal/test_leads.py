@@ -4,14 +4,14 @@ import pytest
 from django.test import Client
 
 from apps.organizations.permissions import Role
-from apps.organizations.services import add_member
+from apps.organizations.services import add_member, issue_key
 from apps.reports.views import save_view
 from apps.teams.services import create_project, create_team
 from apps.usage.services import roll_up
 from tests.database import as_worker
 from tests.portal.conftest import Shop, client_of, make_person, make_shop
 from tests.portal.reading import attribute, get, text_of
-from tests.world import make_event
+from tests.world import Api, make_event
 
 # As a word of its own, so that it is found wherever it is shown.
 OTHER = "growthcanary"
@@ -167,3 +167,31 @@ def test_a_page_that_is_not_cut_to_a_team_is_closed(shop: Shop, lead: Client, pa
     response = lead.get(shop.url(page))
     assert response.status_code == 403
     assert shop.alice.email in response.content.decode()
+
+
+def test_of_keys_a_lead_is_told_the_names_of_those_pinned_to_the_team(shop: Shop, lead: Client) -> None:
+    theirs = issue_key(org=shop.org, name=f"{OTHER} key", scopes=["ingest"], team=OTHER).key
+    everywhere = issue_key(org=shop.org, name=f"{OTHER} of all", scopes=["ingest"]).key
+    mine = issue_key(org=shop.org, name="own key", scopes=["ingest"], team="search").key
+    alice = client_of(shop.alice)
+    for page in ("spend", "events"):
+        for name in ("api_key", "not.api_key"):
+            for key in (theirs, everywhere):
+                asked = shop.url(f"{page}?{name}={key.pk}")
+                assert key.name in alice.get(asked).content.decode()
+                content = lead.get(asked).content.decode()
+                assert str(key.pk) in content
+                assert OTHER not in content
+            assert mine.name in lead.get(shop.url(f"{page}?{name}={mine.pk}")).content.decode()
+
+
+def test_an_event_and_a_file_say_the_number_of_a_key_that_is_not_the_teams(shop: Shop, lead: Client) -> None:
+    key = issue_key(org=shop.org, name=f"{OTHER} shared", scopes=["ingest"])
+    Api(key.secret).send(make_event(event_id="by-key", team="search"))
+    question = {"query": "group_by=api_key&team=search", "format": "csv"}
+    for client, is_told in ((client_of(shop.alice), True), (lead, False)):
+        event = client.get(shop.url("events/by-key")).content.decode()
+        file = client.post(shop.url("exports"), question)
+        assert file["Content-Type"].startswith("text/csv")
+        assert [key.key.name in text for text in (event, b"".join(file).decode())] == [is_told] * 2
+        assert str(key.key.pk) in event or is_told

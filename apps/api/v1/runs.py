@@ -1,6 +1,5 @@
 """GET /api/v1/runs and /api/v1/runs/{run_id}: what runs cost and how they went."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -15,15 +14,17 @@ from apps.api.v1.paging import PAGED
 from apps.api.views import ScopedView
 from apps.budgets.models import RunTally
 from apps.core.cursors import cursor_of
-from apps.core.errors import DomainError, NotFound
+from apps.core.errors import DomainError
 from apps.core.money import usd_text
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.permissions import Scope
+from apps.organizations.selectors import Principal
 from apps.reports import runs
 from apps.reports.runs import CHOICES, FILTERS, PAGE_MAX, SORTS, Family, RunRow
 from apps.reports.runs_sql import Tree
 from apps.reports.selectors import this_month
+from apps.usage.parts_sql import Part
 
 RESERVED = {"from", "to", "limit", "cursor", "sort"}
 SHARE_PLACES = 6
@@ -61,7 +62,10 @@ class RunOutput(serializers.Serializer[Any]):
     first_event_at = serializers.DateTimeField(allow_null=True)
     last_event_at = serializers.DateTimeField(allow_null=True)
     duration_ms = serializers.IntegerField(allow_null=True, help_text="From the first event to the last.")
-    usage = UsageOutput(help_text="Of its own events, child runs apart.")
+    usage = UsageOutput(help_text="Of its own events, child runs apart; for a pinned key, of those within its pins.")
+    other_events = serializers.IntegerField(
+        help_text="Events outside of the key's pins, in no other figure here; 0 for a key without pins."
+    )
 
 
 class TreeOutput(serializers.Serializer[Any]):
@@ -124,6 +128,7 @@ class RunsView(ScopedView):
     def get(self, request: Request) -> Response:
         query = request.query_params
         filters = parameters.within_pins(self.principal, parameters.filters(query, FILTERS, RESERVED))
+        part = _part(self.principal)
         now = timezone.now()
         month_start, _ = this_month(self.organization, now)
         start = parameters.instant(query, "from", month_start)
@@ -133,7 +138,7 @@ class RunsView(ScopedView):
         with tenant(self.organization):
             page = runs.find_runs(
                 self.organization, start=start, end=end, filters=filters, sort=query.get("sort", SORTS[0]),
-                cursor=query.get("cursor", ""), limit=limit, at=now,
+                cursor=query.get("cursor", ""), limit=limit, at=now, part=part,
             )  # fmt: skip
         following = cursor_of(page.following) if page.following else None
         return Response({"data": [run_json(row) for row in page.runs], "next": following, "as_of": page.as_of})
@@ -156,12 +161,10 @@ class RunView(ScopedView):
     )
     def get(self, request: Request, run_id: str) -> Response:
         run_id = checked_run_id(run_id)
-        pins = parameters.within_pins(self.principal, {})
-        with tenant(self.organization):
-            found = runs.family(self.organization, run_id)
-            if pins and not _is_own(found.run, pins):
-                raise NotFound("run")
-            return Response(family_json(found, is_whole=not pins))
+        org, part = self.organization, _part(self.principal)
+        with tenant(org):
+            found = runs.family(org, run_id) if part is None else runs.part_of_family(org, run_id, part)
+            return Response(family_json(found, is_whole=part is None))
 
 
 def checked_run_id(run_id: str) -> str:
@@ -171,9 +174,9 @@ def checked_run_id(run_id: str) -> str:
     return run_id
 
 
-def _is_own(run: RunRow | None, pins: Mapping[str, str]) -> bool:
-    """A pinned key reads runs that belong where it does; anything else does not exist for it."""
-    return run is not None and all(getattr(run, name) == pin for name, pin in pins.items())
+def _part(principal: Principal) -> Part | None:
+    """What a pinned key may read of runs; None for a key that reads all."""
+    return {name: (pin,) for name, pin in parameters.within_pins(principal, {}).items()} or None
 
 
 def run_json(run: RunRow) -> dict[str, Any]:
@@ -187,6 +190,7 @@ def run_json(run: RunRow) -> dict[str, Any]:
         "last_event_at": run.last_at,
         "duration_ms": run.duration // MILLISECOND,
         "usage": usage_json(run),
+        "other_events": run.others,
     }
 
 
@@ -225,6 +229,7 @@ def _said_json(run_id: str, tally: RunTally | None) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "parent_run_id": tally.parent_run_id if tally else None,
+        "other_events": 0,
         "status": "ended" if tally and tally.ended_at else "running",
         **{name: getattr(tally, name) if tally else None for name in ("outcome", "units", "ended_at")},
     }

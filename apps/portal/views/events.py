@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from apps.pricing.catalog import EPOCH
 from apps.pricing.cost import CostLine
 from apps.pricing.rules import product
 from apps.reports import dimensions
+from apps.reports.runs import runs_within
 from apps.reports.selectors import SpendQuestion, spend
 from apps.teams.models import AttributionRule
 from apps.teams.selectors import list_projects, list_rules, list_teams, list_workflows
@@ -69,6 +70,7 @@ def events(visit: Visit) -> HttpResponse:
             after=after,
         )
         costs = current_costs(visit.org, listed.events)
+        doors = _open_runs(visit, listed.events)
         suggestions = _suggestions(visit)
     here = {**filters.parameters, **span.parameters}
     following = {**here, "cursor": cursor_of(listed.following)} if listed.following else None
@@ -84,11 +86,11 @@ def events(visit: Visit) -> HttpResponse:
         selects=(_status_select(filters.only.get("status", "")),),
         chips=chips_of(
             filters,
-            names_of_keys(visit.org, filters.names),
+            names_of_keys(visit.org, filters.names, visit.teams),
             lambda left: visit.url("events", {**left.parameters, **span.parameters}),
         ),
         found=_found(visit, span, filters),
-        rows=tuple(_row(visit, event, costs[event.event_id]) for event in listed.events),
+        rows=tuple(_row(visit, event, costs[event.event_id], doors) for event in listed.events),
         first_url=visit.url("events", here) if after else None,
         next_url=visit.url("events", following) if following else None,
     )
@@ -128,14 +130,20 @@ def _status_select(chosen: str) -> Select:
     return Select("status", "Status", tuple(Option(value, value or "any", value == chosen) for value in STATUSES))
 
 
-def _row(visit: Visit, event: Event, cost: CurrentCost) -> EventRow:
+def _open_runs(visit: Visit, events: Iterable[Event]) -> set[str]:
+    """Runs that these events name and whose pages open: for a lead, those that the teams began."""
+    named = {run_id for event in events for run_id in (event.run_id, event.parent_run_id) if run_id is not None}
+    return named if visit.part is None else runs_within(visit.org, named, visit.part)
+
+
+def _row(visit: Visit, event: Event, cost: CurrentCost, doors: Collection[str]) -> EventRow:
     return EventRow(
         occurred_at=event.occurred_at,
         team=attributed_to(event, "team"),
         project=attributed_to(event, "project"),
         workflow=attributed_to(event, "workflow"),
         run_id=event.run_id,
-        run_url=visit.url_below("runs", event.run_id) if event.run_id else "",
+        run_url=visit.url_below("runs", event.run_id) if event.run_id in doors else "",
         provider=event.provider,
         model=event.model,
         input_tokens=sum(getattr(event, meter) for meter in TOKENS_IN),
@@ -153,11 +161,13 @@ def event(visit: Visit, event_id: str) -> HttpResponse:
         found = explain_event(visit.org, event_id)
         if visit.team is not None and attributed_to(found.event, "team") not in visit.membership.teams:
             raise NotFound("event")
+        doors = _open_runs(visit, [found.event])
     crumbs = (Crumb("Events", visit.url("events")), Crumb("Event"))
-    return visit.render("portal/event.html", frame=visit.frame(f"Event {event_id}", *crumbs), event=_page(visit, found))
+    page = _page(visit, found, doors)
+    return visit.render("portal/event.html", frame=visit.frame(f"Event {event_id}", *crumbs), event=page)
 
 
-def _page(visit: Visit, found: Explanation) -> EventPage:
+def _page(visit: Visit, found: Explanation, doors: Collection[str]) -> EventPage:
     event = found.event
     usage = (event.usage_sent or {}).get("usage")
     return EventPage(
@@ -172,7 +182,7 @@ def _page(visit: Visit, found: Explanation) -> EventPage:
         postings=tuple(map(_posting_line, found.postings)),
         sent=json.dumps(usage, indent=1) if usage else "",
         attribution=tuple(_attribution_lines(visit, event)),
-        fields=tuple(_field_lines(visit, event, names_of_keys(visit.org, ("api_key",)))),
+        fields=tuple(_field_lines(visit, event, doors)),
     )
 
 
@@ -307,7 +317,8 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def _field_lines(visit: Visit, event: Event, key_names: Mapping[str, str]) -> Iterable[FieldLine]:
+def _field_lines(visit: Visit, event: Event, doors: Collection[str]) -> Iterable[FieldLine]:
+    key_names = names_of_keys(visit.org, ("api_key",), visit.teams)
     zone = visit.calendar.zone_at(event.occurred_at).key
     sent = event.sent or {}
     yield FieldLine("Occurred", formats.instant(event.occurred_at, zone))
@@ -318,15 +329,16 @@ def _field_lines(visit: Visit, event: Event, key_names: Mapping[str, str]) -> It
     yield FieldLine("Model", event.model, code=True)
     for name in (*_CODES, *_PLAIN):
         value = getattr(event, name)
-        if value is not None:
-            yield FieldLine(label_of(name), str(value), code=name in _CODES, url=_door(visit, name, value))
+        # A parent that does not open is another team's: a lead is not told which.
+        if value is not None and (name != "parent_run_id" or value in doors):
+            yield FieldLine(label_of(name), str(value), code=name in _CODES, url=_door(visit, name, value, doors))
     if event.latency_ms is not None:
         yield FieldLine("Latency", f"{formats.count(event.latency_ms)} ms")
     for key, value in sorted((event.tags or {}).items()):
         yield FieldLine(f"Tag {key}", value, code=True)
 
 
-def _door(visit: Visit, name: str, value: str) -> str | None:
+def _door(visit: Visit, name: str, value: str, doors: Collection[str]) -> str | None:
     if name in ("run_id", "parent_run_id"):
-        return visit.url_below("runs", value)
+        return visit.url_below("runs", value) if value in doors else None
     return visit.url("events", {name: value}) if name == "user" else None

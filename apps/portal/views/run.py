@@ -1,16 +1,15 @@
 """One run: its figures, its bounds, its calls drawn and as a tree."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import HttpResponse
 from msgspec import Meta
 
 from apps.core.cursors import cursor_of, position_of
-from apps.core.errors import DomainError, NotFound
+from apps.core.errors import DomainError
 from apps.core.meters import METERS, TOKENS_OUT
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
@@ -33,8 +32,9 @@ from apps.reports.runs import (
     cache_hit_share,
     descendants,
     family,
+    part_of_family,
 )
-from apps.reports.runs_sql import Place, Tree
+from apps.reports.runs_sql import Place
 from apps.usage.models import Event
 from apps.usage.provenance import CurrentCost, cost_lines, current_costs
 from apps.usage.selectors import first_events, run_events
@@ -68,24 +68,12 @@ class Shown:
 def run(visit: Visit, run_id: str) -> HttpResponse:
     after = _position(visit.request.GET.get("cursor"))
     with tenant(visit.org):
-        shown = _shown(visit, _of_team(visit, family(visit.org, run_id)), after)
+        found = family(visit.org, run_id) if visit.part is None else part_of_family(visit.org, run_id, visit.part)
+        shown = _shown(visit, found, after)
     parents = tuple(Crumb(parent, _url(visit, parent)) for parent in reversed(shown.found.ancestors))
     crumbs = (Crumb("Runs", visit.url("runs")), *parents, Crumb("Run"))
     page = _page(visit, shown, is_first=after is None)
     return visit.render("portal/run.html", frame=visit.frame(f"Run {run_id}", *crumbs), run=page)
-
-
-def _of_team(visit: Visit, found: Family) -> Family:
-    """The run as a lead may see it: of their team, without what is above it. Raises `NotFound`."""
-    if visit.team is None:
-        return found
-    if found.run is None or found.run.team not in visit.membership.teams:
-        raise NotFound("run")
-    own = found.run
-    alone = Tree(
-        1, own.events, own.steps, own.retries, own.escalations, own.cost_usd or Decimal(0), own.unpriced_events
-    )
-    return replace(found, ancestors=(), tree=alone, root_tally=None, bounds={})
 
 
 def _url(visit: Visit, run_id: str) -> str:
@@ -108,14 +96,16 @@ def _shown(visit: Visit, found: Family, after: Position | None) -> Shown:
     org, events = visit.org, list[Event]()
     if found.run is not None:
         place = after[:2] if after else None
-        events = run_events(org, found.run_id, since=found.run.first_at, limit=CALLS_SHOWN + 1, after=place)
+        events = run_events(
+            org, found.run_id, since=found.run.first_at, limit=CALLS_SHOWN + 1, after=place, part=visit.part
+        )
     own = events[:CALLS_SHOWN]
     last = own[-1] if len(events) > CALLS_SHOWN else None
-    below = descendants(org, found.run_id, after[0] if after else EARLIEST, last.occurred_at if last else LATEST)
-    below = [child for child in below if visit.team is None or child.team in visit.membership.teams]
+    span = after[0] if after else EARLIEST, last.occurred_at if last else LATEST
+    below = descendants(org, found.run_id, *span, visit.part)
     children = {child.run_id: child for child in below[:CHILDREN_MAX]}
     since = min((child.first_at for child in children.values()), default=EARLIEST)
-    theirs = first_events(org, list(children), since=since, limit=CHILD_CALLS_SHOWN)
+    theirs = first_events(org, list(children), since=since, limit=CHILD_CALLS_SHOWN, part=visit.part)
     first = after[2] + 1 if after else 1
     numbers = {event.event_id: first + place for place, event in enumerate(own)}
     calls = _calls(visit, [*own, *theirs], numbers)
@@ -236,6 +226,7 @@ def _figures(visit: Visit, own: RunRow) -> RunFigures:
         unpriced_events=own.unpriced_events,
         steps=own.steps,
         events=own.events,
+        others=own.others,
         retries=own.retries,
         escalations=own.escalations,
         errors=own.errors,

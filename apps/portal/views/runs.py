@@ -94,6 +94,7 @@ def _found(visit: Visit, filters: dict[str, str], sort: str, cursor: str) -> tup
         "sort": sort,
         "limit": PAGE_ROWS,
         "at": visit.at,
+        "part": visit.part,
     }
     try:
         return find_runs(visit.org, cursor=cursor, **asked), not cursor
@@ -163,6 +164,7 @@ def _line(visit: Visit, run: RunRow) -> RunLine:
         cache_hit_share=run.cache_hit_share,
         cost_usd=run.cost_usd,
         unpriced_events=run.unpriced_events,
+        others=run.others,
         state=state_of(visit, run),
     )
 
