@@ -14,6 +14,7 @@ from apps.organizations.models import Organization
 from apps.organizations.selectors import member_by_email
 from apps.organizations.services import touch_facts
 from apps.teams import selectors
+from apps.teams.attribution import KINDS
 from apps.teams.models import NAME_LENGTH_MAX, Alias, Named, Ownership, Project, Team, Workflow
 
 N = TypeVar("N", bound=Named)
@@ -204,9 +205,9 @@ def kind_unknown(kind: str) -> DomainError:
 
 def remove_alias(*, org: Organization, kind: str, name: str, actor: object) -> None:
     """From now on the name means nothing; spend that it moved stays where it is. Raises `NotFound`."""
+    could_be = kind in KINDS and is_name(name, NAME_LENGTH_MAX)
     with tenant(org):
-        rows = Alias.objects.for_org(org).filter(kind=kind, name=name) if is_name(name, NAME_LENGTH_MAX) else None
-        alias = rows.first() if rows is not None else None
+        alias = Alias.objects.for_org(org).filter(kind=kind, name=name).first() if could_be else None
         if alias is None:
             raise NotFound("alias")
         alias.delete()

@@ -133,7 +133,8 @@ def test_an_alias_is_removed(org, names):
     assert call(names, "DELETE", f"aliases/team/{quote(name, safe='')}").status_code == 204
     assert names.get("aliases").json()["data"] == []
     assert actions(org)[-1] == ("names.unmapped", f"team:{name}")
-    assert call(names, "DELETE", f"aliases/team/{quote(name, safe='')}").status_code == 404
+    for kind in ("team", "%00", "nothing", "é"):
+        assert call(names, "DELETE", f"aliases/{kind}/{quote(name, safe='')}").status_code == 404, kind
 
 
 def test_a_name_that_no_event_can_hold_is_not_mapped(names):

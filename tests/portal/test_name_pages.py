@@ -304,7 +304,8 @@ def test_mapped_names_are_listed_and_removed(shop, engineer):
     given = {"kind": "workflow", "name": "<b>'"}
     assert client_of(shop.bob).post(shop.url("names"), given).status_code == 403
     assert engineer.post(shop.url("names"), given).status_code == 302
-    assert engineer.post(shop.url("names"), given).status_code == 400
+    for kind in ("workflow", NUL, "nothing"):
+        assert engineer.post(shop.url("names"), {**given, "kind": kind}).status_code == 400, kind
     assert len(stored(shop, Alias)) == 60
 
 
