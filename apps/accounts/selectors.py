@@ -19,6 +19,11 @@ def has_verified_address(user: User, email: str) -> bool:
     return bool(EmailAddress.objects.filter(user=user, email__iexact=email, verified=True).exists())
 
 
+def addresses_of(user: User) -> set[str]:
+    """Every address that is or was to be the person's, whichever is the first now."""
+    return {user.email, *EmailAddress.objects.filter(user=user).values_list("email", flat=True)}
+
+
 def with_second_factor(user_ids: Iterable[int]) -> set[int]:
     """Those of these people who have one. Recovery codes are none: they stand in for one that is lost."""
     return set(_second_factors().filter(user__in=list(user_ids)).values_list("user_id", flat=True))

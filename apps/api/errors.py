@@ -27,6 +27,7 @@ _STATUS = {
     "organization_suspended": 403,
     "organization_closing": 403,
     "owner_only": 403,
+    "person_only": 403,
     "scope_missing": 403,
     "scope_beyond_own": 403,
     "pin_beyond_own": 403,

@@ -52,11 +52,15 @@ def close_organization(*, org: Organization, slug: str, actor: object) -> Organi
 
 
 def restore_organization(*, org: Organization, actor: object) -> Organization:
-    """As if it had not been deleted. Raises `DomainError` with code `organization_not_closing`."""
+    """As if it had not been deleted, until its month is over. Raises `DomainError` (`organization_not_closing`)."""
     with tenant(org):
         org = Organization.objects.select_for_update().get(pk=org.pk)
         if org.state != State.CLOSING:
             raise DomainError("organization_not_closing", f"The organization is {org.state}: nothing to restore.")
+        if org.closes_at is not None and org.closes_at <= timezone.now():
+            raise DomainError(
+                "organization_not_closing", f"The organization could be restored until {org.closes_at.isoformat()}."
+            )
         org.state, org.closes_at = State.ACTIVE, None
         org.save(update_fields=["state", "closes_at"])
         audit.record(org=org, actor=actor, action="organizations.restored", subject=org.slug)

@@ -77,7 +77,7 @@ SCOPE_MEANS: dict[str, str] = {
     Scope.INGEST: "sends usage events",
     Scope.DECIDE: "asks before a call, and settles what it reserved",
     Scope.READ: "reads spend, events, budgets and statements",
-    Scope.MANAGE: "changes names, budgets, prices, alerts and keys",
+    Scope.MANAGE: "changes names, budgets, prices, alerts, keys and members below admin",
     Scope.BACKFILL: "sends events older than 35 days",
 }
 

@@ -34,6 +34,7 @@ class InvitationRow:
     is_expired: bool
     again_url: str
     revoke_url: str
+    may_change: bool
 
 
 @dataclass(frozen=True, slots=True)

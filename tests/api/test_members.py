@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from apps.accounts.services import get_or_create_user
+from apps.organizations.members import invite
 from apps.organizations.models import Membership
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
@@ -56,6 +57,25 @@ def test_a_key_makes_nobody_an_owner_and_touches_none(world):
     assert code(delete(api, f"members/{alice.pk}")) == (403, "owner_only")
     invited = api.post("invitations", {"email": "dora@people.example", "role": "owner"})
     assert code(invited) == (403, "owner_only")
+
+
+def test_a_key_makes_nobody_an_admin(world):
+    """Whoever holds it for an hour would be one for good."""
+    api, row, admin = world.acme.api, joined(world, Role.VIEWER), joined(world, Role.ADMIN)
+    assert code(patch(api, f"members/{row.pk}", {"role": "admin"})) == (403, "person_only")
+    invited = api.post("invitations", {"email": "dora@people.example", "role": "admin"})
+    assert code(invited) == (403, "person_only")
+    assert delete(api, f"members/{admin.pk}").status_code == 204
+
+
+def test_a_key_leaves_an_owners_invitation_alone(world):
+    email = f"{unique('boss')}@people.example"
+    issued = invite(org=world.acme.org, email=email, role=Role.OWNER, actor="alice", by_role=Role.OWNER)
+    api = world.acme.api
+    assert code(api.post(f"invitations/{issued.invitation.pk}/revoke", {})) == (403, "owner_only")
+    assert code(api.post("invitations", {"email": email, "role": "viewer"})) == (403, "owner_only")
+    (kept,) = api.get("invitations").json()["data"]
+    assert (kept["email"], kept["role"]) == (email, "owner")
 
 
 def test_an_invitation_is_mailed_listed_and_revoked(world, mail):  # noqa: F811

@@ -40,6 +40,17 @@ def test_keys_are_refused_from_the_next_request_and_work_again_once_it_is_restor
     assert acme.api.send(make_event())["accepted"] == 1
 
 
+def test_it_is_not_restored_once_its_month_is_over_whether_or_not_the_task_ran(acme: Tenant) -> None:
+    close(acme)
+    with time_machine.travel(NOW + GRACE, tick=False), pytest.raises(DomainError) as refused:
+        restore_organization(org=acme.org, actor="alice")
+    assert refused.value.code == "organization_not_closing"
+    assert (NOW + GRACE).isoformat() in refused.value.detail
+    assert Organization.objects.get(pk=acme.org.pk).state == "closing"
+    with time_machine.travel(NOW + GRACE - timedelta(seconds=1), tick=False):
+        restore_organization(org=acme.org, actor="alice")
+
+
 def test_the_name_is_typed_to_be_sure(acme: Tenant) -> None:
     with pytest.raises(DomainError) as refused:
         close_organization(org=acme.org, slug="acme", actor="alice")

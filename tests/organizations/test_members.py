@@ -51,6 +51,15 @@ def refused(call: Any, *args: Any, **options: Any) -> str:
     return error.value.code
 
 
+def refusal(call: Any, *args: Any) -> str:
+    """The code, or nothing where it is not refused."""
+    try:
+        call(*args)
+    except DomainError as error:
+        return error.code
+    return ""
+
+
 def actions(org: Organization) -> list[str]:
     with tenant(org):
         return list(AuditEntry.objects.for_org(org).order_by("sequence").values_list("action", flat=True))
@@ -101,8 +110,8 @@ def test_a_revoked_link_and_an_older_one_stop_working(org: Organization) -> None
     older, newer = invite(org, bob.email), invite(org, bob.email, Role.VIEWER)
     assert refused(members.invitation_of, older) == "invitation_revoked"
     _, invitation = members.invitation_of(newer)
-    members.revoke_invitation(org=org, invitation_id=invitation.pk, actor="alice")
-    members.revoke_invitation(org=org, invitation_id=invitation.pk, actor="alice")
+    members.revoke_invitation(org=org, invitation_id=invitation.pk, actor="alice", by_role=Role.OWNER)
+    members.revoke_invitation(org=org, invitation_id=invitation.pk, actor="alice", by_role=Role.OWNER)
     assert refused(members.accept_invitation, token=newer, user=bob) == "invitation_revoked"
     assert actions(org).count("members.invitation_revoked") == 1
 
@@ -113,7 +122,7 @@ def test_an_accepted_invitation_cannot_be_taken_back(org: Organization) -> None:
     _, invitation = members.invitation_of(token)
     members.accept_invitation(token=token, user=bob)
     revoke = members.revoke_invitation
-    assert refused(revoke, org=org, invitation_id=invitation.pk, actor="alice") == "invitation_used"
+    assert refused(revoke, org=org, invitation_id=invitation.pk, actor="alice", by_role=Role.OWNER) == "invitation_used"
 
 
 def test_the_token_is_stored_nowhere(org: Organization) -> None:
@@ -162,13 +171,122 @@ def test_there_is_a_limit_to_open_invitations_and_to_members(
     assert refused(members.accept_invitation, token=token, user=ann) == "organization_full"
 
 
+def test_only_an_owner_touches_the_invitation_of_an_owner(org: Organization) -> None:
+    token = invite(org, "boss@people.example", Role.OWNER)
+    _, invitation = members.invitation_of(token)
+    for by_role in (Role.ADMIN, members.BY_KEY):
+        revoke = {"org": org, "invitation_id": invitation.pk, "actor": "admin", "by_role": by_role}
+        assert refused(members.revoke_invitation, **revoke) == "owner_only"
+        assert refused(invite, org, "boss@people.example", Role.VIEWER, by_role=by_role) == "owner_only"
+    assert members.invitation_of(token)[1].role == Role.OWNER
+    invite(org, "boss@people.example", Role.VIEWER)
+    assert refused(members.invitation_of, token) == "invitation_revoked"
+
+
+def leave(org: Organization, row: Membership) -> None:
+    members.leave(org=org, user=row.user)
+
+
+def remove(org: Organization, row: Membership) -> None:
+    members.remove_member(org=org, member_id=row.pk, actor="alice", by_role=Role.OWNER)
+
+
+def hand_over(org: Organization, row: Membership) -> None:
+    members.transfer_ownership(org=org, member_id=join(org, Role.ADMIN).pk, owner=row.user)
+
+
+def demote(role: str) -> Any:
+    return lambda org, row: change(org, row, role)
+
+
+@pytest.mark.parametrize(
+    ("end", "falls"),
+    [
+        (leave, {Role.OWNER, Role.ADMIN, Role.VIEWER}),
+        (remove, {Role.OWNER, Role.ADMIN, Role.VIEWER}),
+        (demote(Role.ENGINEER), {Role.OWNER, Role.ADMIN, Role.VIEWER}),
+        (demote(Role.ADMIN), {Role.OWNER}),
+        (hand_over, {Role.OWNER}),
+    ],
+)
+def test_an_invitation_falls_with_the_right_to_make_it(org: Organization, end: Any, falls: set[str]) -> None:
+    row = join(org, Role.OWNER)
+    theirs = {role: invite(org, person("x").email, role, actor=row.user) for role in (Role.OWNER, "admin", "viewer")}
+    others = invite(org, person("y").email, Role.OWNER)
+    # The address that the person signs in with may be another one by then.
+    User.objects.filter(pk=row.user_id).update(email=f"{unique('new')}@people.example")
+    row.user.refresh_from_db()
+    end(org, row)
+    for role, token in theirs.items():
+        assert (refusal(members.invitation_of, token) == "invitation_revoked") == (role in falls), role
+    assert members.invitation_of(others)[1].role == Role.OWNER
+    assert actions(org).count("members.invitation_revoked") == len(falls)
+
+
+@pytest.mark.parametrize("state", ["closing", "suspended"])
+def test_nobody_joins_an_organization_that_is_not_active(org: Organization, state: str) -> None:
+    bob = person("bob")
+    token = invite(org, bob.email)
+    closes_at = datetime.now(UTC) + timedelta(days=1) if state == "closing" else None
+    Organization.objects.filter(pk=org.pk).update(state=state, closes_at=closes_at)
+    for call in (lambda: members.invitation_of(token), lambda: members.accept_invitation(token=token, user=bob)):
+        assert refused(call) == f"organization_{state}"
+    assert not Membership.objects.filter(organization=org, user=bob).exists()
+    Organization.objects.filter(pk=org.pk).update(state="active", closes_at=None)
+    assert members.accept_invitation(token=token, user=bob).organization == org
+
+
+def test_an_organization_that_closes_meanwhile_is_not_joined(
+    org: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = person("bob")
+    token = invite(org, bob.email)
+    found = members.invitation_of(token)
+    Organization.objects.filter(pk=org.pk).update(state="suspended")
+    monkeypatch.setattr(members, "invitation_of", lambda _: found)
+    assert refused(members.accept_invitation, token=token, user=bob) == "organization_suspended"
+
+
+def test_an_organization_mails_so_many_invitations_an_hour(org: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "INVITATIONS_HOUR_MAX", 2)
+    with time_machine.travel(NOW, tick=False):
+        for _ in range(2):
+            invite(org, "again@people.example")
+        assert refused(invite, org, person("x").email) == "too_many_invitations"
+    with time_machine.travel(NOW + timedelta(hours=1), tick=False):
+        invite(org, person("x").email)
+
+
+def test_an_address_is_invited_so_often_a_day_by_all_organizations(
+    org: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "INVITATIONS_OF_ADDRESS_DAY_MAX", 2)
+    other = create_organization(name=unique("globex"), owner_email=f"{unique('charlie')}@globex.example")
+    address = person("victim").email
+    with time_machine.travel(NOW, tick=False):
+        invite(org, address)
+        last = invite(other, address)
+        for refusing in (org, other):
+            assert refused(invite, refusing, address.upper()) == "too_many_invitations"
+        assert members.invitation_of(last)[0] == other
+        invite(org, person("somebody").email)
+    with time_machine.travel(NOW + timedelta(days=1), tick=False):
+        invite(org, address)
+
+
+def test_without_redis_nobody_is_refused(org: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "INVITATIONS_OF_ADDRESS_DAY_MAX", 0)
+    monkeypatch.setattr(members.cache, "incr", lambda _: 1 / 0)
+    invite(org, person("bob").email)
+
+
 def test_another_organizations_invitation_does_not_exist(org: Organization) -> None:
     other = create_organization(name=unique("globex"), owner_email="charlie@globex.example")
     invite(other, "bob@people.example")
     with tenant(other):
         (theirs,) = open_invitations(other)
     with pytest.raises(NotFound):
-        members.revoke_invitation(org=org, invitation_id=theirs.pk, actor="alice")
+        members.revoke_invitation(org=org, invitation_id=theirs.pk, actor="alice", by_role=Role.OWNER)
 
 
 @pytest.mark.parametrize("token", ["", "x", "a\0b", "é" * 50, "x" * 10_000])
@@ -197,8 +315,8 @@ def test_only_an_owner_touches_owners(org: Organization) -> None:
     row = join(org, Role.VIEWER)
     assert refused(change, org, row, Role.OWNER, Role.ADMIN) == "owner_only"
     assert refused(change, org, second, Role.VIEWER, Role.ADMIN) == "owner_only"
-    remove = members.remove_member
-    assert refused(remove, org=org, member_id=second.pk, actor="admin", by_role=Role.ADMIN) == "owner_only"
+    taken = {"org": org, "member_id": second.pk, "actor": "admin", "by_role": Role.ADMIN}
+    assert refused(members.remove_member, **taken) == "owner_only"
     change(org, second, Role.VIEWER)
 
 
@@ -206,12 +324,29 @@ def test_the_last_owner_stays(org: Organization) -> None:
     owner = alice(org)
     assert refused(change, org, owner, Role.ADMIN) == "last_owner"
     assert refused(members.leave, org=org, user=owner.user) == "last_owner"
-    remove = members.remove_member
-    assert refused(remove, org=org, member_id=owner.pk, actor="alice", by_role=Role.OWNER) == "last_owner"
+    assert refused(remove, org, owner) == "last_owner"
     join(org, Role.OWNER)
     members.leave(org=org, user=owner.user)
     with pytest.raises(NotFound):
         members.leave(org=org, user=owner.user)
+
+
+def test_an_owner_who_cannot_sign_in_keeps_no_organization(org: Organization) -> None:
+    owner, second = alice(org), join(org, Role.OWNER)
+    User.objects.filter(pk=second.user_id).update(is_active=False)
+    assert refused(members.leave, org=org, user=owner.user) == "last_owner"
+    assert refused(change, org, owner, Role.ADMIN) == "last_owner"
+    remove(org, second)
+    join(org, Role.OWNER)
+    members.leave(org=org, user=owner.user)
+
+
+def test_a_key_makes_nobody_an_admin(org: Organization) -> None:
+    row = join(org, Role.ENGINEER)
+    assert refused(invite, org, "x@people.example", Role.ADMIN, by_role=members.BY_KEY) == "person_only"
+    assert refused(change, org, row, Role.ADMIN, members.BY_KEY) == "person_only"
+    admin = change(org, row, Role.ADMIN, Role.ADMIN)
+    assert change(org, admin, Role.FINANCE, members.BY_KEY).role == Role.FINANCE
 
 
 def test_an_organization_is_handed_over(org: Organization) -> None:
@@ -291,7 +426,7 @@ def test_a_link_that_is_revoked_while_it_is_accepted_does_one_of_both(org: Organ
         accepted, revoked = at_once(
             lambda token=token, bob=bob: members.accept_invitation(token=token, user=bob),
             lambda invitation=invitation: members.revoke_invitation(
-                org=org, invitation_id=invitation.pk, actor="alice"
+                org=org, invitation_id=invitation.pk, actor="alice", by_role=Role.OWNER
             ),
         )
         assert (accepted, revoked) in [("", "invitation_used"), ("invitation_revoked", "")]

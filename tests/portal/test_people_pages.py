@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.accounts.models import User
 from apps.core.tenancy import tenant
 from apps.organizations import services
+from apps.organizations.closing import close_organization
 from apps.organizations.members import invite
 from apps.organizations.models import ApiKey, Membership, Organization
 from apps.organizations.permissions import Role
@@ -133,6 +134,33 @@ def test_the_only_owner_can_neither_leave_nor_be_removed(shop):
     assert list(Membership.objects.filter(organization=shop.org).values_list("user", "role")) == [
         (shop.bob.pk, Role.OWNER)
     ]
+
+
+def test_an_admin_sees_the_invitation_of_an_owner_and_leaves_it_alone(shop):
+    invite(org=shop.org, email="boss@people.example", role=Role.OWNER, actor="alice", by_role=Role.OWNER)
+    (waiting,) = open_ones(shop)
+    admin, below = acting(shop, Role.ADMIN), shop.url(f"members/invitations/{waiting.pk}")
+    for client, offers in ((admin, False), (client_of(shop.alice), True)):
+        text = client.get(shop.url("members")).content.decode()
+        assert "boss@people.example" in text
+        assert (below in text) is offers
+    for act in ("revoke", "again"):
+        refused = admin.post(f"{below}/{act}")
+        assert (refused.status_code, "owner" in refused.content.decode()) == (400, True)
+    given = {"email": "boss@people.example", "role": "viewer"}
+    refused = admin.post(shop.url("members/invite"), given)
+    assert "only an owner can change that" in refused.content.decode()
+    assert [one.pk for one in open_ones(shop)] == [waiting.pk]
+
+
+def test_nobody_joins_an_organization_that_is_being_deleted(shop):
+    person = make_person("late")
+    token = invite(org=shop.org, email=person.email, role=Role.ADMIN, actor="alice", by_role=Role.OWNER).token
+    close_organization(org=shop.org, slug=shop.org.slug, actor="alice")
+    client = client_of(person)
+    for response in (client.get(f"/invitations/{token}"), client.post(f"/invitations/{token}")):
+        assert (response.status_code, "is being deleted" in response.content.decode()) == (400, True)
+    assert not Membership.objects.filter(user=person).exists()
 
 
 def test_who_may_not_manage_members_changes_nothing(shop):

@@ -1,4 +1,4 @@
-"""Members and invitations. A key acts as an admin does: it makes nobody an owner, and touches none."""
+"""Members and invitations. A key makes nobody an owner or an admin, and touches no owner."""
 
 from typing import Any
 
@@ -17,7 +17,6 @@ from apps.organizations.models import Invitation, Membership
 from apps.organizations.permissions import Role, Scope
 from apps.organizations.selectors import find_members, open_invitations
 
-ACTS_AS = Role.ADMIN
 MEMBERS_LISTED = 1_000
 
 
@@ -77,14 +76,14 @@ class MemberView(ScopedView):
         parameters.require_unpinned(self.principal)
         given = validated(RoleInput, request)
         changed: Membership = members.change_role(
-            org=self.organization, member_id=member_id, actor=self.principal, by_role=ACTS_AS, **given
+            org=self.organization, member_id=member_id, actor=self.principal, by_role=members.BY_KEY, **given
         )
         return Response(MemberOutput(changed).data)
 
     @extend_schema(operation_id="members_remove", responses={204: None})
     def delete(self, request: Request, member_id: int) -> Response:
         parameters.require_unpinned(self.principal)
-        members.remove_member(org=self.organization, member_id=member_id, actor=self.principal, by_role=ACTS_AS)
+        members.remove_member(org=self.organization, member_id=member_id, actor=self.principal, by_role=members.BY_KEY)
         return Response(status=204)
 
 
@@ -104,7 +103,7 @@ class InvitationsView(ScopedView):
         """A mail with a link that works once, for seven days, for this address alone."""
         parameters.require_unpinned(self.principal)
         given = validated(InvitationInput, request)
-        issued = members.invite(org=self.organization, actor=self.principal, by_role=ACTS_AS, **given)
+        issued = members.invite(org=self.organization, actor=self.principal, by_role=members.BY_KEY, **given)
         mailed = send_invitation(self.organization, issued)
         return Response({**_json(issued.invitation), "mailed": mailed}, status=201)
 
@@ -115,7 +114,9 @@ class InvitationRevokeView(ScopedView):
     @extend_schema(operation_id="invitations_revoke", request=None, responses=InvitationOutput)
     def post(self, request: Request, invitation_id: int) -> Response:
         parameters.require_unpinned(self.principal)
-        revoked = members.revoke_invitation(org=self.organization, invitation_id=invitation_id, actor=self.principal)
+        revoked = members.revoke_invitation(
+            org=self.organization, invitation_id=invitation_id, actor=self.principal, by_role=members.BY_KEY
+        )
         return Response(_json(revoked))
 
 

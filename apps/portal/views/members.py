@@ -64,12 +64,12 @@ def _row(visit: Visit, row: Membership, has_second_factor: bool) -> MemberRow:
         teams=tuple(row.teams),
         has_second_factor=has_second_factor,
         joined_at=row.joined_at,
-        edit_url=visit.url_below("members", str(row.pk)) if _may_change(visit, row) else "",
+        edit_url=visit.url_below("members", str(row.pk)) if _is_within_reach(visit, row.role) else "",
     )
 
 
-def _may_change(visit: Visit, row: Membership) -> bool:
-    is_above = row.role == Role.OWNER and visit.membership.role != Role.OWNER
+def _is_within_reach(visit: Visit, role: str) -> bool:
+    is_above = role == Role.OWNER and visit.membership.role != Role.OWNER
     return visit.may(Permission.MANAGE_MEMBERS) and not is_above
 
 
@@ -84,6 +84,7 @@ def _invitation_row(visit: Visit, invitation: Invitation, at: datetime) -> Invit
         is_expired=invitation.expires_at <= at,
         again_url=f"{below}/again",
         revoke_url=f"{below}/revoke",
+        may_change=_is_within_reach(visit, invitation.role),
     )
 
 
@@ -136,7 +137,9 @@ def invitation_act(visit: Visit, invitation_id: int, act: str) -> HttpResponse:
             by_role=visit.membership.role,
         )
         return _mailed(visit, issued)
-    people.revoke_invitation(org=visit.org, invitation_id=invitation_id, actor=visit.user)
+    people.revoke_invitation(
+        org=visit.org, invitation_id=invitation_id, actor=visit.user, by_role=visit.membership.role
+    )
     messages.info(visit.request, f"The link that {found.email} got no longer works.")
     return HttpResponseRedirect(visit.url("members"))
 
