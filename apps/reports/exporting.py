@@ -31,7 +31,9 @@ AT_ONCE_ROWS_MAX = 5_000
 ROWS_MAX = 100_000
 FILE_BYTES_MAX = 32 * 2**20
 PART_BYTES = 2**20
+# Of one person; and of all of an organization, which is what its workers and disks are to bear.
 UNFINISHED_MAX, KEPT_MAX = 3, 20
+UNFINISHED_OF_ALL_MAX, KEPT_OF_ALL_MAX = 30, 500
 TRIES_MAX = 3
 CLAIM = timedelta(minutes=5)
 KEPT, REMEMBERED = timedelta(days=7), timedelta(days=30)
@@ -80,10 +82,8 @@ def ask_export(*, org: Organization, asked: Asked) -> Export:
         data = {"format": asked.format, "question": question_json(asked.question)}
         audit.record(org=org, actor=asked.person, action="exports.asked", subject=asked.title, data=data)
         exports = Export.objects.for_org(org)
-        if exports.filter(state__in=UNFINISHED).count() >= UNFINISHED_MAX:
-            raise DomainError("too_many_exports", f"{UNFINISHED_MAX} exports are being written: wait for one.")
-        if exports.filter(state=State.DONE).count() >= KEPT_MAX:
-            raise DomainError("too_many_exports", f"{KEPT_MAX} exports are kept: delete one first.")
+        _require_room(exports.filter(person=asked.person), "Of yours", UNFINISHED_MAX, KEPT_MAX)
+        _require_room(exports, "Of this organization", UNFINISHED_OF_ALL_MAX, KEPT_OF_ALL_MAX)
         Exporter.objects.bulk_create([Exporter(organization=org)], ignore_conflicts=True)
         return exports.create(
             organization=org,
@@ -93,6 +93,16 @@ def ask_export(*, org: Organization, asked: Asked) -> Export:
             format=asked.format,
             question=question_json(asked.question),
             asked_at=timezone.now(),
+        )
+
+
+def _require_room(exports: QuerySet[Export], whose: str, unfinished_max: int, kept_max: int) -> None:
+    """Raises `DomainError` (`too_many_exports`)."""
+    if exports.filter(state__in=UNFINISHED).count() >= unfinished_max:
+        raise DomainError("too_many_exports", f"{whose}, {unfinished_max} exports are being written: wait for one.")
+    if exports.filter(state=State.DONE).count() >= kept_max:
+        raise DomainError(
+            "too_many_exports", f"{whose}, {kept_max} exports are kept: delete one, or wait until one has expired."
         )
 
 

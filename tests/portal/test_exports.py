@@ -301,6 +301,25 @@ def test_there_is_a_limit_of_exports_at_a_time(shop: Shop, bob: Client) -> None:
     refused = ask(bob, shop)
     assert refused.status_code == 400
     assert "3 exports are being written" in refused.content.decode()
+    assert ask(client_of(shop.alice), shop).status_code == 302, "what one person waits for is in nobody's way"
     while work(shop):
         pass
     assert ask(bob, shop).status_code == 302
+
+
+@pytest.mark.usefixtures("large")
+def test_there_is_a_limit_of_files_that_one_person_keeps_and_of_all(
+    shop: Shop, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "KEPT_MAX", 1)
+    ask(bob, shop)
+    work(shop)
+    assert "1 exports are kept" in ask(bob, shop).content.decode()
+    alice = client_of(shop.alice)
+    monkeypatch.setattr(exporting, "KEPT_OF_ALL_MAX", 1)
+    assert "Of this organization, 1 exports are kept" in ask(alice, shop).content.decode()
+    (kept,) = stored(shop)
+    alice.post(shop.url(f"exports/{kept.pk}/delete"))
+    assert ask(alice, shop).status_code == 302
+    monkeypatch.setattr(exporting, "UNFINISHED_OF_ALL_MAX", 1)
+    assert "Of this organization, 1 exports are being written" in ask(bob, shop).content.decode()
