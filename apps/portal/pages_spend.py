@@ -89,11 +89,13 @@ class ViewRow:
     """A saved view. `name` and `error` are what was typed and why it was refused, after a refusal.
 
     `may_hide`: whether it can be its maker's alone, which one that a key made cannot.
+    `has_left`: its maker is no member any more, so that whoever may change it may make it theirs.
     """
 
     name: str
     url: str
     maker: str | None
+    has_left: bool
     is_shared: bool
     may_hide: bool
     act_url: str | None

@@ -4,7 +4,7 @@ Whoever changes one is a person or a key of the organization. A key is nobody's:
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
@@ -15,7 +15,7 @@ from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
-from apps.organizations.models import Organization
+from apps.organizations.models import Membership, Organization
 from apps.organizations.selectors import Principal
 from apps.reports.models import NAME_LENGTH_MAX, View
 from apps.reports.view_queries import check_length
@@ -76,9 +76,7 @@ def save_view(*, org: Organization, actor: Actor, name: str, query: str, is_shar
         # First, so that two that are saved at once queue here and are looked at one after the other.
         _record(org, actor, "saved", name, {"query": query, "shared": is_shared})
         own = View.objects.for_org(org).filter(maker=_person(actor))
-        if own.count() >= VIEWS_MAX:
-            whose = "You have" if _person(actor) else "Keys have made"
-            raise DomainError("too_many_views", f"{whose} {VIEWS_MAX} views already: delete one first.", param="name")
+        _check_room(own, actor)
         _check_free(own, name)
         return View.objects.for_org(org).create(
             organization=org,
@@ -133,6 +131,31 @@ def share_view(*, org: Organization, view_id: int, actor: Actor, may_manage: boo
     return view
 
 
+def take_view(*, org: Organization, view_id: int, actor: User, may_manage: bool) -> View:
+    """Make a shared view one's own, whose maker is no member any more.
+
+    Raises `NotFound` for any other, or `DomainError` (`view_name_taken`, `too_many_views`).
+    """
+    with tenant(org):
+        view = _changeable(org, view_id, actor, may_manage)
+        if view.maker is None or view.maker_id not in left_by(org, [view]):
+            raise NotFound("view")
+        _record(org, actor, "taken", view.name, {"view": view.pk, "made_by": view.maker.email})
+        own = View.objects.for_org(org).filter(maker=actor)
+        _check_room(own, actor)
+        _check_free(own, view.name)
+        view.maker, view.changed_at = actor, timezone.now()
+        view.save(update_fields=["maker", "changed_at"])
+    return view
+
+
+def left_by(org: Organization, views: Iterable[View]) -> set[int]:
+    """People who made these views and are no members any more."""
+    makers = {view.maker_id for view in views if view.maker_id is not None}
+    members = Membership.objects.filter(organization=org, user__in=makers).values_list("user_id", flat=True)
+    return makers - set(members)
+
+
 def delete_view(*, org: Organization, view_id: int, actor: Actor, may_manage: bool) -> None:
     """Raises `NotFound`."""
     with tenant(org):
@@ -166,6 +189,17 @@ def _name(text: str) -> str:
             param="name",
         )
     return name
+
+
+def _check_room(own: QuerySet[View]) -> None:
+    if own.count() >= VIEWS_MAX:
+        raise DomainError("too_many_views", f"You have {VIEWS_MAX} views already: delete one first.", param="name")
+
+
+def _check_room(own: QuerySet[View], actor: Actor) -> None:
+    if own.count() >= VIEWS_MAX:
+        whose = "You have" if _person(actor) else "Keys have made"
+        raise DomainError("too_many_views", f"{whose} {VIEWS_MAX} views already: delete one first.", param="name")
 
 
 def _check_free(views: QuerySet[View], name: str) -> None:

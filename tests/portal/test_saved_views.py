@@ -7,6 +7,7 @@ from django.test import Client
 
 from apps.audit.models import AuditEntry
 from apps.core.tenancy import tenant
+from apps.organizations.models import Membership
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.reports import views
@@ -143,3 +144,31 @@ def test_names_are_text(shop: Shop, bob: Client) -> None:
     save(bob, shop, HOSTILE_NAME)
     for page in ("views", "spend"):
         assert "<script>alert" not in get(bob, shop.url(page)).html
+
+
+def test_what_somebody_shared_who_left_is_made_an_admins_own(shop: Shop, bob: Client) -> None:
+    save(bob, shop, shared="on")
+    save(bob, shop, name="Mine")
+    shared, private = stored(shop)
+    alice = client_of(shop.alice)
+    take = shop.url(f"views/{shared.pk}/take")
+    assert alice.post(take).status_code == 404, "its maker is here"
+    Membership.objects.filter(organization=shop.org, user=shop.bob).delete()
+    engineer = make_person("engineer")
+    add_member(org=shop.org, user=engineer, role=Role.ENGINEER, actor=None)
+    assert client_of(engineer).post(take).status_code == 404
+    assert alice.post(shop.url(f"views/{private.pk}/take")).status_code == 404
+    page = get(alice, shop.url("views"))
+    assert f"{shop.bob.email} no longer a member" in page.text
+    assert "Make it yours" in page.text
+    save(alice, shop)
+    refused = alice.post(take, {"name": "Models"})
+    assert (refused.status_code, "There is a view" in refused.content.decode()) == (400, True)
+    own = next(view for view in stored(shop) if view.maker_id == shop.alice.pk)
+    alice.post(shop.url(f"views/{own.pk}/rename"), {"name": "Other"})
+    assert alice.post(take).status_code == 302
+    assert {(view.name, view.maker_id) for view in stored(shop)} == {
+        ("Models", shop.alice.pk), ("Other", shop.alice.pk), ("Mine", shop.bob.pk),
+    }  # fmt: skip
+    page = get(alice, shop.url("views"))
+    assert "no longer a member" not in page.text

@@ -1,6 +1,6 @@
 """Views of the explorer that people save, and what becomes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
@@ -47,10 +47,10 @@ def saved_view_act(visit: Visit, view_id: int, act: str) -> HttpResponse:
     whose: dict[str, Any] = {
         "org": visit.org, "view_id": view_id, "actor": visit.user, "may_manage": visit.may(Permission.MANAGE_MEMBERS),
     }  # fmt: skip
-    if act == "rename":
+    if act in ("rename", "take"):
         name = visit.request.POST.get("name", "")
         try:
-            views.change_view(**whose, name=name)
+            views.change_view(**whose, name=name) if act == "rename" else views.take_view(**whose)
         except NotFound:
             raise
         except DomainError as error:
@@ -78,8 +78,9 @@ def _render(
 ) -> HttpResponse:
     asked = _asked(visit, query)
     given = visit.request.POST if error else QueryDict()
+    found = views.list_views(visit.org, visit.user, visit.teams)
     page = ViewsPage(
-        rows=_rows(visit, renamed),
+        rows=_rows(visit, found, renamed),
         query=_query(asked) if query else "",
         shown=_words(asked),
         name=given.get("name", "")[:NAME_TYPED_MAX],
@@ -91,13 +92,19 @@ def _render(
     return visit.render("portal/views.html", frame=visit.frame("Views", *crumbs), views=page, error=error or renamed)
 
 
-def _rows(visit: Visit, renamed: tuple[int, str, str] | None) -> tuple[ViewRow, ...]:
-    found = views.list_views(visit.org, visit.user, visit.teams)
-    key_names = names_of_keys(visit.org, ["api_key"]) if any(view.made_by_key for view in found) else {}
-    return tuple(_row(visit, view, renamed, key_names) for view in found)
+def _rows(visit: Visit, found: Sequence[View], renamed: tuple[int, str, str] | None) -> tuple[ViewRow, ...]:
+    key_names = names_of_keys(visit.org, ["api_key"], visit.teams) if any(view.made_by_key for view in found) else {}
+    gone = views.left_by(visit.org, found)
+    return tuple(_row(visit, view, renamed, key_names, gone) for view in found)
 
 
-def _row(visit: Visit, view: View, renamed: tuple[int, str, str] | None, key_names: Mapping[str, str]) -> ViewRow:
+def _row(
+    visit: Visit,
+    view: View,
+    renamed: tuple[int, str, str] | None,
+    key_names: Mapping[str, str],
+    gone: Collection[int],
+) -> ViewRow:
     is_own = view.maker_id == visit.user.pk
     may_change = is_own or visit.may(Permission.MANAGE_MEMBERS)
     name, error = (renamed[1], renamed[2]) if renamed and renamed[0] == view.pk else (view.name, "")
@@ -105,6 +112,7 @@ def _row(visit: Visit, view: View, renamed: tuple[int, str, str] | None, key_nam
         name=name,
         url=f"{visit.url('spend')}?{view.query}",
         maker=None if is_own else who(view.made_by, key_names),
+        has_left=view.maker_id in gone,
         is_shared=view.is_shared,
         may_hide=not view.made_by_key,
         act_url=f"{visit.url('views')}/{view.pk}" if may_change else None,
