@@ -59,6 +59,7 @@ def test_an_entry_reads_in_plain_words(shop, finance):
 
 @pytest.mark.parametrize(("action", "words"), [
     ("keys.issued", "issued the key"),
+    ("members.role_changed", "changed the role of"),
     ("sessions.ended_by_force", "sessions: ended by force"),
     ("odd", "odd"),
 ])  # fmt: skip
