@@ -34,6 +34,7 @@ _VOLATILE = re.compile(
             r"\b[0-9a-f]{32}\b",  # ids of requests
             r"\"id\":\d+|(?<=/budgets/)\d+|\b[a-z]+-(?:main|gw\d+)-\d+-\d+\b",  # new rows, and names made for one call
             r"whsec_[\w+/=]+|\bmsg_[0-9a-f]{32}\b|\"(?:id|\w+_id)\":\"[0-9a-f-]{36}\"",  # of new rows
+            r"(?<=data-forecast>).*?(?=</span>)|\"rate\": \[[^\]]*\]|(?<=comes to )\S+(?= USD)",  # less every second
             r"aif_live_[\w\\…]+|(?<=nonce-)[\w+/=-]+|(?<=nonce=\")[^\"]+|(?<=csrfmiddlewaretoken\" value=\")\w+",
         )
     )
