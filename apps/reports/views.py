@@ -191,11 +191,6 @@ def _name(text: str) -> str:
     return name
 
 
-def _check_room(own: QuerySet[View]) -> None:
-    if own.count() >= VIEWS_MAX:
-        raise DomainError("too_many_views", f"You have {VIEWS_MAX} views already: delete one first.", param="name")
-
-
 def _check_room(own: QuerySet[View], actor: Actor) -> None:
     if own.count() >= VIEWS_MAX:
         whose = "You have" if _person(actor) else "Keys have made"

@@ -143,7 +143,7 @@ def _row(visit: Visit, event: Event, cost: CurrentCost, doors: Collection[str]) 
         project=attributed_to(event, "project"),
         workflow=attributed_to(event, "workflow"),
         run_id=event.run_id,
-        run_url=visit.url_below("runs", event.run_id) if event.run_id in doors else "",
+        run_url=visit.url_below("runs", event.run_id) if event.run_id and event.run_id in doors else "",
         provider=event.provider,
         model=event.model,
         input_tokens=sum(getattr(event, meter) for meter in TOKENS_IN),
