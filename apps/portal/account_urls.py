@@ -5,16 +5,20 @@ where a person is signed in.
 from allauth.socialaccount.providers.openid_connect import views as oidc
 from allauth.socialaccount.providers.saml import views as saml
 from django.urls import path
+from django.views.generic import RedirectView
 
 from apps.portal.sso import soft
 from apps.portal.views.account import SessionsView
 
+# Where allauth would begin a sign-in, or a link to the account of who is signed in, by a GET from anywhere.
+begin = RedirectView.as_view(pattern_name="portal:sso_go")
+
 urlpatterns = [
     path("sessions/", SessionsView.as_view(), name="usersessions_list"),
-    path("oidc/<str:provider_id>/login/", soft(oidc.login), name="openid_connect_login"),
-    path("oidc/<str:provider_id>/login/callback/", soft(oidc.callback), name="openid_connect_callback"),
-    path("saml/<str:organization_slug>/login/", soft(saml.login), name="saml_login"),
-    path("saml/<str:organization_slug>/acs/", soft(saml.acs), name="saml_acs"),
-    path("saml/<str:organization_slug>/acs/finish/", soft(saml.finish_acs), name="saml_finish_acs"),
-    path("saml/<str:organization_slug>/metadata/", soft(saml.metadata), name="saml_metadata"),
+    path("oidc/<slug:slug>/login/", begin, name="openid_connect_login"),
+    path("oidc/<slug:provider_id>/login/callback/", soft(oidc.callback), name="openid_connect_callback"),
+    path("saml/<slug:slug>/login/", begin, name="saml_login"),
+    path("saml/<slug:organization_slug>/acs/", soft(saml.acs), name="saml_acs"),
+    path("saml/<slug:organization_slug>/acs/finish/", soft(saml.finish_acs), name="saml_finish_acs"),
+    path("saml/<slug:organization_slug>/metadata/", soft(saml.metadata), name="saml_metadata"),
 ]

@@ -1,4 +1,8 @@
-"""How allauth's single sign-on behaves here: whose provider it is, whom it speaks for, and how it is reached."""
+"""How allauth's single sign-on behaves here: whose provider it is, whom it speaks for, and how it is reached.
+
+It only ever signs in. That an identity is linked to the account of who happens to be signed in is not a thing here: a
+link to another organization's provider would give that account away.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,8 +12,9 @@ import requests
 import structlog
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
-from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
+from allauth.socialaccount.providers.base import AuthProcess
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from onelogin.saml2.errors import OneLogin_Saml2_Error
@@ -46,6 +51,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         anyway. A session that begins so sees this organization alone (apps.portal.entrance).
         """
         connection = _connection_of(request, sociallogin)
+        if sociallogin.state.get("process") != AuthProcess.LOGIN:
+            _refuse(request, connection, "An identity provider signs in, and does nothing else here.")
         email = _address_of(sociallogin)
         try:
             sso.require_own_address(connection, email)
@@ -102,13 +109,20 @@ def _refuse(request: HttpRequest, connection: SsoConnection | None, why: str) ->
     raise ImmediateHttpResponse(render(request, "portal/sso_refused.html", context, status=403))
 
 
+def begin(request: HttpRequest, connection: SsoConnection, onward: str) -> HttpResponse:
+    """A redirect to the identity provider, which comes back to `onward`; or the page that says why there is none."""
+    provider = get_adapter().get_provider(request, connection.provider_id)
+    begun: HttpResponse = provider.redirect(request, AuthProcess.LOGIN, next_url=onward)
+    return begun
+
+
 def soft(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A view of allauth's whose provider may be away, or answer nonsense: that is nobody's fault here."""
 
     @wraps(view)
-    def answered(request: HttpRequest, **named: str) -> HttpResponse:
+    def answered(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
         try:
-            return view(request, **named)
+            return view(request, *arguments, **named)
         except (requests.RequestException, OneLogin_Saml2_Error, KeyError, ValueError) as error:
             log.warning("identity provider failed", error=str(error), path=request.path)
             return render(request, "socialaccount/authentication_error.html", status=502)

@@ -8,8 +8,8 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme, urlencode
-from django.views.decorators.http import require_http_methods, require_safe
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods
 
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
@@ -22,6 +22,7 @@ from apps.portal.entrance import survives_enforcement
 from apps.portal.pages import Crumb, Option
 from apps.portal.pages_people import DomainRow, SsoPage
 from apps.portal.pages_prices import FormError
+from apps.portal.sso import begin, soft
 
 KIND_LABELS = {"oidc": "OpenID Connect", "saml": "SAML 2.0"}
 CONNECTED = "The identity provider is connected. Try its sign-in link in another browser before you enforce it."
@@ -46,26 +47,31 @@ def start(request: HttpRequest) -> HttpResponse:
     return render(request, "portal/sso_start.html", context, status=400 if refusal else 200)
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def go(request: HttpRequest, slug: str) -> HttpResponse:
-    """The link that an organization gives its people: straight to its identity provider."""
+    """The link that an organization gives its people: straight to its identity provider. Who is signed in already is
+    asked first, for they are signed out by it, and no other site may do that to them.
+    """
     connection = services.connection_for(slug)
     if connection is None:
         raise Http404
-    return _go(request, connection, str(request.GET.get("next", ""))[:2000])
+    given = request.POST if request.method == "POST" else request.GET
+    onward = str(given.get("next", ""))[:2000]
+    if request.method == "POST" or not request.user.is_authenticated:
+        return _go(request, connection, onward)
+    context = {"organization": connection.organization.name, "next": onward}
+    return render(request, "portal/sso_ask.html", context)
 
 
+@soft
 def _go(request: HttpRequest, connection: SsoConnection, onward: str) -> HttpResponse:
     """By a page, not by a redirect: our policy lets no form end at another site."""
     is_ours = url_has_allowed_host_and_scheme(onward, allowed_hosts=None)
     after = onward if is_ours else reverse("portal:overview", args=[connection.organization.slug])
-    url = f"{login_path(connection)}?{urlencode({'next': after})}"
-    return render(request, "portal/sso_going.html", {"organization": connection.organization.name, "url": url})
-
-
-def login_path(connection: SsoConnection) -> str:
-    name = "openid_connect_login" if connection.kind == SsoConnection.Kind.OIDC else "saml_login"
-    return reverse(name, args=[connection.organization.slug])
+    begun = begin(request, connection, after)
+    if not isinstance(begun, HttpResponseRedirect):
+        return begun
+    return render(request, "portal/sso_going.html", {"organization": connection.organization.name, "url": begun.url})
 
 
 # --- setting it up -----------------------------------------------------------------------------------
