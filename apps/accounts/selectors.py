@@ -14,6 +14,12 @@ FACTOR_LABELS: dict[str, str] = {
 }
 
 
+def account_of(email: str) -> User | None:
+    """Whose address this is, in lower case: of who has proved it, else of who made an account with it."""
+    proved = EmailAddress.objects.select_related("user").filter(email=email, verified=True).first()
+    return proved.user if proved else User.objects.filter(email=email).first()
+
+
 def has_verified_address(user: User, email: str) -> bool:
     """Whether the person has proved to read mail at this address."""
     return bool(EmailAddress.objects.filter(user=user, email__iexact=email, verified=True).exists())

@@ -3,6 +3,7 @@ from operator import attrgetter
 from allauth.account.models import EmailAddress
 from allauth.account.utils import user_pk_to_url_str
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.core.encryption import encrypt_anew
+from apps.core.errors import DomainError
 
 # What allauth keeps encrypted of an authenticator app, and of recovery codes.
 SECRET_DATA = ("secret", "seed")
@@ -29,6 +31,42 @@ def get_or_create_user(*, email: str, password: str | None = None) -> User:
         if not EmailAddress.objects.filter(user=user, email=address).exists():
             EmailAddress.objects.create(user=user, email=address, verified=True, primary=True)
     return user
+
+
+def drop_claims(email: str) -> None:
+    """Nobody else's account lists this address any more without having proved it."""
+    EmailAddress.objects.filter(email=email, verified=False, primary=False).delete()
+
+
+def prove_address(user: User, email: str) -> None:
+    """The account that was made with this address belongs to who has proved it just now.
+
+    Whoever made it may have been a stranger: nothing that opened it until now does so any longer. Raises `DomainError`
+    with code `address_unproved` where the account has proved another address: then it is somebody's.
+    """
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=user.pk)
+        addresses = EmailAddress.objects.filter(user=user)
+        if addresses.filter(email=email, verified=True).exists():
+            return
+        if addresses.filter(verified=True).exists():
+            raise DomainError(
+                "address_unproved",
+                f"The account with {email} has proved another address only: sign in there and confirm this one first.",
+            )
+        addresses.delete()
+        EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+        Authenticator.objects.filter(user=user).delete()
+        SocialAccount.objects.filter(user=user).delete()
+        user.set_unusable_password()
+        user.save(update_fields=["password"])
+    end_sessions(user)
+
+
+def end_sessions(user: User) -> None:
+    """Sign the person out everywhere."""
+    for session in UserSession.objects.filter(user=user):
+        session.end()
 
 
 def encrypt_factors_anew() -> int:

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from apps.accounts.models import StaffAct, User
 from apps.accounts.selectors import FACTOR_LABELS, with_second_factor
+from apps.accounts.services import end_sessions
 from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
@@ -68,8 +69,7 @@ def deactivate_person(*, person: User, reason: str, operator: User) -> User:
     Raises `DomainError` with code `reason_invalid` or `person_is_operator`.
     """
     person = _set_active(person, False, reason, operator, "people.deactivated")
-    for session in UserSession.objects.filter(user=person):
-        session.end()
+    end_sessions(person)
     return person
 
 

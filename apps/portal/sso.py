@@ -20,6 +20,8 @@ from django.shortcuts import render
 from onelogin.saml2.errors import OneLogin_Saml2_Error
 
 from apps.accounts.models import User
+from apps.accounts.selectors import account_of
+from apps.accounts.services import drop_claims, prove_address
 from apps.alerts.requesting import outward_session
 from apps.alerts.transport import Outbound
 from apps.core.encryption import decrypt
@@ -47,8 +49,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return outward_session(Outbound(), EXCHANGE_SECONDS)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Admit who is of a proved domain; link the account of that address, which the domain's owner could take
-        anyway. A session that begins so sees this organization alone (apps.portal.entrance).
+        """Admit who is of a proved domain, with the account of that address.
+
+        A session that begins so sees this organization alone (apps.portal.entrance).
         """
         connection = _connection_of(request, sociallogin)
         if sociallogin.state.get("process") != AuthProcess.LOGIN:
@@ -58,8 +61,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             sso.require_own_address(connection, email)
             if _says_unverified(sociallogin):
                 raise DomainError("address_unverified", f"The identity provider has not confirmed {email} itself.")
-            if not sociallogin.is_existing and (user := User.objects.filter(email=email).first()):
-                sociallogin.connect(request, user)
+            if not sociallogin.is_existing:
+                _link(request, sociallogin, email)
             if sociallogin.is_existing:
                 sso.admit(connection, sociallogin.user)
         except DomainError as wrong:
@@ -88,6 +91,17 @@ def _connection_of(request: HttpRequest, sociallogin: SocialLogin) -> SsoConnect
     if found is None:
         _refuse(request, None, "No organization signs in by this identity provider any more.")
     return found
+
+
+def _link(request: HttpRequest, sociallogin: SocialLogin, email: str) -> None:
+    """To the account of the address, where there is one: the domain's owner could take it anyway, by mail."""
+    user = account_of(email)
+    if user is None:
+        drop_claims(email)
+        return
+    prove_address(user, email)
+    user.refresh_from_db()
+    sociallogin.connect(request, user)
 
 
 def _address_of(sociallogin: SocialLogin) -> str:

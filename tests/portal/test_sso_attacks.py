@@ -1,14 +1,19 @@
 """Single sign-on under attack: by another organization's provider, by who knows an address, by a link."""
 
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 
 from apps.accounts.models import User
+from apps.accounts.services import get_or_create_user
+from apps.organizations.models import Membership
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from tests.alerts.fixtures import allowed  # noqa: F401  (a fixture)
-from tests.portal.conftest import client_of, make_shop
+from tests.portal.conftest import client_of, make_person, make_shop
 from tests.portal.test_single_sign_on import (  # noqa: F401  (fixtures among them)
     come_back,
     company,
@@ -20,7 +25,7 @@ from tests.portal.test_single_sign_on import (  # noqa: F401  (fixtures among th
     shop,
     sign_in,
 )
-from tests.world import unique
+from tests.world import PASSWORD, unique
 
 
 @pytest.fixture
@@ -71,3 +76,74 @@ def test_no_other_site_signs_somebody_out_by_a_sign_in(shop, idp, company, evil)
     from_outside.cookies = charlie.cookies
     assert from_outside.post(f"/sso/{mallorys.org.slug}/").status_code == 403
     assert charlie.get(shop.url()).status_code == 200
+
+
+# --- an address that somebody else was first to write down -------------------------------------------
+
+STRANGERS = "zebra-quorum-lantern-93-oxide"
+
+
+def sign_up(email):
+    client = Client()
+    client.post("/accounts/signup/", {"email": email, "password1": STRANGERS})
+    assert User.objects.filter(email=email).exists()
+    return client
+
+
+def test_who_made_an_account_with_somebodys_address_does_not_keep_it(shop, idp, company):  # noqa: F811
+    email = f"dora@{company}"
+    stranger = sign_up(email)
+    dora = User.objects.get(email=email)
+    TOTP.activate(dora, generate_totp_secret())
+    SocialAccount.objects.create(user=dora, provider="oidc:of-mallory", uid="mallory")
+    kept = client_of(dora)
+    client, answer = sign_in(shop, idp, sub="77", email=email)
+    assert (answer.status_code, answer["Location"]) == (302, shop.url())
+    assert client.get(shop.url()).status_code == 200  # without a second mail
+    dora.refresh_from_db()
+    assert not dora.has_usable_password()
+    assert not Authenticator.objects.filter(user=dora).exists()
+    assert [account.uid for account in SocialAccount.objects.filter(user=dora)] == ["77"]
+    assert kept.get("/o/").status_code == 302
+    for attempt in (Client(), stranger):
+        attempt.get("/accounts/confirm-email/")
+        attempt.post("/accounts/login/", {"login": email, "password": STRANGERS})
+        assert attempt.get(shop.url()).status_code == 302
+
+
+def test_an_account_that_proved_the_address_stays_as_it_is(shop, idp, company):  # noqa: F811
+    bob = get_or_create_user(email=f"bob@{company}", password=PASSWORD)
+    own = client_of(bob)
+    sign_in(shop, idp, sub="2", email=bob.email)
+    bob.refresh_from_db()
+    assert bob.check_password(PASSWORD)
+    assert own.get(shop.url()).status_code == 200
+
+
+def test_an_account_of_another_address_is_not_taken(shop, idp, company):  # noqa: F811
+    """Its first address was never proved, but it is somebody's: they proved another."""
+    email = f"dora@{company}"
+    sign_up(email)
+    dora = User.objects.get(email=email)
+    EmailAddress.objects.create(user=dora, email=f"{unique('dora')}@people.example", verified=True)
+    _, answer = sign_in(shop, idp, sub="77", email=email)
+    assert (answer.status_code, "has proved another address only" in answer.content.decode()) == (403, True)
+    assert User.objects.get(pk=dora.pk).has_usable_password()
+
+
+def test_a_second_address_of_an_account_leads_there(shop, idp, company):  # noqa: F811
+    person, email = make_person("erin"), f"erin@{company}"
+    EmailAddress.objects.create(user=person, email=email, verified=True, primary=False)
+    client, _ = sign_in(shop, idp, sub="78", email=email)
+    assert client.get(shop.url()).status_code == 200
+    assert Membership.objects.filter(organization=shop.org, user=person).exists()
+    assert not User.objects.filter(email=email).exists()
+
+
+def test_who_lists_somebodys_address_does_not_keep_them_out(shop, idp, company):  # noqa: F811
+    mallory, email = make_person("mallory"), f"dora@{company}"
+    EmailAddress.objects.create(user=mallory, email=email, verified=False, primary=False)
+    client, _ = sign_in(shop, idp, sub="79", email=email)
+    assert client.get(shop.url()).status_code == 200
+    assert not Membership.objects.filter(organization=shop.org, user=mallory).exists()
+    assert EmailAddress.objects.get(email=email).user.email == email
