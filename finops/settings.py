@@ -96,6 +96,7 @@ MIDDLEWARE = [
     "apps.accounts.middleware.SeenMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "apps.portal.looking.LookingMiddleware",
+    "apps.portal.own_account.OwnAccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]

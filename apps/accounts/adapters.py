@@ -8,13 +8,16 @@ from allauth.account.authentication import get_authentication_records
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from apps.accounts.models import User
 from apps.core.encryption import decrypt, encrypt
 
 # Set while a person follows an invitation: the address that it was sent to.
 INVITED = "invited_email"
+# In what a sign-in by an identity provider keeps in mind: the provider was told to ask the person again. In the session
+# that it makes: when, by the provider's id.
+ASKED_ANEW = "asked_anew"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
@@ -33,6 +36,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         """Mails name the installation by its address."""
         super().send_mail(template_prefix, email, {"base_url": settings.BASE_URL, **context})
 
+    def post_login(
+        self, request: HttpRequest, user: User, *, signal_kwargs: dict[str, Any] | None, **more: Any
+    ) -> HttpResponse:
+        """Notes that the identity provider has asked the person again, where it was told to."""
+        came = (signal_kwargs or {}).get("sociallogin")
+        if came is not None and came.state.get("data") == ASKED_ANEW:
+            request.session[ASKED_ANEW] = {came.account.provider: time.time()}
+        response: HttpResponse = super().post_login(request, user, signal_kwargs=signal_kwargs, **more)
+        return response
+
     def is_reauthentication_required(self, *, app: str, **_more: Any) -> bool:
         """Not of who signed in, or made the account, within the last minutes."""
         return not _signed_in_lately(self.request)
@@ -45,8 +58,10 @@ def _signed_in_lately(request: HttpRequest) -> bool:
     if not isinstance(user, User):
         return False
     records = get_authentication_records(request, user)
-    lately = [record for record in records if record["at"] >= since and record["method"] != "socialaccount"]
-    return bool(lately) or user.date_joined.timestamp() >= since
+    own = [record for record in records if record["method"] != "socialaccount"]
+    if own or not records:
+        return any(record["at"] >= since for record in own) or user.date_joined.timestamp() >= since
+    return False
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]

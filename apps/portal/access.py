@@ -36,7 +36,7 @@ from apps.organizations.selectors import (
     memberships_of,
     require_active,
 )
-from apps.portal.entrance import is_of_a_provider_alone, shut_for
+from apps.portal.entrance import asked_lately, is_of_a_provider_alone, shut_for
 from apps.portal.filters import Filters, read_filters
 from apps.portal.looking import looking_of
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
@@ -172,7 +172,8 @@ def organization_page(
 ) -> Callable[[View], View]:
     """A page of one organization; it takes forms from those who hold `writes`, and an act shows nothing itself.
 
-    A sensitive form asks who has not signed in lately to do so again. `within_team` says that the view cuts what it
+    A sensitive form asks who has not signed in lately to do so again; who came by the organization's identity provider
+    is asked by that. `within_team` says that the view cuts what it
     shows to `visit.team`: without it the page is closed to team leads. Of an organization that is being deleted,
     forms change nothing but `while_closing`. A stranger gets the 404 of an organization that does not exist.
     """
@@ -191,6 +192,9 @@ def organization_page(
             needed = writes if writes is not None and request.method == "POST" else permission
             if not visit.may(needed) or not visit.is_within(within_team):
                 return no_permission(visit, needed)
+            if is_sensitive and request.method == "POST" and _must_ask_provider(visit):
+                here = visit.url(section) if is_act else request.path
+                return render(request, "portal/sso_anew.html", {"org": visit.org, "next": here}, status=403)
             try:
                 if request.method == "POST" and not while_closing:
                     require_active(visit.org)
@@ -200,7 +204,9 @@ def organization_page(
             except DomainError as error:
                 return refused(visit, error)
 
-        guarded = reauthentication_required(checked, allow_get=True) if is_sensitive else checked
+        guarded = checked
+        if is_sensitive:
+            guarded = reauthentication_required(checked, allow_get=True, enabled=_has_own_session)
         page: Any = require_http_methods(methods)(_signed_in(guarded))
         page.permission, page.within_team = permission, within_team  # read by the test of the matrix
         return cast("View", page)
@@ -229,6 +235,16 @@ def _sent_from(request: HttpRequest) -> str:
         return ""
     address = urlsplit(page)
     return address.path + (f"?{address.query}" if address.query else "")
+
+
+def _has_own_session(request: HttpRequest) -> bool:
+    assert isinstance(request.user, User)
+    return not is_of_a_provider_alone(request, request.user)
+
+
+def _must_ask_provider(visit: Visit) -> bool:
+    """A session of a provider has nothing else that could be asked for again, and it lasts for days."""
+    return not _has_own_session(visit.request) and not asked_lately(visit.request, visit.org)
 
 
 def _visit(request: HttpRequest, slug: str, section: str) -> Visit:

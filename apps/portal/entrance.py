@@ -1,13 +1,16 @@
 """Which sessions may see which organization: by how the person signed in, not only by who they are."""
 
+import time
 from dataclasses import dataclass
 
 from allauth.account.authentication import get_authentication_records
+from django.conf import settings
 from django.http import HttpRequest
 
+from apps.accounts.adapters import ASKED_ANEW
 from apps.accounts.models import User
 from apps.accounts.selectors import with_second_factor
-from apps.organizations.models import Membership, SsoConnection
+from apps.organizations.models import Membership, Organization, SsoConnection
 from apps.organizations.permissions import Role
 
 BY_PROVIDER = "socialaccount"
@@ -59,6 +62,18 @@ def is_of_a_provider_alone(request: HttpRequest, user: User) -> bool:
     return any(record["method"] == BY_PROVIDER for record in records) and not any(map(_is_own, records))
 
 
+def asked_lately(request: HttpRequest, org: Organization) -> bool:
+    """Whether the organization's provider has asked the person again, within the last minutes, who they are."""
+    connection = getattr(org, "sso", None)
+    asked = request.session.get(ASKED_ANEW, {})
+    since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    return connection is not None and asked.get(connection.provider_id, 0) >= since
+
+
 def _is_own(record: dict[str, object]) -> bool:
-    """Whether the person proved it by something of their own: a second factor after a provider is not enough."""
-    return record["method"] not in (BY_PROVIDER, BY_FACTOR) or bool(record.get("passwordless"))
+    """Whether the person proved it by something of their own: a second factor that a sign-in by a provider asked for
+    is not enough, one that was asked for later is.
+    """
+    if record["method"] == BY_FACTOR:
+        return bool(record.get("passwordless") or record.get("reauthenticated"))
+    return record["method"] != BY_PROVIDER

@@ -15,10 +15,12 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
 from allauth.socialaccount.providers.base import AuthProcess
-from django.http import HttpRequest, HttpResponse
+from allauth.socialaccount.providers.saml.utils import build_auth
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from onelogin.saml2.errors import OneLogin_Saml2_Error
 
+from apps.accounts.adapters import ASKED_ANEW
 from apps.accounts.models import User
 from apps.accounts.selectors import account_of
 from apps.accounts.services import drop_claims, prove_address
@@ -123,10 +125,22 @@ def _refuse(request: HttpRequest, connection: SsoConnection | None, why: str) ->
     raise ImmediateHttpResponse(render(request, "portal/sso_refused.html", context, status=403))
 
 
-def begin(request: HttpRequest, connection: SsoConnection, onward: str) -> HttpResponse:
-    """A redirect to the identity provider, which comes back to `onward`; or the page that says why there is none."""
+def begin(request: HttpRequest, connection: SsoConnection, onward: str, *, anew: bool = False) -> HttpResponse:
+    """A redirect to the identity provider, which comes back to `onward`; or the page that says why there is none.
+
+    `anew`: it is told to ask the person, who may have signed in there already.
+    """
     provider = get_adapter().get_provider(request, connection.provider_id)
-    begun: HttpResponse = provider.redirect(request, AuthProcess.LOGIN, next_url=onward)
+    begun: HttpResponse
+    if connection.kind == SsoConnection.Kind.OIDC:
+        options = {"data": ASKED_ANEW, "auth_params": {"prompt": "login"}} if anew else {}
+        begun = provider.redirect(request, AuthProcess.LOGIN, next_url=onward, **options)
+    else:
+        asked = build_auth(request, provider)
+        begun = HttpResponseRedirect(asked.login(return_to="", force_authn=anew))
+        provider.stash_redirect_state(
+            request, AuthProcess.LOGIN, onward, ASKED_ANEW if anew else None, state_id=asked.get_last_request_id()
+        )
     return begun
 
 

@@ -301,6 +301,7 @@ def came_by(client, user, method, **more):
     session = client.session
     session["account_authentication_methods"] = [{"method": method, "at": timezone.now().timestamp(), **more}]
     session["account_authentication_methods_user"] = str(user.pk)
+    session["asked_anew"] = {more["provider"]: timezone.now().timestamp()} if "provider" in more else {}
     session.save()
 
 

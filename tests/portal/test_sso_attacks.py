@@ -1,15 +1,24 @@
 """Single sign-on under attack: by another organization's provider, by who knows an address, by a link."""
 
+import base64
+import zlib
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
+import time_machine
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.socialaccount.models import SocialAccount
 from django.test import Client
+from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.accounts.services import get_or_create_user
-from apps.organizations.models import Membership
+from apps.core.tenancy import tenant
+from apps.organizations.members import invite
+from apps.organizations.models import ApiKey, Membership
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from tests.alerts.fixtures import allowed  # noqa: F401  (a fixture)
@@ -147,3 +156,83 @@ def test_who_lists_somebodys_address_does_not_keep_them_out(shop, idp, company):
     assert client.get(shop.url()).status_code == 200
     assert not Membership.objects.filter(organization=shop.org, user=mallory).exists()
     assert EmailAddress.objects.get(email=email).user.email == email
+
+
+# --- a session that is left alone --------------------------------------------------------------------
+
+
+def signed_in_long_ago(client, user):
+    """As if the session had begun ten days ago, and the account long before."""
+    User.objects.filter(pk=user.pk).update(date_joined="2020-01-01T00:00:00Z")
+    session = client.session
+    records = session["account_authentication_methods"]
+    session["account_authentication_methods"] = [{**record, "at": record["at"] - 864_000} for record in records]
+    session.save()
+
+
+def owner_by(shop, idp, email):  # noqa: F811
+    """An owner whose account their company's provider made, ten days ago."""
+    invite(org=shop.org, email=email, role=Role.OWNER, actor="alice", by_role=Role.OWNER)
+    client, _ = sign_in(shop, idp, sub="1", email=email)
+    user = User.objects.get(email=email)
+    signed_in_long_ago(client, user)
+    return client, user
+
+
+def test_a_sensitive_act_asks_the_provider_again(shop, idp, company):  # noqa: F811
+    client, carol = owner_by(shop, idp, f"carol@{company}")
+    key = {"name": "of-carol", "scopes": ["read"]}
+    for path, given in (("keys/new", key), ("organization/delete", {"slug": shop.org.slug}), ("keys/1/revoke", {})):
+        asked = client.post(shop.url(path), given)
+        assert (asked.status_code, "Confirm that it is you" in asked.content.decode()) == (403, True), path
+    with tenant(shop.org):
+        assert not ApiKey.objects.for_org(shop.org).filter(name="of-carol").exists()
+    # A sign-in that the provider answers without a question is not enough.
+    silent = client.post(f"/sso/{shop.org.slug}/")
+    come_back(client, onward(silent))
+    assert client.post(shop.url("keys/new"), key).status_code == 403
+    link = onward(client.post(f"/sso/{shop.org.slug}/", {"anew": "yes", "next": shop.url("keys/new")}))
+    assert "prompt=login" in link
+    back = come_back(client, link)
+    assert (back.status_code, back["Location"]) == (302, shop.url("keys/new"))
+    assert client.post(shop.url("keys/new"), key).status_code == 200
+    assert carol.pk == int(client.session["_auth_user_id"])
+    with time_machine.travel(timezone.now() + timedelta(minutes=16)):
+        assert client.post(shop.url("keys/new"), {**key, "name": "another"}).status_code == 403
+
+
+def test_saml_is_told_to_ask_again(shop, saml_company):  # noqa: F811
+    client = Client(headers={"host": "testserver"})
+    for given, wanted in (({}, False), ({"anew": "yes"}, True)):
+        link = onward(client.post(f"/sso/{shop.org.slug}/", given))
+        (packed,) = parse_qs(urlsplit(link).query)["SAMLRequest"]
+        assert ('ForceAuthn="true"' in zlib.decompress(base64.b64decode(packed), -15).decode()) is wanted
+
+
+ACCOUNT_PAGES = (
+    "email/", "password/set/", "password/change/", "2fa/", "2fa/totp/activate/", "2fa/webauthn/add/",
+    "2fa/recovery-codes/generate/", "sessions/", "3rdparty/",
+)  # fmt: skip
+
+
+def test_a_providers_session_opens_nothing_of_the_account(shop, idp, company):  # noqa: F811
+    client, carol = owner_by(shop, idp, f"carol@{company}")
+    given = {"email": "x@evil.example", "action_add": "", "password1": STRANGERS, "password2": STRANGERS}
+    for path in ACCOUNT_PAGES:
+        for answer in (client.get(f"/accounts/{path}"), client.post(f"/accounts/{path}", given)):
+            assert (answer.status_code, "something of your own" in answer.content.decode()) == (403, True), path
+    carol.refresh_from_db()
+    assert not carol.has_usable_password()
+    assert EmailAddress.objects.filter(user=carol).count() == 1
+    # Nor just after the account was made.
+    fresh, _ = sign_in(shop, idp, sub="5", email=f"dora@{company}")
+    assert fresh.post("/accounts/password/set/", given).status_code == 403
+
+
+def test_a_password_opens_the_account_to_a_providers_session(shop, idp, company):  # noqa: F811
+    bob = get_or_create_user(email=f"bob@{company}", password=PASSWORD)
+    client, _ = sign_in(shop, idp, sub="2", email=bob.email)
+    asked = client.get("/accounts/email/")
+    assert (asked.status_code, asked["Location"]) == (302, "/accounts/reauthenticate/?next=%2Faccounts%2Femail%2F")
+    client.post(asked["Location"], {"password": PASSWORD})
+    assert client.get("/accounts/email/").status_code == 200

@@ -58,17 +58,17 @@ def go(request: HttpRequest, slug: str) -> HttpResponse:
     given = request.POST if request.method == "POST" else request.GET
     onward = str(given.get("next", ""))[:2000]
     if request.method == "POST" or not request.user.is_authenticated:
-        return _go(request, connection, onward)
+        return _go(request, connection, onward, anew=request.POST.get("anew") == "yes")
     context = {"organization": connection.organization.name, "next": onward}
     return render(request, "portal/sso_ask.html", context)
 
 
 @soft
-def _go(request: HttpRequest, connection: SsoConnection, onward: str) -> HttpResponse:
+def _go(request: HttpRequest, connection: SsoConnection, onward: str, *, anew: bool = False) -> HttpResponse:
     """By a page, not by a redirect: our policy lets no form end at another site."""
     is_ours = url_has_allowed_host_and_scheme(onward, allowed_hosts=None)
     after = onward if is_ours else reverse("portal:overview", args=[connection.organization.slug])
-    begun = begin(request, connection, after)
+    begun = begin(request, connection, after, anew=anew)
     if not isinstance(begun, HttpResponseRedirect):
         return begun
     return render(request, "portal/sso_going.html", {"organization": connection.organization.name, "url": begun.url})
