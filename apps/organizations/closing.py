@@ -6,7 +6,6 @@ only ever added to, such as prices given and audit entries.
 
 from datetime import datetime, timedelta
 
-from allauth.socialaccount.models import SocialApp
 from django.utils import timezone
 
 from apps.audit import services as audit
@@ -21,6 +20,7 @@ from apps.organizations.models import (
     Organization,
     SsoConnection,
 )
+from apps.organizations.sso import forget_provider
 
 GRACE = timedelta(days=30)
 
@@ -80,8 +80,8 @@ def close_due(*, at: datetime) -> int:
             ApiKeyHash.objects.filter(organization=org).delete()
             InvitationHash.objects.filter(organization=org).delete()
             DomainOwner.objects.filter(organization=org).delete()
-            # The identity provider, and with it the connection.
-            SocialApp.objects.filter(pk__in=SsoConnection.objects.filter(organization=org).values("app")).delete()
+            for connection in SsoConnection.objects.select_related("app").filter(organization=org):
+                forget_provider(connection)
             audit.record(org=org, actor=None, action="organizations.closed", subject=org.slug)
     return len(due)
 

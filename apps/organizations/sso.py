@@ -109,26 +109,25 @@ def remove_domain(*, org: Organization, domain_id: int, actor: object) -> None:
 def connect_oidc(
     *, org: Organization, server_url: str, client_id: str, client_secret: str, default_role: str, actor: object
 ) -> SsoConnection:
-    """OpenID Connect. An empty secret keeps the one that is stored.
+    """OpenID Connect. An empty secret keeps the one that is stored for this issuer and client.
 
     Raises `DomainError` with code `url_invalid`, `client_invalid` or `role_unknown`.
     """
     _require_url(server_url, "server_url")
+    fields: dict[str, Any] = {
+        "provider": "openid_connect",
+        "client_id": client_id,
+        "settings": {"server_url": server_url.rstrip("/")},
+    }
     known = connection_of(org)
-    stored = known.app.secret if known is not None and known.kind == Kind.OIDC else ""
+    stored = known.app.secret if known is not None and _whose(known.app) == _whose(SocialApp(**fields)) else ""
     if not 1 <= len(client_id) <= 191 or not client_id.isprintable():
         raise DomainError("client_invalid", "A client id has 1 to 191 printable characters.", param="client_id")
     if len(client_secret) > SECRET_LENGTH_MAX or not (client_secret or stored):
         raise DomainError(
             "client_invalid", f"A client secret has 1 to {SECRET_LENGTH_MAX} characters.", param="client_secret"
         )
-    fields = {
-        "provider": "openid_connect",
-        "provider_id": org.slug,
-        "client_id": client_id,
-        "secret": encrypt(client_secret) if client_secret else stored,
-        "settings": {"server_url": server_url.rstrip("/")},
-    }
+    fields["secret"] = encrypt(client_secret) if client_secret else stored
     return _connect(org, Kind.OIDC, fields, default_role, actor, {"server_url": server_url})
 
 
@@ -144,7 +143,6 @@ def connect_saml(
         raise DomainError("entity_invalid", "An entity id has 1 to 500 printable characters.", param="entity_id")
     fields = {
         "provider": "saml",
-        "provider_id": f"saml-{org.slug}",
         "client_id": org.slug,
         "secret": "",
         "settings": {
@@ -167,16 +165,19 @@ def _connect(
         raise DomainError("role_unknown", f"Choose one of {', '.join(DEFAULT_ROLES)}.", param="default_role")
     with tenant(org):
         known = connection_of(org)
-        if known is not None and _whose(known.kind, known.app.settings) != _whose(kind, fields["settings"]):
+        if known is not None and _whose(known.app) != _whose(SocialApp(**fields)):
             # Another provider's users are other people, whatever they are called there.
-            SocialAccount.objects.filter(provider=known.provider_id).delete()
-        app = known.app if known is not None else SocialApp()
+            forget_provider(known)
+            known = None
+        # What an identity is said to come from, in accounts and in sessions: new with every provider, and never a slug,
+        # by which addresses name one.
+        app = known.app if known is not None else SocialApp(provider_id=f"{kind}:{secrets.token_hex(8)}")
         for name, value in {**fields, "name": org.name[:40]}.items():
             setattr(app, name, value)
         app.save()
         connection, _ = SsoConnection.objects.update_or_create(
             organization=org,
-            defaults={"app": app, "kind": kind, "provider_id": fields["provider_id"], "default_role": default_role},
+            defaults={"app": app, "kind": kind, "provider_id": app.provider_id, "default_role": default_role},
         )
         audit.record(
             org=org, actor=actor, action="sso.connected", subject=kind, data={**said, "default_role": default_role}
@@ -184,9 +185,17 @@ def _connect(
     return connection
 
 
-def _whose(kind: str, settings: dict[str, Any]) -> tuple[str, str]:
-    """What tells one identity provider from another."""
-    return kind, str(settings.get("server_url") or settings.get("idp", {}).get("entity_id"))
+def _whose(app: SocialApp) -> tuple[str, ...]:
+    """What tells one identity provider from another. Some name people anew for each client."""
+    if app.provider == "saml":
+        return app.provider, app.settings["idp"]["entity_id"]
+    return app.provider, app.settings["server_url"], app.client_id
+
+
+def forget_provider(connection: SsoConnection) -> None:
+    """Delete it, and with it the connection and who was known by it."""
+    SocialAccount.objects.filter(provider=connection.provider_id).delete()
+    connection.app.delete()
 
 
 def enforce(*, org: Organization, is_enforced: bool, actor: object) -> None:
@@ -212,8 +221,7 @@ def disconnect(*, org: Organization, actor: object) -> None:
         connection = connection_of(org)
         if connection is None:
             return
-        SocialAccount.objects.filter(provider=connection.provider_id).delete()
-        connection.app.delete()
+        forget_provider(connection)
         audit.record(org=org, actor=actor, action="sso.disconnected", subject=connection.kind)
 
 

@@ -14,7 +14,10 @@ from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
-from allauth.socialaccount.providers.base import AuthProcess
+from allauth.socialaccount.providers.base import AuthProcess, Provider
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from allauth.socialaccount.providers.saml.provider import SAMLProvider
 from allauth.socialaccount.providers.saml.utils import build_auth
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -36,15 +39,43 @@ EXCHANGE_SECONDS = 10
 log = structlog.get_logger(__name__)
 
 
+class ProviderGone(SocialApp.DoesNotExist, ValueError):  # type: ignore[misc]
+    """Views answer 404 to the one, and a sign-in under way that cannot be read again begins anew by the other."""
+
+
+class OidcProvider(OpenIDConnectProvider):  # type: ignore[misc]
+    """Known by its id, which no other organization's has; its addresses have the organization's slug."""
+
+    def get_oauth2_adapter(self, request: HttpRequest) -> OpenIDConnectOAuth2Adapter:
+        slug = SsoConnection.objects.values_list("organization__slug", flat=True).get(app=self.app)
+        return OpenIDConnectOAuth2Adapter(request, slug)
+
+    def serialize(self) -> dict[str, str]:
+        return {"id": self.app.provider_id}
+
+
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth ships no types
-    def list_apps(
-        self, request: HttpRequest | None, provider: str | None = None, client_id: str | None = None
-    ) -> list[SocialApp]:
-        """Apps of organizations, their secrets opened for this request."""
-        apps: list[SocialApp] = super().list_apps(request, provider=provider, client_id=client_id)
-        for app in apps:
-            app.secret = decrypt(app.secret)
-        return apps
+    def get_app(self, request: HttpRequest | None, provider: str, client_id: str | None = None) -> SocialApp:
+        """The app of one organization, its secret opened for this request. Never by a client id, which two may share.
+
+        Addresses name it by the slug, of SAML as `client_id`; sign-ins under way and accounts by the provider's id.
+        Raises `ProviderGone`.
+        """
+        if client_id is not None:
+            asked = {"kind": SsoConnection.Kind.SAML, "organization__slug": client_id}
+        elif ":" in provider:
+            asked = {"provider_id": provider}
+        else:
+            asked = {"kind": SsoConnection.Kind.OIDC, "organization__slug": provider}
+        connection = SsoConnection.objects.select_related("app").filter(**asked).first()
+        if connection is None:
+            raise ProviderGone
+        connection.app.secret = decrypt(connection.app.secret)
+        return connection.app
+
+    def get_provider(self, request: HttpRequest | None, provider: str, client_id: str | None = None) -> Provider:
+        app = self.get_app(request, provider=provider, client_id=client_id)
+        return OidcProvider(request, app=app) if app.provider == OidcProvider.id else SAMLProvider(request, app=app)
 
     def get_requests_session(self) -> requests.Session:
         """An organization names its provider's address: it is reached as webhooks are, and reaches nothing private."""

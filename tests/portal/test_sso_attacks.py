@@ -16,12 +16,17 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.accounts.services import get_or_create_user
+from apps.core.encryption import decrypt
 from apps.core.tenancy import tenant
+from apps.organizations import sso
+from apps.organizations.closing import close_due, close_organization
 from apps.organizations.members import invite
-from apps.organizations.models import ApiKey, Membership
+from apps.organizations.models import ApiKey, Membership, SsoConnection
 from apps.organizations.permissions import Role
-from apps.organizations.services import add_member
+from apps.organizations.services import add_member, found_organization
 from tests.alerts.fixtures import allowed  # noqa: F401  (a fixture)
+from tests.database import as_worker
+from tests.identity import SAML, certificate, provider
 from tests.portal.conftest import client_of, make_person, make_shop
 from tests.portal.test_single_sign_on import (  # noqa: F401  (fixtures among them)
     come_back,
@@ -31,6 +36,7 @@ from tests.portal.test_single_sign_on import (  # noqa: F401  (fixtures among th
     onward,
     prove,
     saml_company,
+    saml_in,
     shop,
     sign_in,
 )
@@ -103,7 +109,7 @@ def test_who_made_an_account_with_somebodys_address_does_not_keep_it(shop, idp, 
     email = f"dora@{company}"
     stranger = sign_up(email)
     dora = User.objects.get(email=email)
-    TOTP.activate(dora, generate_totp_secret())
+    give_factor(dora)
     SocialAccount.objects.create(user=dora, provider="oidc:of-mallory", uid="mallory")
     kept = client_of(dora)
     client, answer = sign_in(shop, idp, sub="77", email=email)
@@ -236,3 +242,82 @@ def test_a_password_opens_the_account_to_a_providers_session(shop, idp, company)
     assert (asked.status_code, asked["Location"]) == (302, "/accounts/reauthenticate/?next=%2Faccounts%2Femail%2F")
     client.post(asked["Location"], {"password": PASSWORD})
     assert client.get("/accounts/email/").status_code == 200
+
+
+# --- two organizations, one name ---------------------------------------------------------------------
+
+
+def give_factor(user):
+    TOTP.activate(user, generate_totp_secret())
+    return user
+
+
+def test_two_organizations_may_have_one_client_id(shop, idp, company, evil):  # noqa: F811
+    """A sign-in that waits for a second factor is found again, though Mallory's client is called the same."""
+    bob = give_factor(get_or_create_user(email=f"bob@{company}", password=PASSWORD))
+    client, answer = sign_in(shop, idp, sub="2", email=bob.email)
+    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    assert client.get("/accounts/2fa/authenticate/").status_code == 200
+
+
+def test_a_sign_in_under_way_begins_anew_when_its_provider_is_gone(shop, idp, company):  # noqa: F811
+    bob = give_factor(get_or_create_user(email=f"bob@{company}", password=PASSWORD))
+    client, _ = sign_in(shop, idp, sub="2", email=bob.email)
+    sso.disconnect(org=shop.org, actor="alice")
+    assert client.get("/accounts/2fa/authenticate/")["Location"].startswith("/accounts/login/")
+
+
+def test_no_name_of_an_organization_breaks_anothers_provider(shop, idp, saml_company):  # noqa: F811
+    """One called SAML, with a client of the other's name; and one whose slug looks like an id of the other's."""
+    for name in ("SAML", f"SAML {shop.org.name}", "OpenID Connect"):
+        other = found_organization(user=make_person("mallory"), name=name, zone="UTC")
+        sso.connect_oidc(
+            org=other, server_url=idp.url, client_id=shop.org.slug, client_secret="x", default_role="viewer", actor="m"
+        )
+        assert f"{idp.url}/authorize" in onward(Client().get(f"/sso/{other.slug}/"))
+        sso.disconnect(org=other, actor="m")
+        given = {**SAML, "certificate": certificate()}
+        sso.connect_saml(org=other, actor="m", **given)
+        sso.connect_oidc(
+            org=other, server_url=idp.url, client_id=shop.org.slug, client_secret="x", default_role="viewer", actor="m"
+        )
+    client, answer = saml_in(shop, f"carol@{saml_company}")
+    assert answer.status_code == 302
+    assert client.get(shop.url()).status_code == 200
+    changed = client_of(shop.alice).post(shop.url("single-sign-on/saml"), {**SAML, "certificate": certificate()})
+    assert changed.status_code == 302
+
+
+def test_a_session_of_a_provider_ends_with_it(shop, idp, company):  # noqa: F811
+    client, _ = sign_in(shop, idp, sub="1", email=f"carol@{company}")
+    with provider() as other:
+        connect(shop, other)
+        assert client.get(shop.url()).status_code == 403
+        sso.enforce(org=shop.org, is_enforced=True, actor="alice")
+        assert client.get(shop.url()).status_code == 403
+        again, _ = sign_in(shop, other, sub="1", email=f"carol@{company}")
+        assert again.get(shop.url()).status_code == 200
+        sso.disconnect(org=shop.org, actor="alice")
+        connect(shop, other)
+        assert again.get(shop.url()).status_code == 403
+
+
+def test_a_secret_goes_to_the_provider_alone_that_it_was_entered_for(shop, idp, company):  # noqa: F811
+    alice = client_of(shop.alice)
+    known = {"server_url": idp.url, "client_id": idp.client_id, "client_secret": "", "default_role": "viewer"}
+    for changed in ({"server_url": "https://evil.example"}, {"client_id": "another"}):
+        refused = alice.post(shop.url("single-sign-on/oidc"), {**known, **changed})
+        assert (refused.status_code, "A client secret has" in refused.content.decode()) == (400, True)
+    assert alice.post(shop.url("single-sign-on/oidc"), known).status_code == 302
+    app = SsoConnection.objects.get(organization=shop.org).app
+    assert (app.settings["server_url"], decrypt(app.secret)) == (idp.url, idp.secret)
+
+
+def test_the_identities_of_a_closed_organization_are_gone(shop, idp, company):  # noqa: F811
+    bob = get_or_create_user(email=f"bob@{company}", password=PASSWORD)
+    sign_in(shop, idp, sub="2", email=bob.email)
+    close_organization(org=shop.org, slug=shop.org.slug, actor="alice")
+    with as_worker():
+        close_due(at=timezone.now() + timedelta(days=31))
+    assert client_of(bob).get("/accounts/3rdparty/").status_code == 200
+    assert not SocialAccount.objects.filter(user=bob).exists()
