@@ -23,7 +23,7 @@ from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.models import Invitation, InvitationHash, Membership, Organization
 from apps.organizations.permissions import Permission, Role, role_may
-from apps.organizations.selectors import require_active
+from apps.organizations.selectors import require_active, require_way_in
 from apps.organizations.services import check_email
 
 log = structlog.get_logger(__name__)
@@ -55,11 +55,12 @@ def invite(
     """An invitation of this address for seven days; an open one of the same address stops working.
 
     Raises `DomainError` with code `email_invalid`, `role_unknown`, `teams_missing`, `team_invalid`, `owner_only`,
-    `person_only`, `already_member` or `too_many_invitations`.
+    `address_outside`, `person_only`, `already_member` or `too_many_invitations`.
     """
     address = email.strip().lower()
     check_email(address)
     teams = _checked_role(role, teams, by_role)
+    require_way_in(org, address, role)
     _require_few_of(address)
     token = secrets.token_urlsafe(32)
     with tenant(org):
@@ -130,7 +131,7 @@ def invitation_of(token: str) -> tuple[Organization, Invitation]:
 
 def accept_invitation(*, token: str, user: User) -> Membership:
     """The person joins, once. Raises `DomainError` like `invitation_of`, or with code `invitation_for_another`,
-    `already_member` or `organization_full`.
+    `address_outside`, `already_member` or `organization_full`.
     """
     org, _ = invitation_of(token)
     with tenant(org):
@@ -138,6 +139,7 @@ def accept_invitation(*, token: str, user: User) -> Membership:
         found = InvitationHash.objects.get(hash=_hash_of(token))
         invitation = Invitation.objects.for_org(org).get(pk=found.invitation_id)
         _require_open(invitation)
+        require_way_in(org, invitation.email, invitation.role)
         if not has_verified_address(user, invitation.email):
             raise DomainError(
                 "invitation_for_another",

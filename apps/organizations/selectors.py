@@ -11,7 +11,17 @@ from apps.core.periods import Calendar
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations import keys
-from apps.organizations.models import ApiKey, ApiKeyHash, Domain, Invitation, Membership, Organization, Zone
+from apps.organizations.models import (
+    ApiKey,
+    ApiKeyHash,
+    Domain,
+    DomainOwner,
+    Invitation,
+    Membership,
+    Organization,
+    SsoConnection,
+    Zone,
+)
 
 SEARCH_LENGTH_MAX = 256
 # What a key may be pinned to.
@@ -101,6 +111,26 @@ def require_active(org: Organization) -> None:
         )
     if org.state != Organization.State.ACTIVE:
         raise DomainError("organization_suspended", f"The organization {org.slug} is suspended.")
+
+
+def is_own_address(org: Organization, email: str) -> bool:
+    """Whether the address is of a domain that the organization has proved to own."""
+    domain = email.rpartition("@")[2].lower()
+    return DomainOwner.objects.filter(domain=domain, organization=org).exists()
+
+
+def require_way_in(org: Organization, email: str, role: str) -> None:
+    """Raises `DomainError` with code `address_outside` where single sign-on is enforced and would never let in who
+    joins by this address. Owners have a way in of their own.
+    """
+    enforced = SsoConnection.objects.filter(organization=org, is_enforced=True).exists()
+    if enforced and role != Membership.Role.OWNER and not is_own_address(org, email):
+        raise DomainError(
+            "address_outside",
+            f"{org.name} is entered by its single sign-on only, which never speaks for {email}: use an address of a"
+            " domain that it has proved to own.",
+            param="email",
+        )
 
 
 def calendar(org: Organization) -> Calendar:

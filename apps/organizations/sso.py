@@ -22,7 +22,7 @@ from apps.organizations.dns import txt_records
 from apps.organizations.members import MEMBERS_MAX
 from apps.organizations.models import Domain, DomainOwner, Invitation, Membership, Organization, SsoConnection
 from apps.organizations.permissions import Role
-from apps.organizations.selectors import require_active
+from apps.organizations.selectors import is_own_address, require_active
 
 RECORD_NAME = "_finops-domain"
 RECORD_PREFIX = "finops-domain="
@@ -93,11 +93,16 @@ def verify_domain(
 
 
 def remove_domain(*, org: Organization, domain_id: int, actor: object) -> None:
-    """Addresses of it are no longer admitted."""
+    """Addresses of it are no longer admitted. Raises `NotFound`, or `DomainError` with code `sso_enforced`."""
     with tenant(org):
+        _lock(org)
         domain = Domain.objects.for_org(org).filter(pk=domain_id).first()
         if domain is None:
             raise NotFound("domain")
+        proved = Domain.objects.for_org(org).filter(verified_at__isnull=False)
+        connection = connection_of(org)
+        if connection and connection.is_enforced and not proved.exclude(pk=domain.pk).exists():
+            raise _enforced(f"{domain.name} is the only proved domain")
         DomainOwner.objects.filter(domain=domain.name, organization=org).delete()
         domain.delete()
         audit.record(org=org, actor=actor, action="sso.domain_removed", subject=domain.name)
@@ -111,7 +116,7 @@ def connect_oidc(
 ) -> SsoConnection:
     """OpenID Connect. An empty secret keeps the one that is stored for this issuer and client.
 
-    Raises `DomainError` with code `url_invalid`, `client_invalid` or `role_unknown`.
+    Raises `DomainError` with code `url_invalid`, `client_invalid`, `role_unknown` or `sso_enforced`.
     """
     _require_url(server_url, "server_url")
     fields: dict[str, Any] = {
@@ -136,7 +141,8 @@ def connect_saml(
 ) -> SsoConnection:
     """SAML 2.0, assertions signed by the certificate.
 
-    Raises `DomainError` with code `url_invalid`, `entity_invalid`, `certificate_invalid` or `role_unknown`.
+    Raises `DomainError` with code `url_invalid`, `entity_invalid`, `certificate_invalid`, `role_unknown` or
+    `sso_enforced`.
     """
     _require_url(sso_url, "sso_url")
     if not 1 <= len(entity_id) <= 500 or not entity_id.isprintable():
@@ -164,8 +170,11 @@ def _connect(
     if default_role not in DEFAULT_ROLES:
         raise DomainError("role_unknown", f"Choose one of {', '.join(DEFAULT_ROLES)}.", param="default_role")
     with tenant(org):
+        _lock(org)
         known = connection_of(org)
         if known is not None and _whose(known.app) != _whose(SocialApp(**fields)):
+            if known.is_enforced:
+                raise _enforced("Nobody has come in by another identity provider yet")
             # Another provider's users are other people, whatever they are called there.
             forget_provider(known)
             known = None
@@ -185,6 +194,15 @@ def _connect(
     return connection
 
 
+def _lock(org: Organization) -> None:
+    """Changes of who comes in queue up: two that leave a way in together may leave none."""
+    Organization.objects.select_for_update().get(pk=org.pk)
+
+
+def _enforced(why: str) -> DomainError:
+    return DomainError("sso_enforced", f"{why}, and nobody could come in: stop enforcing single sign-on first.")
+
+
 def _whose(app: SocialApp) -> tuple[str, ...]:
     """What tells one identity provider from another. Some name people anew for each client."""
     if app.provider == "saml":
@@ -201,6 +219,7 @@ def forget_provider(connection: SsoConnection) -> None:
 def enforce(*, org: Organization, is_enforced: bool, actor: object) -> None:
     """Whether members must come by the identity provider. Raises `DomainError` with code `sso_incomplete`."""
     with tenant(org):
+        _lock(org)
         connection = connection_of(org)
         has_domain = Domain.objects.for_org(org).filter(verified_at__isnull=False).exists()
         if connection is None or (is_enforced and not has_domain):
@@ -245,10 +264,8 @@ def connection_for(text: str) -> SsoConnection | None:
 
 
 def require_own_address(connection: SsoConnection, email: str) -> None:
-    """Raises `DomainError` with code `address_outside`, or like `require_active`."""
-    require_active(connection.organization)
-    domain = email.rpartition("@")[2].lower()
-    if not DomainOwner.objects.filter(domain=domain, organization=connection.organization).exists():
+    """Raises `DomainError` with code `address_outside`."""
+    if not is_own_address(connection.organization, email):
         raise DomainError(
             "address_outside",
             f"The identity provider says {email or 'no address'}, which is of no domain that"
@@ -256,19 +273,41 @@ def require_own_address(connection: SsoConnection, email: str) -> None:
         )
 
 
+def require_same_person(connection: SsoConnection, user: User) -> None:
+    """The provider calls by this person's address somebody whom it has not named before.
+
+    Of OpenID Connect that is another person: the address was given to somebody new, who must not find in the place of
+    who had it before. SAML may name the same person anew each time. Raises `DomainError` with code `address_reused`.
+    """
+    before = SocialAccount.objects.filter(provider=connection.provider_id, user=user)
+    is_member = Membership.objects.filter(organization=connection.organization, user=user).exists()
+    if connection.kind == Kind.OIDC and is_member and before.exists():
+        raise DomainError(
+            "address_reused",
+            f"{user.email} belongs to another person of the identity provider here: remove that member first.",
+        )
+    before.delete()
+
+
+def require_room(org: Organization) -> None:
+    """Whether a member may be added. Raises `DomainError` with code `organization_full`, or like `require_active`."""
+    require_active(org)
+    if Membership.objects.filter(organization=org).count() >= MEMBERS_MAX:
+        raise DomainError("organization_full", f"{org.name} has {MEMBERS_MAX} members, as many as it may have.")
+
+
 def admit(connection: SsoConnection, user: User) -> Membership:
     """The person's membership, made by the first sign-in: with the role of an open invitation, else the default one.
 
-    Raises `DomainError` with code `organization_full`.
+    Members come in as long as the organization is there, to read it or to restore it. Raises like `require_room`.
     """
     org = connection.organization
     with tenant(org):
-        Organization.objects.select_for_update().get(pk=org.pk)
+        org = Organization.objects.select_for_update().get(pk=org.pk)
         known = Membership.objects.filter(organization=org, user=user).first()
         if known is not None:
             return known
-        if Membership.objects.filter(organization=org).count() >= MEMBERS_MAX:
-            raise DomainError("organization_full", f"{org.name} has {MEMBERS_MAX} members, as many as it may have.")
+        require_room(org)
         now = timezone.now()
         invited = Invitation.objects.for_org(org).filter(
             email=user.email, accepted_at=None, revoked_at=None, expires_at__gt=now

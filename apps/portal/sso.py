@@ -95,9 +95,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             if _says_unverified(sociallogin):
                 raise DomainError("address_unverified", f"The identity provider has not confirmed {email} itself.")
             if not sociallogin.is_existing:
-                _link(request, sociallogin, email)
+                _link(request, sociallogin, connection, email)
             if sociallogin.is_existing:
                 sso.admit(connection, sociallogin.user)
+            else:
+                sso.require_room(connection.organization)
         except DomainError as wrong:
             _refuse(request, connection, wrong.detail)
         sociallogin.email_addresses = [EmailAddress(email=email, verified=True, primary=True)]
@@ -126,12 +128,13 @@ def _connection_of(request: HttpRequest, sociallogin: SocialLogin) -> SsoConnect
     return found
 
 
-def _link(request: HttpRequest, sociallogin: SocialLogin, email: str) -> None:
+def _link(request: HttpRequest, sociallogin: SocialLogin, connection: SsoConnection, email: str) -> None:
     """To the account of the address, where there is one: the domain's owner could take it anyway, by mail."""
     user = account_of(email)
     if user is None:
         drop_claims(email)
         return
+    sso.require_same_person(connection, user)
     prove_address(user, email)
     user.refresh_from_db()
     sociallogin.connect(request, user)

@@ -20,8 +20,8 @@ from apps.core.encryption import decrypt
 from apps.core.tenancy import tenant
 from apps.organizations import sso
 from apps.organizations.closing import close_due, close_organization
-from apps.organizations.members import invite
-from apps.organizations.models import ApiKey, Membership, SsoConnection
+from apps.organizations.members import invite, remove_member
+from apps.organizations.models import ApiKey, Domain, Membership, SsoConnection
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member, found_organization
 from tests.alerts.fixtures import allowed  # noqa: F401  (a fixture)
@@ -29,6 +29,7 @@ from tests.database import as_worker
 from tests.identity import SAML, certificate, provider
 from tests.portal.conftest import client_of, make_person, make_shop
 from tests.portal.test_single_sign_on import (  # noqa: F401  (fixtures among them)
+    came_by,
     come_back,
     company,
     connect,
@@ -321,3 +322,77 @@ def test_the_identities_of_a_closed_organization_are_gone(shop, idp, company):  
         close_due(at=timezone.now() + timedelta(days=31))
     assert client_of(bob).get("/accounts/3rdparty/").status_code == 200
     assert not SocialAccount.objects.filter(user=bob).exists()
+
+
+# --- nobody is shut out, or let in, by the way -------------------------------------------------------
+
+
+def enforced(shop):  # noqa: F811
+    sso.enforce(org=shop.org, is_enforced=True, actor="alice")
+
+
+def test_the_last_way_in_is_not_taken_away_while_it_is_the_only_one(shop, idp, company):  # noqa: F811
+    prove(shop, spare := f"{unique('acme')}.example")
+    enforced(shop)
+    alice = client_of(shop.alice)
+    came_by(alice, shop.alice, "mfa")
+    with tenant(shop.org):
+        first, second = Domain.objects.for_org(shop.org).order_by("pk")
+    assert alice.post(shop.url(f"single-sign-on/domains/{second.pk}/remove")).status_code == 302
+    saml = ("single-sign-on/saml", {**SAML, "certificate": certificate()})
+    another = {"server_url": idp.url, "client_id": "x", "client_secret": "y", "default_role": "viewer"}
+    for path, given in (
+        (f"single-sign-on/domains/{first.pk}/remove", {}), saml, ("single-sign-on/oidc", another)
+    ):  # fmt: skip
+        refused = alice.post(shop.url(path), given)
+        assert (refused.status_code, "stop enforcing single sign-on first" in refused.content.decode()) == (400, True)
+    client, _ = sign_in(shop, idp, sub="1", email=f"carol@{company}")
+    assert client.get(shop.url()).status_code == 200
+    alice.post(shop.url("single-sign-on/enforce"), {"enforced": "no"})
+    assert alice.post(shop.url(saml[0]), saml[1]).status_code == 302
+    assert spare == second.name
+
+
+def test_members_come_in_while_the_organization_is_being_deleted(shop, idp, company):  # noqa: F811
+    owner = f"carol@{company}"
+    invite(org=shop.org, email=owner, role=Role.OWNER, actor="alice", by_role=Role.OWNER)
+    sign_in(shop, idp, sub="1", email=owner)
+    enforced(shop)
+    close_organization(org=shop.org, slug=shop.org.slug, actor="alice")
+    client, answer = sign_in(shop, idp, sub="1", email=owner)
+    assert answer.status_code == 302
+    _, refused = sign_in(shop, idp, sub="2", email=f"dora@{company}")
+    assert (refused.status_code, "is being deleted" in refused.content.decode()) == (403, True)
+    assert not User.objects.filter(email=f"dora@{company}").exists()
+    assert client.post(shop.url("organization/restore")).status_code == 302
+    shop.org.refresh_from_db()
+    assert shop.org.state == "active"
+
+
+def test_nobody_is_invited_whom_the_only_way_in_never_lets_in(shop, idp, company):  # noqa: F811
+    outside = make_person("erin")
+    before = invite(org=shop.org, email=outside.email, role=Role.VIEWER, actor="alice", by_role=Role.OWNER)
+    enforced(shop)
+    alice = client_of(shop.alice)
+    came_by(alice, shop.alice, "mfa")
+    invitation = {"email": f"x@{unique('else')}.example", "role": "viewer"}
+    refused = alice.post(shop.url("members/invite"), invitation)
+    assert (refused.status_code, "never speaks for" in refused.content.decode()) == (400, True)
+    joining = client_of(outside).post(f"/invitations/{before.token}")
+    assert (joining.status_code, "never speaks for" in joining.content.decode()) == (400, True)
+    for given in ({"email": f"dora@{company}", "role": "viewer"}, {**invitation, "role": "owner"}):
+        assert alice.post(shop.url("members/invite"), given).status_code == 302
+
+
+def test_an_address_given_to_somebody_new_does_not_give_them_the_place_of_who_had_it(shop, idp, company):  # noqa: F811
+    email = f"carol@{company}"
+    invite(org=shop.org, email=email, role=Role.ADMIN, actor="alice", by_role=Role.OWNER)
+    sign_in(shop, idp, sub="old", email=email)
+    _, refused = sign_in(shop, idp, sub="new", email=email)
+    assert (refused.status_code, "remove that member first" in refused.content.decode()) == (403, True)
+    member = Membership.objects.get(organization=shop.org, user__email=email)
+    remove_member(org=shop.org, member_id=member.pk, actor="alice", by_role=Role.OWNER)
+    client, _ = sign_in(shop, idp, sub="new", email=email)
+    assert client.get(shop.url()).status_code == 200
+    assert Membership.objects.get(organization=shop.org, user__email=email).role == Role.VIEWER
+    assert [account.uid for account in SocialAccount.objects.filter(user__email=email)] == ["new"]
