@@ -186,6 +186,12 @@ def memberships_of(user: User) -> list[Membership]:
     return list(Membership.objects.select_related("organization").filter(user=user).order_by("organization__name"))
 
 
+def memberships_by_provider(user: User, provider_ids: Iterable[str]) -> list[Membership]:
+    """Those in organizations of these identity providers."""
+    found = Membership.objects.select_related("organization").filter(user=user)
+    return list(found.filter(organization__sso__provider_id__in=list(provider_ids)).order_by("organization__name"))
+
+
 def members_with_role(org: Organization, role: str) -> list[User]:
     return list(User.objects.filter(memberships__organization=org, memberships__role=role).order_by("email"))
 

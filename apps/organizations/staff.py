@@ -113,11 +113,12 @@ def remove_second_factor(*, person: User, factor_id: int, reason: str, operator:
 
 
 def end_session(*, person: User, session_id: int, operator: User) -> UserSession:
-    """Sign a person out of one browser. Raises `NotFound`."""
-    session = UserSession.objects.filter(user=person, pk=session_id).first()
-    if session is None:
-        raise NotFound("session")
+    """Sign a person out of one browser. Raises `NotFound`, or `DomainError` with code `person_is_operator`."""
     with transaction.atomic():
+        person = _person(person)
+        session = UserSession.objects.filter(user=person, pk=session_id).first()
+        if session is None:
+            raise NotFound("session")
         session.end()
         _note(operator, "people.session_ended", person.email, "")
     return session

@@ -33,10 +33,11 @@ from apps.organizations.selectors import (
     calendar,
     members_with_role,
     membership_of,
+    memberships_by_provider,
     memberships_of,
     require_active,
 )
-from apps.portal.entrance import asked_lately, is_of_a_provider_alone, shut_for
+from apps.portal.entrance import asked_lately, is_of_a_provider_alone, providers_of, shut_for
 from apps.portal.filters import Filters, read_filters
 from apps.portal.looking import looking_of
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
@@ -325,10 +326,16 @@ def staff_page(view: View) -> View:
 
 
 def memberships_shown(request: HttpRequest) -> list[Membership]:
-    """The organizations that a visitor may go to: of who looks as a member, the one."""
+    """The organizations that a visitor may go to: of who looks as a member, the one; of who came by an identity
+    provider alone, its own.
+    """
     person, looking = request.user, looking_of(request)
     assert isinstance(person, User)
-    return memberships_of(person) if looking is None else [looking.membership]
+    if looking is not None:
+        return [looking.membership]
+    if not is_of_a_provider_alone(request, person):
+        return memberships_of(person)
+    return memberships_by_provider(person, providers_of(request, person))
 
 
 def organization_links(memberships: Iterable[Membership], active: Organization | None = None) -> tuple[OrgLink, ...]:

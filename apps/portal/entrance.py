@@ -37,8 +37,7 @@ def shut_for(request: HttpRequest, user: User, membership: Membership) -> Shut |
     org = membership.organization
     connection = getattr(org, "sso", None)
     records = get_authentication_records(request, user)
-    came_by = {record.get("provider") for record in records if record["method"] == BY_PROVIDER}
-    if connection is not None and connection.provider_id in came_by:
+    if connection is not None and connection.provider_id in providers_of(request, user):
         return None
     has_factor = any(record["method"] == BY_FACTOR for record in records)
     if connection is not None and connection.is_enforced and not (membership.role == Role.OWNER and has_factor):
@@ -54,6 +53,12 @@ def survives_enforcement(request: HttpRequest, user: User, connection: SsoConnec
     """Whether an owner's session still sees the organization once single sign-on is enforced."""
     records = get_authentication_records(request, user)
     return any(record["method"] == BY_FACTOR or record.get("provider") == connection.provider_id for record in records)
+
+
+def providers_of(request: HttpRequest, user: User) -> set[str]:
+    """The ids of the identity providers that the person came by."""
+    records = get_authentication_records(request, user)
+    return {record["provider"] for record in records if record["method"] == BY_PROVIDER}
 
 
 def is_of_a_provider_alone(request: HttpRequest, user: User) -> bool:

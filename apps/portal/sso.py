@@ -18,10 +18,13 @@ from allauth.socialaccount.providers.base import AuthProcess, Provider
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from allauth.socialaccount.providers.saml.provider import SAMLProvider
-from allauth.socialaccount.providers.saml.utils import build_auth
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from allauth.socialaccount.providers.saml.utils import build_auth, build_saml_config
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
-from onelogin.saml2.errors import OneLogin_Saml2_Error
+from django.views.decorators.http import require_safe
+from lxml.etree import LxmlError
+from onelogin.saml2.errors import OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError
+from onelogin.saml2.settings import OneLogin_Saml2_Settings
 
 from apps.accounts.adapters import ASKED_ANEW
 from apps.accounts.models import User
@@ -35,6 +38,8 @@ from apps.organizations import sso
 from apps.organizations.models import SsoConnection
 
 EXCHANGE_SECONDS = 10
+# What an answer that is no SAML raises.
+UNREADABLE = (OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError, LxmlError)
 
 log = structlog.get_logger(__name__)
 
@@ -185,8 +190,20 @@ def soft(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     def answered(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
         try:
             return view(request, *arguments, **named)
-        except (requests.RequestException, OneLogin_Saml2_Error, KeyError, ValueError) as error:
+        except (requests.RequestException, *UNREADABLE, KeyError, ValueError) as error:
             log.warning("identity provider failed", error=str(error), path=request.path)
             return render(request, "socialaccount/authentication_error.html", status=502)
 
     return answered
+
+
+@require_safe
+def metadata(request: HttpRequest, organization_slug: str) -> HttpResponse:
+    """What a SAML provider needs to know of us. There is no single logout: signing out is each session's own."""
+    connection = sso.connection_for(organization_slug)
+    if connection is None or connection.kind != SsoConnection.Kind.SAML:
+        raise Http404
+    config = build_saml_config(request, connection.app.settings, organization_slug)
+    del config["sp"]["singleLogoutService"]
+    said = OneLogin_Saml2_Settings(settings=config, sp_validation_only=True).get_sp_metadata()
+    return HttpResponse(said, content_type="text/xml")

@@ -11,6 +11,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
 from django.test import Client
 from django.utils import timezone
 
@@ -396,3 +397,76 @@ def test_an_address_given_to_somebody_new_does_not_give_them_the_place_of_who_ha
     assert client.get(shop.url()).status_code == 200
     assert Membership.objects.get(organization=shop.org, user__email=email).role == Role.VIEWER
     assert [account.uid for account in SocialAccount.objects.filter(user__email=email)] == ["new"]
+
+
+# --- a providers session elsewhere -------------------------------------------------------------------
+
+
+def test_a_providers_session_sees_and_does_nothing_elsewhere(shop, idp, company):  # noqa: F811
+    other, bob = make_shop(), get_or_create_user(email=f"bob@{company}")
+    add_member(org=other.org, user=bob, role=Role.OWNER, actor=None)
+    own = client_of(bob)
+    invited = invite(org=make_shop().org, email=bob.email, role=Role.VIEWER, actor="x", by_role=Role.OWNER)
+    client, _ = sign_in(shop, idp, sub="2", email=bob.email)
+    for path in ("/o/", shop.url()):
+        assert other.org.slug not in client.get(path).content.decode(), path
+    session = UserSession.objects.filter(user=bob).order_by("pk").first()
+    attempts = (
+        ("/organizations/new", {"name": unique("as-bob"), "zone": "UTC"}),
+        (f"/account/sessions/{session.pk}/end", {}),
+        ("/accounts/sessions/", {}),
+        (f"/invitations/{invited.token}", {}),
+    )
+    for path, given in attempts:
+        assert client.post(path, given).status_code == 403, path
+    assert other.org.slug in own.get("/o/").content.decode()
+    assert Membership.objects.filter(user=bob).count() == 2
+
+
+# --- what is no answer of a provider -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["oidc", "saml"])
+@pytest.mark.parametrize(
+    "path", ["a%00b/login/", "a%00b/login/callback/", "a%00b/acs/", "a%00b/sls/", "%0a/sls/", "no-such/login/callback/",
+             "no-such/acs/finish/", "no-such/metadata/", "x/y/z"]
+)  # fmt: skip
+def test_what_names_no_organization_is_not_there(kind, path):
+    for answer in (Client().get(f"/accounts/{kind}/{path}"), Client().post(f"/accounts/{kind}/{path}")):
+        assert answer.status_code in (404, 405), path
+
+
+def test_no_link_signs_anybody_out(shop, saml_company):  # noqa: F811
+    charlie = client_of(shop.charlie)
+    request = (
+        '<samlp:LogoutRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" ID="x" Version="2.0"'
+        f' IssueInstant="2026-11-28T03:00:00Z"><saml:Issuer xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">'
+        f"{SAML['entity_id']}</saml:Issuer></samlp:LogoutRequest>"
+    )
+    packed = base64.b64encode(zlib.compress(request.encode())[2:-4]).decode()
+    path = f"/accounts/saml/{shop.org.slug}/sls/"
+    assert charlie.get(path, {"SAMLRequest": packed}, headers={"host": "testserver"}).status_code == 404
+    assert charlie.get("/o/").status_code == 200
+    assert "SingleLogoutService" not in Client().get(f"/accounts/saml/{shop.org.slug}/metadata/").content.decode()
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "x", "%%%", "é", *(base64.b64encode(text).decode() for text in (
+        b"<x", b"\0\xff", b"<a/>", b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+        b"<samlp:Response xmlns:samlp='urn:oasis:names:tc:SAML:2.0:protocol'/>",
+    ))],
+)  # fmt: skip
+def test_what_is_no_saml_is_refused(shop, saml_company, said):  # noqa: F811
+    client = Client(headers={"host": "testserver"})
+    for given in ({"SAMLResponse": said}, {"SAMLRequest": said}):
+        posted = client.post(f"/accounts/saml/{shop.org.slug}/acs/", given)
+        answer = client.get(posted["Location"])
+        assert "This sign-in failed" in answer.content.decode()
+        assert answer.status_code in (401, 502)
+
+
+def test_who_asks_for_every_domain_is_slowed_down(shop, idp, company):  # noqa: F811
+    client = Client(REMOTE_ADDR="203.0.113.7")
+    answers = [client.post("/sso/", {"who": f"x@{unique('asked')}.example"}).status_code for _ in range(31)]
+    assert answers == [400] * 30 + [429]

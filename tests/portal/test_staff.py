@@ -379,6 +379,15 @@ def test_a_mail_that_does_not_go_out_is_said(mail: object, settings: object) -> 
     assert not Authenticator.objects.filter(user=shop.bob).exists()
 
 
+def test_a_session_of_another_operator_is_no_matter_of_theirs() -> None:
+    other = make_operator()
+    theirs = staff_client(other)
+    session = UserSession.objects.filter(user=other).latest("pk")
+    answer = staff_client(make_operator()).post(person_url(other, "end-session"), {"id": session.pk})
+    assert "is an operator" in answer.content.decode()
+    assert theirs.get(LISTS[0]).status_code == 200
+
+
 def test_a_session_of_a_person_is_ended() -> None:
     shop, operator = make_shop(), make_operator()
     bob = client_of(shop.bob)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from allauth.core.ratelimit import consume_or_429
 from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -39,6 +40,9 @@ def start(request: HttpRequest) -> HttpResponse:
     who, onward = str(given.get("who", ""))[:254].strip(), str(given.get("next", ""))[:2000]
     refusal = ""
     if request.method == "POST":
+        # Whether a domain has an identity provider cannot be kept from who asks; how many they ask for can be bounded.
+        if (too_many := consume_or_429(request, action="sso")) is not None:
+            return too_many
         connection = services.connection_for(who)
         if connection is not None:
             return _go(request, connection, onward)
