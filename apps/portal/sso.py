@@ -22,7 +22,6 @@ from allauth.socialaccount.providers.saml.utils import build_auth, build_saml_co
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
-from lxml.etree import LxmlError
 from onelogin.saml2.errors import OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
 
@@ -38,8 +37,8 @@ from apps.organizations import sso
 from apps.organizations.models import SsoConnection
 
 EXCHANGE_SECONDS = 10
-# What an answer that is no SAML raises.
-UNREADABLE = (OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError, LxmlError)
+# What an answer that is no SAML raises, or no XML, whose errors are of syntax.
+UNREADABLE = (OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError, SyntaxError)
 
 log = structlog.get_logger(__name__)
 

@@ -41,7 +41,8 @@ def start(request: HttpRequest) -> HttpResponse:
     refusal = ""
     if request.method == "POST":
         # Whether a domain has an identity provider cannot be kept from who asks; how many they ask for can be bounded.
-        if (too_many := consume_or_429(request, action="sso")) is not None:
+        too_many: HttpResponse | None = consume_or_429(request, action="sso")
+        if too_many is not None:
             return too_many
         connection = services.connection_for(who)
         if connection is not None:
