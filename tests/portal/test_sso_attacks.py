@@ -1,6 +1,7 @@
 """Single sign-on under attack: by another organization's provider, by who knows an address, by a link."""
 
 import base64
+import re
 import zlib
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -235,6 +236,16 @@ def test_a_providers_session_opens_nothing_of_the_account(shop, idp, company):  
     # Nor just after the account was made.
     fresh, _ = sign_in(shop, idp, sub="5", email=f"dora@{company}")
     assert fresh.post("/accounts/password/set/", given).status_code == 403
+
+
+def test_who_has_no_password_chooses_one_by_mail(shop, idp, company, mail):  # noqa: F811
+    client, carol = owner_by(shop, idp, f"carol@{company}")
+    client.post("/accounts/password/reset/", {"email": carol.email})
+    text = mail.inbox[-1].get_body(("plain",)).get_content()
+    (path,) = re.findall(r"/accounts/password/reset/key/\S+", text)
+    client.post(client.get(path)["Location"], {"password1": STRANGERS, "password2": STRANGERS})
+    carol.refresh_from_db()
+    assert carol.check_password(STRANGERS)
 
 
 def test_a_password_opens_the_account_to_a_providers_session(shop, idp, company):  # noqa: F811
