@@ -184,7 +184,8 @@ def _people(word: str, org: Organization) -> dict[str, str]:
     """A member who is no owner, and somebody who is invited."""
     member = get_or_create_user(email=f"{word}-member@{org.slug}.example")
     joined = add_member(org=org, user=member, role=Role.LEAD, teams=[f"{word}-team"], actor=None)
-    invited = invite(org=org, email=f"{word}-invited@people.example", role=Role.VIEWER, actor=None, by_role=Role.ADMIN)
+    address = f"{word}-invited@{org.slug}.example"
+    invited = invite(org=org, email=address, role=Role.VIEWER, actor=None, by_role=Role.ADMIN)
     domain = sso.add_domain(org=org, name=f"{org.slug}.example", actor=None)
     sso.verify_domain(
         org=org, domain_id=domain.pk, actor=None, look_up=lambda _: [f"{sso.RECORD_PREFIX}{domain.token}"]
