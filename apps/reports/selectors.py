@@ -17,7 +17,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.reports import dimensions, sql
-from apps.usage.selectors import sealed_before, summed_days
+from apps.usage.selectors import sealed_before, summed_days, with_sums
 
 ROWS_MAX = 10_000
 GROUPS_MAX = 6
@@ -272,9 +272,9 @@ def _ask(org: Organization, question: SpendQuestion, clock: Calendar, starts: Se
         _refuse_deleted(org, [span for one in (ranges, earlier) if one for span in (*one.edges, *one.beyond)])
         return sql.sum_spend(org.pk, asked, stores=stores, ranges=ranges, before=earlier)
     cut, cut_before = _facet_ranges(org, question, clock), _facet_ranges(org, before, clock) if before else None
-    spans = [span for one in (cut, cut_before) if one for span in one.rest]
-    _refuse_long(spans)
-    _refuse_deleted(org, spans)
+    for one in filter(None, (cut, cut_before)):
+        _refuse_long(one.rest)
+        _refuse_deleted(org, one.rest)
     try:
         timeout_ms = PATIENT_TIMEOUT_MS if question.is_patient else EVENTS_TIMEOUT_MS
         return sql.sum_facet(org.pk, asked, ranges=cut, timeout_ms=timeout_ms, before=cut_before)
@@ -315,22 +315,23 @@ def _refuse_long(spans: Sequence[sql.Range]) -> None:
 
 def _facet_ranges(org: Organization, question: SpendQuestion, clock: Calendar) -> sql.FacetRanges:
     """Whole days that are summed up by the one facet of the question, or have no value of it; the rest from events."""
-    facet = dimensions.facet_of(question.names)
-    whole = (question.start, question.end)
-    if facet is None or question.granularity == "hour":
-        return sql.FacetRanges("", rest=[whole])
+    facet = dimensions.facet_of(question.names) if question.granularity != "hour" else None
     summed: list[datetime] = []
     empty: list[datetime] = []
     rest: list[sql.Range] = []
     at = question.start
-    for day in summed_days(org, *whole):
+    for day in summed_days(org, question.start, question.end) if facet else ():
         following = _next(clock, "day", day.day_start + timedelta(hours=1))
-        if following > question.end or day.leaves_out(facet):
+        if following > question.end or facet is None or day.leaves_out(facet):
             continue
         (summed if facet in day.facets else empty).append(day.day_start)
         rest.append((at, day.day_start))
         at = following
-    return sql.FacetRanges(facet, summed, empty, _not_empty([*rest, (at, question.end)]))
+    rest = with_sums(org, _not_empty([*rest, (at, question.end)]))
+    if not (summed or empty or rest):
+        # Nothing happened; the answer says so all the same.
+        rest = [(question.end, question.end)]
+    return sql.FacetRanges(facet or "", summed, empty, rest)
 
 
 def _ranges(question: SpendQuestion, clock: Calendar) -> sql.Ranges:

@@ -113,13 +113,6 @@ def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges, befo
     return _fetch(query, parts, _stored_parts(query, stores, before) if before else [], asked)
 
 
-def sum_events(org_id: int, asked: Asked, *, span: Range, timeout_ms: int, before: Range | None = None) -> Answer:
-    """The same question asked of events alone, for what rollups do not hold; stops after `timeout_ms`."""
-    query = _Query(org_id, asked)
-    limit_time(timeout_ms)
-    return _fetch(query, _event_parts(query, span), _event_parts(query, before) if before else [], asked)
-
-
 def sum_facet(
     org_id: int, asked: Asked, *, ranges: FacetRanges, timeout_ms: int, before: FacetRanges | None = None
 ) -> Answer:

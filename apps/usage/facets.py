@@ -16,10 +16,9 @@ from apps.usage import facets_sql, sql
 from apps.usage.facets_sql import TAG, Day
 from apps.usage.services import roll_up
 
-# Fewer events answer as quickly themselves.
-EVENTS_MIN = 1_000
-# Of a facet that has nearly as many values as events, sums are no quicker to read.
+# Of a facet that has nearly as many values as events, sums are no quicker to read, unless they are few.
 EVENTS_PER_ROW_MIN = 4
+ROWS_MIN = 1_000
 TAGS_MAX = 20
 # A month and what it is compared with; what is left, of a long history, is for the next hour.
 DAYS_MAX = 62
@@ -33,7 +32,7 @@ def sum_up_days(org: Organization) -> int:
     roll_up(org)
     with tenant(org):
         today = calendar(org).day(timezone.now())
-        days = facets_sql.days_to_sum(org.pk, sql.sealed_before(org.pk), today, events=EVENTS_MIN, limit=DAYS_MAX)
+        days = facets_sql.days_to_sum(org.pk, sql.sealed_before(org.pk), today, limit=DAYS_MAX)
     for day, events in days:
         with tenant(org):
             # No delta is moved meanwhile: what comes now is in the queue when the day is noted.
@@ -45,7 +44,7 @@ def sum_up_days(org: Organization) -> int:
 
 def _sum_up(org_id: int, day: datetime, events: int) -> Day:
     found, is_all = facets_sql.facets_of(org_id, day, tags_max=TAGS_MAX)
-    rows_max = events // EVENTS_PER_ROW_MIN
+    rows_max = max(events // EVENTS_PER_ROW_MIN, ROWS_MIN)
     summed = [name for name in found if facets_sql.sum_up(org_id, day, name, rows_max=rows_max)]
     left_out = [name for name in found if name not in summed]
     return Day(day, summed, left_out if is_all else [*left_out, TAG])

@@ -15,6 +15,7 @@ FACETS = (
     "stop_reason", "prompt_version", "escalated_from", "model_served",
 )  # fmt: skip
 TAG = "tags."
+Range = tuple[datetime, datetime]
 # A posting has the dimensions of rollups; what only its event says is joined on.
 POSTED_WITH_EVENT = (
     f"(SELECT p.*, {', '.join(f'e.{name}' for name in FACETS if name != 'run_id')}, e.tags FROM usage_posting p"
@@ -51,8 +52,28 @@ def summed_days(org_id: int, start: datetime, end: datetime) -> list[Day]:
         return [Day(*row) for row in cursor.fetchall()]
 
 
-def days_to_sum(org_id: int, start: datetime, end: datetime, *, events: int, limit: int) -> list[tuple[datetime, int]]:
-    """Days that begin in [start, end), have at least so many `events` and are not summed up, the newest first.
+def with_sums(org_id: int, spans: Sequence[Range]) -> list[Range]:
+    """Half-open spans, each cut to the days in it of which there is any rollup or delta; those without fall away.
+
+    Index: the primary key of usage_dayrollup.
+    """
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    in_span = f"organization_id = %(org)s AND day_start > span.start - {_DAY} AND day_start < span.until"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT greatest(span.start, min(day_start)), least(span.until, max(day_start) + {_DAY})"
+            " FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS span (start, until),"
+            f" LATERAL (SELECT day_start FROM usage_dayrollup WHERE {in_span}"
+            f"  UNION ALL SELECT day_start FROM usage_delta WHERE {in_span}) AS days"
+            " GROUP BY span.start, span.until ORDER BY 1",
+            {"org": org_id, "starts": starts, "ends": ends},
+        )
+        found: list[Range] = cursor.fetchall()
+        return found
+
+
+def days_to_sum(org_id: int, start: datetime, end: datetime, *, limit: int) -> list[tuple[datetime, int]]:
+    """Days that begin in [start, end), have events and are not summed up, the newest first.
 
     Each with its number of events. Index: the primary key of usage_dayrollup.
     """
@@ -62,8 +83,8 @@ def days_to_sum(org_id: int, start: datetime, end: datetime, *, events: int, lim
             " WHERE organization_id = %(org)s AND day_start >= %(start)s AND day_start < %(end)s"
             " AND NOT EXISTS (SELECT FROM usage_facetday f"
             "  WHERE f.organization_id = %(org)s AND f.day_start = r.day_start)"
-            " GROUP BY day_start HAVING sum(events) >= %(events)s ORDER BY day_start DESC LIMIT %(limit)s",
-            {"org": org_id, "start": start, "end": end, "events": events, "limit": limit},
+            " GROUP BY day_start HAVING sum(events) > 0 ORDER BY day_start DESC LIMIT %(limit)s",
+            {"org": org_id, "start": start, "end": end, "limit": limit},
         )
         found: list[tuple[datetime, int]] = cursor.fetchall()
         return found

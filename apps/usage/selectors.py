@@ -103,6 +103,11 @@ def summed_days(org: HasPk, start: datetime, end: datetime) -> list[facets_sql.D
     return facets_sql.summed_days(org_id_of(org), start, end)
 
 
+def with_sums(org: HasPk, spans: Sequence[facets_sql.Range]) -> list[facets_sql.Range]:
+    """The spans, each cut to its days that have any event, counted or on its way to be; those without fall away."""
+    return facets_sql.with_sums(org_id_of(org), spans)
+
+
 def last_event_at(org: HasPk) -> datetime | None:
     """When the newest event happened. Index: the primary key, backwards."""
     newest = Event.objects.for_org(org).order_by("-hour_start", "-occurred_at", "-event_id").only("occurred_at").first()

@@ -72,7 +72,8 @@ def totals(acme: Tenant) -> dict[str, Any]:
     start, end = SHIFT_TO - timedelta(days=36), SHIFT_TO + timedelta(minutes=1)
     spend = acme.api.get("spend", **{"from": start.isoformat(), "to": end.isoformat()}).json()["total"]
     with tenant(acme.org):
-        raw = sql.sum_events(acme.org.pk, sql.Asked((), {}, (), 1, 0), span=(start, end), timeout_ms=0).total
+        events = sql.FacetRanges("", rest=[(start, end)])
+        raw = sql.sum_facet(acme.org.pk, sql.Asked((), {}, (), 1, 0), ranges=events, timeout_ms=0).total
     months: list[date] = [start.date().replace(day=1)]
     while next_month(months[-1]) <= end.date():
         months.append(next_month(months[-1]))

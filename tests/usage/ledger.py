@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from threading import Event, Thread
 from typing import Any, TypeVar
-from unittest.mock import patch
 from uuid import uuid4
 
 from django.db import connections
@@ -58,10 +57,8 @@ def roll(org: Organization) -> int:
         return services.roll_up(org)
 
 
-def sum_up(org: Organization, *, events_per_row_min: int = 1, tags_max: int = 20) -> int:
-    """Sum up every day that is over, however few events it has."""
-    limits = patch.multiple(facets, EVENTS_MIN=1, EVENTS_PER_ROW_MIN=events_per_row_min, TAGS_MAX=tags_max)
-    with as_worker(), limits:
+def sum_up(org: Organization) -> int:
+    with as_worker():
         return facets.sum_up_days(org)
 
 

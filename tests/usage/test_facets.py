@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from apps.organizations.models import Organization
+from apps.reports.selectors import SpendQuestion, Sums, spend
 from apps.teams.services import create_team
 from apps.usage import facets, facets_sql, services, tasks
 from tests.database import as_worker
@@ -60,13 +61,6 @@ def test_the_answer_is_read_from_the_sums(books: Books) -> None:
     # Hours are finer than the sums, and so are two facets at once.
     assert events_by(books, "operation", granularity="hour") == {"chat": 1}
     assert events_by(books, "operation", **{"tags.a": ""}) == {"chat": 1}
-
-
-def test_small_days_are_left_to_their_events(books: Books) -> None:
-    books.api.send(at_noon(operation="chat"))
-    with as_worker():
-        assert facets.sum_up_days(books.org) == 0
-    assert events_by(books, "operation") == {"chat": 1}
 
 
 def test_what_comes_late_is_in_the_next_answer(books: Books) -> None:
@@ -120,9 +114,10 @@ def test_events_that_come_while_a_day_is_summed_up_are_not_missed(books: Books, 
     assert events_by(books, "operation") == {"chat": 1, "late": 1}
 
 
-def test_a_facet_with_as_many_values_as_events_is_left_to_them(books: Books) -> None:
+def test_a_facet_with_as_many_values_as_events_is_left_to_them(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facets, "ROWS_MIN", 1)
     books.api.send(*(at_noon(operation="chat", run_id=f"r{n}", tags={"request": str(n)}) for n in range(4)))
-    sum_up(books.org, events_per_row_min=4)
+    sum_up(books.org)
     assert marked(books) == {NOON.replace(hour=0): (["operation"], ["run_id", "tags.request"])}
     assert events_by(books, "run_id") == {f"r{n}": 1 for n in range(4)}
     assert events_by(books, "tags.request") == {str(n): 1 for n in range(4)}
@@ -130,22 +125,45 @@ def test_a_facet_with_as_many_values_as_events_is_left_to_them(books: Books) -> 
     assert reconcile(books.org) == []
 
 
-def test_of_many_tags_the_most_frequent_are_summed_up(books: Books) -> None:
+def test_of_many_tags_the_most_frequent_are_summed_up(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facets, "TAGS_MAX", 1)
     books.api.send(at_noon(tags={"a": "1", "b": "1"}), at_noon(tags={"b": "1", "c": "1"}))
-    sum_up(books.org, tags_max=1)
+    sum_up(books.org)
     assert marked(books) == {NOON.replace(hour=0): (["tags.b"], ["tags."])}
     assert events_by(books, "tags.b") == {"1": 2}
     assert events_by(books, "tags.c") == {"1": 1, None: 1}
 
 
 def test_a_range_may_be_long_where_its_days_are_summed_up(books: Books) -> None:
-    accept(books, *(at_noon(-n, operation="chat") for n in range(40)))
-    year = (NOON - timedelta(days=60)).isoformat()
-    refused = books.api.get("spend", group_by="operation", **{"from": year})
+    """Days without an event count for nothing, before the first one and between."""
+    accept(books, *(at_noon(-2 * n, operation="chat") for n in range(40)))
+    year = {"from": (NOON - timedelta(days=365)).isoformat()}
+    refused = books.api.get("spend", group_by="operation", **year)
     assert (refused.status_code, refused.json()["code"]) == (400, "range_too_long")
     sum_up(books.org)
-    # Days without an event are answered from events, of which there are none: they are what is left of the range.
-    assert events_by(books, "operation", **{"from": (NOON - timedelta(days=60)).isoformat()}) == {"chat": 40}
+    books.api.send(make_event(operation="chat"))
+    assert events_by(books, "operation", **year) == {"chat": 41}
+
+
+def test_each_period_may_be_a_month_of_events(books: Books) -> None:
+    """Two facets at once are answered from events; what is compared with is a period of its own."""
+    accept(books, *(at_noon(-n, operation="chat", region="eu") for n in range(58)))
+    asked = SpendQuestion(
+        start=NOON - timedelta(days=29),
+        end=NOON + timedelta(days=1),
+        group_by=("operation", "region"),
+        before=(NOON - timedelta(days=59), NOON - timedelta(days=29)),
+    )
+    answer = spend(books.org, asked)
+    assert (answer.total.events, answer.before.events if answer.before else 0) == (30, 28)
+
+
+def test_where_nothing_happened_there_is_an_answer(books: Books) -> None:
+    asked = SpendQuestion(
+        start=NOON, end=NOON + timedelta(days=1), group_by=("operation",), before=(NOON - timedelta(days=1), NOON)
+    )
+    answer = spend(books.org, asked)
+    assert (answer.rows, answer.total.events, answer.before) == ([], 0, Sums())
 
 
 def test_nothing_finer_than_rollups_outlives_the_events(books: Books) -> None:
@@ -174,7 +192,7 @@ def test_the_reconciler_sees_sums_that_are_wrong(books: Books) -> None:
 
 def test_the_worker_sums_up_every_organization(books: Books) -> None:
     books.api.send(at_noon(operation="chat"))
-    with as_worker(), patch.object(facets, "EVENTS_MIN", 1), patch.object(facets, "EVENTS_PER_ROW_MIN", 1):
+    with as_worker():
         tasks.sum_up_days(books.org.pk)
     assert list(marked(books)) == [NOON.replace(hour=0)]
     with patch.object(tasks.sum_up_days, "apply_async") as sent:
