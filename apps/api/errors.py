@@ -40,6 +40,7 @@ _STATUS = {
     "invitation_used": 409,
     "last_owner": 409,
     "owner_already": 409,
+    "person_inactive": 409,
     "key_ended": 409,
     "no_move_ahead": 409,
     "too_many_rules": 422,

@@ -202,7 +202,7 @@ def leave(*, org: Organization, user: User) -> None:
 def transfer_ownership(*, org: Organization, member_id: int, owner: User) -> Membership:
     """`owner` hands the organization to another member and stays as an admin.
 
-    Raises `DomainError` with code `owner_only` or `owner_already`, or `NotFound`.
+    Raises `DomainError` with code `owner_only`, `owner_already` or `person_inactive`, or `NotFound`.
     """
     with tenant(org):
         _lock(org)
@@ -212,6 +212,12 @@ def transfer_ownership(*, org: Organization, member_id: int, owner: User) -> Mem
         taker = _member(org, member_id)
         if taker.role == Role.OWNER:
             raise DomainError("owner_already", f"{taker.user.email} is an owner already.", param="member")
+        if not taker.user.is_active:
+            raise DomainError(
+                "person_inactive",
+                f"The account of {taker.user.email} is switched off: choose somebody who can sign in.",
+                param="member",
+            )
         taker.role, taker.teams, giver.role = Role.OWNER, [], Role.ADMIN
         taker.save(update_fields=["role", "teams"])
         giver.save(update_fields=["role"])

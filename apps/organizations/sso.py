@@ -296,8 +296,9 @@ def require_room(org: Organization) -> None:
         raise DomainError("organization_full", f"{org.name} has {MEMBERS_MAX} members, as many as it may have.")
 
 
-def admit(connection: SsoConnection, user: User) -> Membership:
-    """The person's membership, made by the first sign-in: with the role of an open invitation, else the default one.
+def admit(connection: SsoConnection, user: User, email: str) -> Membership:
+    """The person's membership, made by the first sign-in: with the role of an open invitation of the address that the
+    provider vouched for, else the default one.
 
     Members come in as long as the organization is there, to read it or to restore it. Raises like `require_room`.
     """
@@ -310,7 +311,7 @@ def admit(connection: SsoConnection, user: User) -> Membership:
         require_room(org)
         now = timezone.now()
         invited = Invitation.objects.for_org(org).filter(
-            email=user.email, accepted_at=None, revoked_at=None, expires_at__gt=now
+            email=email, accepted_at=None, revoked_at=None, expires_at__gt=now
         )
         invitation = invited.first()
         invited.update(accepted_at=now)

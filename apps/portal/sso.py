@@ -101,7 +101,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             if not sociallogin.is_existing:
                 _link(request, sociallogin, connection, email)
             if sociallogin.is_existing:
-                sso.admit(connection, sociallogin.user)
+                sso.admit(connection, sociallogin.user, email)
             else:
                 sso.require_room(connection.organization)
         except DomainError as wrong:
@@ -117,7 +117,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         user: User = super().save_user(request, sociallogin, form)
         connection = _connection_of(request, sociallogin)
         try:
-            sso.admit(connection, user)
+            sso.admit(connection, user, user.email)
         except DomainError as wrong:
             _refuse(request, connection, wrong.detail)
         return user

@@ -107,6 +107,27 @@
     if (event.key.startsWith("Arrow")) event.preventDefault();
   }
 
+  // Controls that ask as soon as something is chosen
+
+  // Chosen while an answer was on its way: asked of the page that it brings, whose controls replace these.
+  const late = new Map();
+
+  function ask(select) {
+    if (select.form.matches(".htmx-request")) return late.set(select.name, select.value);
+    late.clear();
+    select.form.requestSubmit();
+  }
+
+  function askLate(within) {
+    const missed = page("form[data-auto] select", within).filter(
+      (select) => late.has(select.name) && late.get(select.name) !== select.value,
+    );
+    if (!missed.length) return;
+    for (const select of missed) select.value = late.get(select.name);
+    late.clear();
+    missed[0].form.requestSubmit();
+  }
+
   // Keys
 
   let afterG = 0;
@@ -174,7 +195,7 @@
     if (event.target.closest("dialog.palette")) filterPalette(event.target);
   });
   document.addEventListener("change", (event) => {
-    if (event.target.matches("form[data-auto] select")) event.target.form.requestSubmit();
+    if (event.target.matches("form[data-auto] select")) ask(event.target);
     // A value of one dimension is none of another.
     if (event.target.id === "filter-add") document.getElementById("filter-value").value = "";
   });
@@ -183,7 +204,10 @@
   }
   addEventListener("beforeprint", () => layOut(true));
   addEventListener("afterprint", () => layOut(false));
-  document.addEventListener("htmx:load", (event) => drawCharts(event.detail.elt));
+  document.addEventListener("htmx:load", (event) => {
+    drawCharts(event.detail.elt);
+    askLate(event.detail.elt);
+  });
   page("[data-act=rail]").forEach((button) => button.setAttribute("aria-expanded", String(root.dataset.rail !== "narrow")));
   drawCharts(document);
 })();

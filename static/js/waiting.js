@@ -22,13 +22,14 @@
   // Of two things asked one after the other the page shows the second, whichever answer comes first.
 
   let newest = null;
+  const ofPage = new WeakSet();
 
   const isStale = ({ xhr, target }) => target.id === "page" && newest !== null && xhr !== newest;
 
   // What else was asked on a page goes with it: its answer would change the address, and nothing that is seen.
   function forgetOthers(xhr) {
     for (const one of awaited) {
-      if (one !== xhr) one.onload = null;
+      if (one !== xhr && ofPage.has(one)) one.onload = null;
     }
   }
 
@@ -105,7 +106,10 @@
     // A page that looks again by itself keeps nobody waiting: nothing triggered its request.
     if (!requestConfig.triggeringEvent) return;
     wait(xhr);
-    if (target.id === "page") newest = xhr;
+    if (target.id === "page") {
+      newest = xhr;
+      ofPage.add(xhr);
+    }
     xhr.addEventListener("loadend", () => {
       stopWaiting(xhr);
       if (xhr === newest) newest = null;
@@ -126,7 +130,8 @@
     document.addEventListener(failure, ({ detail }) => showTrouble(detail));
   }
   document.addEventListener("submit", (event) => {
-    if (!event.defaultPrevented && event.target.method !== "dialog") wait(event.target);
+    // A form that is answered by a file leaves the page where it is, and nothing says when that came.
+    if (!event.defaultPrevented && event.target.method !== "dialog" && !("file" in event.target.dataset)) wait(event.target);
   });
   // A page that is come back to waits for nothing.
   addEventListener("pageshow", () => stopWaiting(...awaited));

@@ -356,6 +356,9 @@ def test_an_organization_is_handed_over(org: Organization) -> None:
     assert roles == {owner.user_id: Role.ADMIN, lead.user_id: Role.OWNER}
     transfer = members.transfer_ownership
     assert refused(transfer, org=org, member_id=lead.pk, owner=owner.user) == "owner_only"
+    gone = join(org, Role.ADMIN)
+    User.objects.filter(pk=gone.user_id).update(is_active=False)
+    assert refused(transfer, org=org, member_id=gone.pk, owner=lead.user) == "person_inactive"
     assert refused(transfer, org=org, member_id=lead.pk, owner=lead.user) == "owner_already"
 
 

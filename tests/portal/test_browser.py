@@ -351,7 +351,7 @@ def test_a_budget_is_previewed_made_and_drawn(look: Open, shop: Shop) -> None:
     page = look(shop.url("budgets"), shop.alice)
     page.get_by_role("link", name="New budget").click()
     expect_page(page, "New budget")
-    page.get_by_label("Name").fill("Search in all its ways")
+    page.get_by_label("Name", exact=True).fill("Search in all its ways")
     page.get_by_label("Limit, USD").fill("0.50")
     page.get_by_label("Team").fill("search")
     page.get_by_role("radio", name="Block").check()

@@ -83,7 +83,7 @@ def ask(page: Page) -> None:
 def save(page: Page, name: str) -> None:
     page.locator("summary", has_text="Views").click()
     page.get_by_role("link", name="Save this view").click()
-    page.get_by_label("Name").fill(name)
+    page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Share it with the organization").check()
     page.get_by_role("button", name="Save", exact=True).click()
 
@@ -148,6 +148,15 @@ def test_what_is_chosen_while_an_answer_is_on_its_way_is_asked_too(look: Open, s
     held[0].continue_()
     expect(table(page).locator("tbody tr")).to_contain_text("of-growth")
     expect(page).to_have_url(re.compile("group_by=model&then_by=user&.*chart=line"))
+
+
+def test_a_small_file_comes_at_once_and_leaves_nothing_waiting(look: Open, shop: Shop) -> None:
+    page = look(shop.url("spend?range=7d&team=growth"), shop.bob)
+    page.locator("summary", has_text="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert download.value.suggested_filename.endswith(".csv")
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
 
 
 def test_a_large_question_becomes_a_file_with_the_total_of_the_page(look: Open, shop: Shop) -> None:

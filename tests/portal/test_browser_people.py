@@ -196,7 +196,7 @@ def test_a_passkey_signs_in_without_the_password(look: Open, world: World) -> No
     sign_in(page, world.bob.email, PASSWORD)
     expect_page(page, "Overview")
     page.goto(page.url.split("/o/")[0] + "/accounts/2fa/webauthn/add/")
-    page.get_by_label("Name").fill("laptop")
+    page.get_by_label("Name", exact=True).fill("laptop")
     page.get_by_label("Passwordless").check()
     page.get_by_role("button", name="Add it").click()
     expect_page(page, "Recovery codes")

@@ -25,7 +25,8 @@ from tests.database import as_worker
 from tests.portal.conftest import Shop, client_of, make_person, make_shop
 from tests.portal.reading import Page, attribute, find, get, text_of
 from tests.portal.staff import REASON, make_operator, sign_in_anew, staff_client
-from tests.portal.test_staff import LISTS, organization_url, person_url, queries_of
+from tests.portal.test_query_counts import count_queries
+from tests.portal.test_staff import LISTS, organization_url, person_url
 from tests.world import Api, Tenant
 
 BANNER = "looks as"
@@ -407,4 +408,4 @@ def test_a_page_that_is_looked_at_costs_three_more_queries() -> None:
     person = make_person("viewer")
     add_member(org=shop.org, user=person, role=Role.VIEWER, actor=None)
     client, _ = looking(shop, person)
-    assert queries_of(client, shop.url("members")) <= queries_of(client_of(person), shop.url("members")) + 3
+    assert count_queries(client, shop.url("members")) <= count_queries(client_of(person), shop.url("members")) + 3

@@ -30,6 +30,7 @@ PAGES: dict[str, dict[str, int]] = {
         "spend?range=30d&group_by=api_key": 36,
     },
     "spend_values": {"spend/values?add=team": 14, "spend/values?add=user": 14},
+    "search": {"search?q=s": 36},
     "views": {"views": 15},
     "exports": {"exports": 14},
     "events": {"events": 26, "events?range=30d&team=s1": 26},

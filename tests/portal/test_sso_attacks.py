@@ -152,9 +152,10 @@ def test_an_account_of_another_address_is_not_taken(shop, idp, company):  # noqa
 def test_a_second_address_of_an_account_leads_there(shop, idp, company):  # noqa: F811
     person, email = make_person("erin"), f"erin@{company}"
     EmailAddress.objects.create(user=person, email=email, verified=True, primary=False)
+    invite(org=shop.org, email=email, role=Role.FINANCE, actor="alice", by_role=Role.OWNER)
     client, _ = sign_in(shop, idp, sub="78", email=email)
     assert client.get(shop.url()).status_code == 200
-    assert Membership.objects.filter(organization=shop.org, user=person).exists()
+    assert Membership.objects.get(organization=shop.org, user=person).role == Role.FINANCE
     assert not User.objects.filter(email=email).exists()
 
 

@@ -18,7 +18,7 @@ from apps.core.errors import DomainError
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Scope
 from apps.reports import views
-from apps.reports.models import QUERY_LENGTH_MAX, View
+from apps.reports.models import NAME_LENGTH_MAX, QUERY_LENGTH_MAX, View
 from apps.reports.view_queries import read_query
 
 PAGE_MAX, PAGE_DEFAULT = 200, 100
@@ -32,7 +32,7 @@ QUERY: dict[str, Any] = {
     "allow_blank": True,
     "help_text": 'What the explorer\'s address says after its "?", such as group_by=model&team=search&range=7d.',
 }
-NAME: dict[str, Any] = {"max_length": 100, "allow_blank": True}
+NAME: dict[str, Any] = {"max_length": NAME_LENGTH_MAX, "allow_blank": True}
 
 
 class ViewInput(Exact):

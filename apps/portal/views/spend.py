@@ -60,13 +60,12 @@ def explorer(visit: Visit) -> HttpResponse:
     except DomainError as error:
         answer, refusal = None, error.detail
     as_of = answer.table.as_of if answer else None
-    response = visit.render(
+    return visit.render(
         "portal/spend.html",
         frame=visit.frame("Explorer", Crumb("Explorer"), span=asked.span, as_of=as_of, compares=True),
         spend=_page(visit, asked, answer, refusal, wrong),
+        error=wrong,
     )
-    response.status_code = 400 if wrong else 200
-    return response
 
 
 @organization_page(section="spend", permission=Permission.VIEW_SPEND, within_team=True)
