@@ -35,7 +35,6 @@ PAST_PERIODS = 6
 LOOKED_BACK_MONTHS = 3
 SUBJECTS_SHOWN = 50
 HOURLY_PERIOD_MAX = timedelta(days=2)
-INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,9 +174,9 @@ def organization_page(
     """A page of one organization; it takes forms from those who hold `writes`, and an act shows nothing itself.
 
     A sensitive form asks who has not signed in lately to do so again; who came by the organization's identity provider
-    is asked by that. `within_team` says that the view cuts what it
-    shows to `visit.team`: without it the page is closed to team leads. Of an organization that is being deleted,
-    forms change nothing but `while_closing`. A stranger gets the 404 of an organization that does not exist.
+    is asked by that. `within_team` says that the view cuts what it shows to `visit.team`: without it the page is closed
+    to team leads. Of an organization that is being deleted, forms change nothing but `while_closing`. A stranger gets
+    the 404 of an organization that does not exist.
     """
     methods = ["POST"] if is_act else ["GET", "HEAD", "POST"] if writes else ["GET", "HEAD"]
 

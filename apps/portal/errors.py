@@ -3,8 +3,6 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-PROBLEM_PATH = "/api/"
-
 
 def _page(request: HttpRequest, status: int, **context: object) -> HttpResponse:
     context["request_id"] = request.META.get("finops.request_id", "")

@@ -34,6 +34,8 @@ PART_BYTES = 2**20
 # Of one person; and of all of an organization, which is what its workers and disks are to bear.
 UNFINISHED_MAX, KEPT_MAX = 3, 20
 UNFINISHED_OF_ALL_MAX, KEPT_OF_ALL_MAX = 30, 500
+# Of other people, on one page.
+OTHERS_SHOWN = 100
 TRIES_MAX = 3
 CLAIM = timedelta(minutes=5)
 KEPT, REMEMBERED = timedelta(days=7), timedelta(days=30)
@@ -109,9 +111,14 @@ def _require_room(exports: QuerySet[Export], whose: str, unfinished_max: int, ke
 def list_exports(
     org: Organization, person: User, *, sees_all: bool, teams: Iterable[str] | None = None
 ) -> list[Export]:
-    """The newest first: a person's own, or everybody's. A lead (`teams`) sees files of the teams led now."""
+    """The newest first: a person's own, or everybody's, of others the `OTHERS_SHOWN` newest.
+
+    A lead (`teams`) sees files of the teams led now.
+    """
     with tenant(org):
-        return list(_visible(org, person, sees_all, teams).select_related("person").order_by("-asked_at", "-pk")[:100])
+        found = _visible(org, person, sees_all, teams).select_related("person").order_by("-asked_at", "-pk")
+        shown = [*found.filter(person=person), *found.exclude(person=person)[:OTHERS_SHOWN]]
+    return sorted(shown, key=lambda export: (export.asked_at, export.pk), reverse=True)
 
 
 def export_of(

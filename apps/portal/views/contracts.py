@@ -46,7 +46,6 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "grant": ("provider", "model", "amount_usd", "monthly"),
     "credit": ("provider", "model", "amount_usd", "monthly"),
 }
-ALIAS_FIELDS = ("provider", "name", "to_provider", "to_model")
 COMMON_METERS = 6
 # A fee covers no calls where it names none.
 NOTHING_COVERED = {"seats": "—"}

@@ -4,9 +4,8 @@ import json
 from datetime import timedelta
 from decimal import Decimal
 
-from apps.budgets.models import Stop
 from apps.budgets.outlook import Standing
-from apps.budgets.selectors import asked_raises, count_bounded
+from apps.budgets.selectors import asked_raises, count_bounded, count_stops
 from apps.core.errors import DomainError
 from apps.core.periods import month_before, next_month
 from apps.core.tenancy import tenant
@@ -30,7 +29,7 @@ BOUNDED_WITHIN = timedelta(hours=24)
 def stops(home: Home) -> Stops | None:
     visit = home.visit
     with tenant(visit.org):
-        standing = Stop.objects.for_org(visit.org).filter(lifted_at=None).count()
+        standing = count_stops(visit.org)
         bounded = count_bounded(visit.org, visit.at - BOUNDED_WITHIN)
     if not standing and not bounded:
         return None
