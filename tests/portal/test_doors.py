@@ -18,6 +18,7 @@ from apps.teams.services import map_name
 from apps.usage.postings import attribute_known_names
 from tests.portal.conftest import HOSTILE_NAME, OLDEST, Shop, client_of, fill, make_shop
 from tests.portal.reading import Door, Listing, Number, Page, attribute, find, get, list_events, number_of, text_of
+from tests.usage.ledger import Books, accept
 from tests.world import make_event
 
 RANGE = "range=30d"
@@ -186,8 +187,12 @@ def test_the_explorer_says_how_many_rows_it_does_not_show() -> None:
 
 
 def test_a_question_that_is_too_long_says_so_and_can_be_asked_otherwise(shop: Shop) -> None:
-    client = client_of(shop.alice)
-    page = get(client, shop.url("spend?from=2026-01-01&to=2026-11-01&group_by=operation"))
+    client, now = client_of(shop.alice), datetime.now(UTC)
+    ages = (timedelta(days=100), timedelta(days=50))
+    accept(Books(shop.org, shop.api), *(make_event(occurred_at=(now - age).isoformat()) for age in ages))
+    days = {"from": now - timedelta(days=120), "to": now - timedelta(days=40)}
+    asked = "&".join(f"{name}={day:%Y-%m-%d}" for name, day in days.items())
+    page = get(client, shop.url(f"spend?{asked}&group_by=operation"))
     assert "at most 31 days" in page.text
     controls = ["group_by", "then_by", "granularity", "chart", "add", "how"]
     assert [attribute(one, "name") for one in page.find("select")] == controls
