@@ -1,11 +1,11 @@
 """A price of the past changes under a million events: previewed, posted, and held against plain SQL."""
 
-import multiprocessing
 import os
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+
+from bench.worker import in_worker
 
 # What the contract changes: the input rate of every Claude model, which leaves OpenAI's as they are.
 COVERED = "claude-*"
@@ -29,7 +29,7 @@ def measure(secret: str) -> Iterator[dict[str, Any]]:
     yield _rate("rerate_preview", secret, org, rerating_id)
     _post(org, rerating_id)
     yield _rate("rerate_post", secret, org, rerating_id)
-    _in_worker(_settle, secret)
+    in_worker(_settle, secret)
 
     totals, lines_apart = _outcome(org, rerating_id)
     assert _sum_events(org) == stored, "an event was edited"
@@ -57,7 +57,7 @@ def _rate(name: str, secret: str, org: Any, rerating_id: Any) -> dict[str, Any]:
     from apps.core.tenancy import tenant
     from apps.usage.rerating import rerating_by_id, totals_of
 
-    seconds = _in_worker(_work, secret)
+    seconds = in_worker(_work, secret)
     with tenant(org):
         rerating, totals = rerating_by_id(org, rerating_id), totals_of(org, rerating_id)
     assert rerating.state in ("previewed", "posted"), rerating.state
@@ -102,29 +102,6 @@ def _outcome(org: Any, rerating_id: Any) -> tuple[Any, int]:
 
 
 # --- in a process of the worker's role -----------------------------------------------------------------
-
-
-def _in_worker(work: Any, secret: str) -> float:
-    """The seconds that the work took, once the process was there."""
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    process = context.Process(target=_as_worker, args=(work, secret, results))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit("A worker of the re-rating benchmark failed.")
-    seconds: float = results.get(timeout=10)
-    return seconds
-
-
-def _as_worker(work: Any, secret: str, results: Any) -> None:
-    os.environ["FINOPS_PROCESS"] = "worker"
-    from bench import statements as store
-
-    org = store.principal_for(secret, at=datetime.now(UTC)).organization
-    began = time.monotonic()
-    work(org)
-    results.put(time.monotonic() - began)
 
 
 def _work(org: Any) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench.events import BATCH_EVENTS, events
+from bench.worker import in_worker
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "1000000"))
 LENGTH = timedelta(days=30)
@@ -69,12 +70,9 @@ def _load(secret: str, since: datetime, until: datetime) -> None:
 
 
 def roll_up(secret: str) -> None:
-    """What the key's organization has pending goes into its rollups, in a process of a worker."""
-    roller = multiprocessing.get_context("spawn").Process(target=_roll_up, args=(secret,))
-    roller.start()
-    roller.join()
-    if roller.exitcode:
-        raise SystemExit("The events could not be rolled up.")
+    """What the key's organization has pending goes into its rollups."""
+    in_worker(_roll_up, secret)
+    in_worker(_prove, secret)
 
 
 def _store(seed: str, batches: int, secret: str, since: datetime, until: datetime) -> None:
@@ -89,37 +87,31 @@ def _store(seed: str, batches: int, secret: str, since: datetime, until: datetim
         assert result.accepted == BATCH_EVENTS, result
 
 
-def _roll_up(secret: str) -> None:
-    os.environ["FINOPS_PROCESS"] = "worker"
+def _roll_up(org: Any) -> None:
     from bench import statements as store
 
-    org = store.principal_for(secret, at=datetime.now(UTC)).organization
     store.roll_up(org, turns_max=10_000)
+
+
+def _prove(org: Any) -> None:
+    from bench import statements as store
+
     result = store.reconcile(org)
     assert result.agrees, result
 
 
 def _sum_up_days(secret: str) -> dict[str, Any]:
     """What it takes to sum up the days that are over by their facets."""
-    context = multiprocessing.get_context("spawn")
-    began = time.monotonic()
-    worker = context.Process(target=_sum_up, args=(secret,))
-    worker.start()
-    worker.join()
-    if worker.exitcode:
-        raise SystemExit("The days of the spend benchmark could not be summed up.")
-    took = round(time.monotonic() - began, 1)
-    return {"name": "facet_days", "value": took, "unit": "s", "detail": f"{LENGTH.days} days, {EVENTS} events"}
+    took = in_worker(_sum_up, secret)
+    in_worker(_prove, secret)
+    detail = f"{LENGTH.days} days, {EVENTS} events"
+    return {"name": "facet_days", "value": round(took, 1), "unit": "s", "detail": detail}
 
 
-def _sum_up(secret: str) -> None:
-    os.environ["FINOPS_PROCESS"] = "worker"
+def _sum_up(org: Any) -> None:
     from bench import statements as store
 
-    org = store.principal_for(secret, at=datetime.now(UTC)).organization
     assert store.sum_up_days(org) >= LENGTH.days - 1
-    result = store.reconcile(org)
-    assert result.agrees, result
 
 
 def _compare(secret: str, dimension: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:

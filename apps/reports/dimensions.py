@@ -48,11 +48,11 @@ def source_of(names: Iterable[str]) -> str:
     return SOURCE_USER if asked <= USER.keys() else SOURCE_EVENTS
 
 
-def facet_of(names: Iterable[str]) -> str | None:
-    """The one dimension among these that past days are summed up by, where the rollups hold all others."""
+def facet_of(names: Iterable[str]) -> str:
+    """The one dimension among these that past days are summed up by, where the rollups hold all others; else ""."""
     beyond = set(names) - SPEND.keys()
     facet = beyond.pop() if len(beyond) == 1 else ""
-    return facet if facet in EVENTS or facet.startswith(TAG) else None
+    return facet if facet in EVENTS or facet.startswith(TAG) else ""
 
 
 def is_possible(name: str, value: str) -> bool:

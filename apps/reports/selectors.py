@@ -315,14 +315,14 @@ def _refuse_long(spans: Sequence[sql.Range]) -> None:
 
 def _facet_ranges(org: Organization, question: SpendQuestion, clock: Calendar) -> sql.FacetRanges:
     """Whole days that are summed up by the one facet of the question, or have no value of it; the rest from events."""
-    facet = dimensions.facet_of(question.names) if question.granularity != "hour" else None
+    facet = dimensions.facet_of(question.names) if question.granularity != "hour" else ""
     summed: list[datetime] = []
     empty: list[datetime] = []
     rest: list[sql.Range] = []
     at = question.start
     for day in summed_days(org, question.start, question.end) if facet else ():
         following = _next(clock, "day", day.day_start + timedelta(hours=1))
-        if following > question.end or facet is None or day.leaves_out(facet):
+        if following > question.end or day.leaves_out(facet):
             continue
         (summed if facet in day.facets else empty).append(day.day_start)
         rest.append((at, day.day_start))
@@ -331,7 +331,7 @@ def _facet_ranges(org: Organization, question: SpendQuestion, clock: Calendar) -
     if not (summed or empty or rest):
         # Nothing happened; the answer says so all the same.
         rest = [(question.end, question.end)]
-    return sql.FacetRanges(facet or "", summed, empty, rest)
+    return sql.FacetRanges(facet, summed, empty, rest)
 
 
 def _ranges(question: SpendQuestion, clock: Calendar) -> sql.Ranges:
