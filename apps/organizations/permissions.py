@@ -18,7 +18,7 @@ ROLE_LABELS: dict[str, str] = {
 ROLE_MEANS: dict[str, str] = {
     Role.OWNER: "everything, and who else is an owner",
     Role.ADMIN: "everything but owners and deleting the organization",
-    Role.FINANCE: "sees all, and sets budgets, prices and alerts",
+    Role.FINANCE: "sees all, sets budgets, prices and alerts, and closes months",
     Role.ENGINEER: "sees all, names workflows, and can stop them",
     Role.LEAD: "sees what belongs to the teams it leads, nothing else",
     Role.VIEWER: "sees all, changes nothing",
@@ -38,6 +38,7 @@ class Permission(StrEnum):
     APPROVE_RAISES = "approve_raises"
     STOP = "stop"
     MANAGE_ALERTS = "manage_alerts"
+    MANAGE_STATEMENTS = "manage_statements"
     MANAGE_MEMBERS = "manage_members"
     MANAGE_ORGANIZATION = "manage_organization"
     VIEW_AUDIT = "view_audit"
@@ -56,6 +57,7 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
         Permission.APPROVE_RAISES,
         Permission.STOP,
         Permission.MANAGE_ALERTS,
+        Permission.MANAGE_STATEMENTS,
         Permission.VIEW_AUDIT,
     },
     Role.ENGINEER: _READ | {Permission.VIEW_KEYS, Permission.MANAGE_NAMES, Permission.STOP},
@@ -77,7 +79,7 @@ SCOPE_MEANS: dict[str, str] = {
     Scope.INGEST: "sends usage events",
     Scope.DECIDE: "asks before a call, and settles what it reserved",
     Scope.READ: "reads spend, events, budgets and statements",
-    Scope.MANAGE: "changes names, budgets, prices, alerts, keys and members below admin",
+    Scope.MANAGE: "changes names, budgets, prices, alerts, statements, keys and members below admin",
     Scope.BACKFILL: "sends events older than 35 days",
 }
 

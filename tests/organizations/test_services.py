@@ -283,6 +283,7 @@ MAY: dict[str, set[Any]] = {
         "manage_names",
         "manage_prices",
         "manage_alerts",
+        "manage_statements",
         "manage_budgets",
         "approve_raises",
         "stop",
