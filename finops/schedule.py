@@ -11,6 +11,8 @@ SCHEDULE = {
     "reratings": {"task": "usage.continue_reratings", "schedule": schedule(30.0), "options": {"expires": 30}},
     # Exports that a lost hint or a dead worker left behind; files whose week is over.
     "exports": {"task": "reports.continue_exports", "schedule": schedule(60.0), "options": {"expires": 60}},
+    # Months that are fenced and wait for their proof, or close themselves.
+    "close-months": {"task": "reports.close_months", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
     # Crossings that nobody was told of, and messages that are due.
     "alerts": {"task": "alerts.tell_everybody", "schedule": schedule(30.0), "options": {"expires": 30}},
     "old-deliveries": {"task": "alerts.forget_old", "schedule": crontab(minute=29, hour=3)},

@@ -47,6 +47,12 @@ class Api:
             headers={**self.headers, **headers},
         )  # fmt: skip
 
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """A request of any other method; the body is JSON."""
+        return self.client.generic(
+            method.upper(), f"/api/v1/{path}", json.dumps(body), content_type="application/json", headers=self.headers
+        )
+
     def ask(self, path: str, body: Any) -> Any:
         """The response to a decision or lease, asked for again while the store is busy, as callers are told to do."""
         for _ in range(100):

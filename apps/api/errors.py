@@ -77,6 +77,10 @@ _STATUS = {
     "query_too_slow": 422,
     "events_deleted": 422,
     "too_many_lines": 422,
+    "month_closed": 409,
+    "month_not_over": 409,
+    "month_not_ready": 409,
+    "too_many_rates": 422,
 }
 RETRY_AFTER_SECONDS = 2
 

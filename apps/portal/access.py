@@ -68,6 +68,10 @@ class Visit:
         """The page of one thing, below the page that lists them. An id may hold slashes and is one segment still."""
         return f"{self.url(name)}/{quote(identity, safe='')}"
 
+    def url_of(self, name: str, *parts: str) -> str:
+        """The page of one thing whose parts have no slash in them."""
+        return reverse(f"portal:{name}", args=[self.org.slug, *parts])
+
     def may(self, permission: Permission) -> bool:
         return role_may(self.membership.role, permission)
 

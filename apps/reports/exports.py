@@ -5,8 +5,7 @@ import io
 from collections.abc import Iterable
 
 from apps.core.meters import METERS
-from apps.core.money import usd_text
-from apps.reports.statements import Statement
+from apps.reports.document import Document
 
 COLUMNS = (
     "month", "statement", "status", "kind", "team", "project", "workflow", "provider", "model",
@@ -15,45 +14,21 @@ COLUMNS = (
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
-def statements_csv(statements: Iterable[Statement]) -> str:
+def statements_csv(statements: Iterable[Document]) -> str:
     """One row per line of each statement, then a row of kind total for it. An unpriced cost is empty, not 0."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for statement in statements:
-        head = (f"{statement.month:%Y-%m}", cell(statement.id), statement.status)
+        head = (statement.month, cell(statement.id), statement.status)
         for line in statement.lines:
             names = (line.team, line.project, line.workflow, line.provider, line.model, line.name)
-            meters = (line.sums.meters[meter] for meter in METERS)
-            cost = None if line.kind == "unpriced" else usd_text(line.sums.cost_usd)
-            writer.writerow(
-                [
-                    *head,
-                    line.kind,
-                    *map(cell, names),
-                    line.sums.events,
-                    line.sums.unpriced_events,
-                    *meters,
-                    cost,
-                ]
-            )
-        sums = (sum(line.sums.meters[meter] for line in statement.lines) for meter in METERS)
-        writer.writerow(
-            [
-                *head,
-                "total",
-                cell(statement.team),
-                "",
-                "",
-                "",
-                "",
-                "",
-                statement.events,
-                statement.unpriced_events,
-                *sums,
-                usd_text(statement.total_usd),
-            ]
-        )
+            meters = (line.meters.get(meter, 0) for meter in METERS)
+            row = [*head, line.kind, *map(cell, names), line.events, line.unpriced_events, *meters, line.cost_usd]
+            writer.writerow(row)
+        sums = (sum(line.meters.get(meter, 0) for line in statement.lines) for meter in METERS)
+        counts = (statement.events, statement.unpriced_events, *sums, statement.total_usd)
+        writer.writerow([*head, "total", cell(statement.team), *[""] * 5, *counts])
     return out.getvalue()
 
 

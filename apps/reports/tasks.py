@@ -4,7 +4,8 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from apps.organizations.models import Organization
-from apps.reports import exporting
+from apps.reports import closing, exporting
+from apps.usage.services import for_each_of, for_each_organization
 
 log = structlog.get_logger(__name__)
 
@@ -29,3 +30,26 @@ def hint_export(organization_id: int) -> None:
         export.apply_async((organization_id,), expires=60, retry=False)
     except OperationalError:
         log.warning("no broker for the export hint", organization_id=organization_id)
+
+
+@shared_task(name="reports.close_months")
+def close_months() -> None:
+    """Seal the months that are fenced, and close those that close themselves."""
+    for_each_organization(_close_months)
+
+
+@shared_task(name="reports.seal", time_limit=1_800, soft_time_limit=1_740)
+def seal(organization_id: int) -> None:
+    for_each_of([organization_id], _close_months)
+
+
+def _close_months(organization_id: int) -> int:
+    return closing.work(Organization.objects.get(pk=organization_id), at=timezone.now())
+
+
+def hint_seal(organization_id: int) -> None:
+    """Ask a worker to seal what was fenced. Without a broker the next tick does."""
+    try:
+        seal.apply_async((organization_id,), expires=300, retry=False)
+    except OperationalError:
+        log.warning("no broker for the sealing hint", organization_id=organization_id)

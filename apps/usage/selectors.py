@@ -1,6 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from itertools import starmap
 from typing import Annotated, TypeVar
 
@@ -15,7 +15,7 @@ from apps.core.periods import HOUR
 from apps.core.retry import is_timeout
 from apps.core.tenancy import HasPk, limit_time, org_id_of
 from apps.usage import facets_sql, parts_sql, sql
-from apps.usage.models import Delta, Event, EventKey, Posting, Rerating, RollupState
+from apps.usage.models import Delta, Event, EventKey, OpenMonth, Posting, Rerating, RollupState
 from apps.usage.parts_sql import Part
 
 T = TypeVar("T")
@@ -92,6 +92,12 @@ def in_time(what: str, read: Callable[[], T], way_out: str = "shorten the range"
 def read_run(read: Callable[[], T]) -> T:
     """`in_time`, of one run."""
     return in_time("Reading a run", read, "read its events by their time, at most some hours at once")
+
+
+def first_open_month(org: HasPk) -> date:
+    """The first month that something can still be booked in; before any was closed, one before all usage."""
+    row = OpenMonth.objects.for_org(org).first()
+    return row.first_open_month if row else sql.EPOCH_MONTH
 
 
 def sealed_before(org: HasPk) -> datetime:

@@ -79,6 +79,20 @@ def opening_month(org: HasPk) -> None:
     sql.open_month(org.pk)
 
 
+def lock_open_month(org: HasPk) -> date:
+    """The first open month; no month closes before the caller's transaction ends."""
+    return sql.open_month(org.pk).first_open_month
+
+
+def fence(org: HasPk, month: date) -> None:
+    """Nothing is booked in a month, or in one before it, after the caller's transaction.
+
+    It waits for batches and postings under way, which are still booked in it; all later ones see the next month.
+    """
+    if sql.open_month(org.pk, closing=True).first_open_month <= month:
+        sql.set_open_month(org.pk, next_month(month))
+
+
 def sealed_since(org_id: int) -> datetime:
     """Events of before this instant may be gone. Inside `tenant(org)`."""
     return sql.sealed_before(org_id)

@@ -58,6 +58,12 @@ def open_month(org_id: int, *, closing: bool = False) -> OpenMonth:
     raise AssertionError("the month row was inserted and is not there")
 
 
+def set_open_month(org_id: int, month: date) -> None:
+    """Everything before `month` is closed. The caller holds the month row FOR UPDATE."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE usage_openmonth SET first_open_month = %s WHERE organization_id = %s", [month, org_id])
+
+
 def insert_keys(org_id: int, events: Iterable[NewEvent]) -> set[str]:
     """The event ids that are new. Sorted by id: overlapping batches lock in one order. Index: the primary key."""
     keys = [

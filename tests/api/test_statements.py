@@ -27,6 +27,8 @@ from tests.world import Api, make_event
 LAST_MONTH = month_before(datetime.now(UTC).date().replace(day=1))
 MIDDLE = month_start(LAST_MONTH) + timedelta(days=14)
 MONTH = f"{LAST_MONTH:%Y-%m}"
+# What a line of usage has nothing of.
+NOTHING_BESIDE = {"name": "", "of_month": None, "driver": "", "share": None, "source": "", "refers_to": ""}
 
 
 def statements(api: Api, month: date = LAST_MONTH, **query: str) -> list[dict[str, Any]]:
@@ -57,9 +59,9 @@ def booked(api: Api, org: Organization, month: date = LAST_MONTH) -> dict[str, A
 def check_totals(api: Api, org: Organization, month: date = LAST_MONTH) -> None:
     """Statements add up to /spend, and lines to their statement, to the last decimal and the last token."""
     found, total = statements(api, month), booked(api, org, month)
-    assert sum(Decimal(one["total_usd"]) for one in found) == Decimal(total["cost_usd"] or 0)
+    assert sum(Decimal(one["total_usd"] or 0) for one in found) == Decimal(total["cost_usd"] or 0)
     for one in found:
-        assert sum(Decimal(line["cost_usd"] or 0) for line in one["lines"]) == Decimal(one["total_usd"])
+        assert sum(Decimal(line["cost_usd"] or 0) for line in one["lines"]) == Decimal(one["total_usd"] or 0)
         for name in ("events", "unpriced_events"):
             assert sum(line[name] for line in one["lines"]) == one[name]
     every_line = [line for one in found for line in one["lines"]]
@@ -105,17 +107,18 @@ def test_a_line_for_each_team_project_workflow_and_model(company: Organization, 
         (None, None, "claude-sonnet-4-5", 1),
     ]
     assert found[1]["lines"][1] == {
+        **NOTHING_BESIDE,
         "kind": "usage",
         "team": "search",
         "project": "web",
         "workflow": "rag",
         "provider": "anthropic",
         "model": "claude-sonnet-4-5",
-        "name": None,
         "events": 2,
         "unpriced_events": 0,
         "meters": {"input_tokens": 2000, "output_tokens": 200},
         "cost_usd": "0.009000000000",
+        "amount": "0.01",
     }
     assert len(found[0]["lines"]) == 2
     check_totals(api, company)
@@ -147,7 +150,7 @@ def test_one_model_with_and_without_a_price_has_two_lines(company: Organization,
         company.pk,
     )
     api.send(make_event(team="ads", occurred_at=MIDDLE.isoformat()))
-    assert [line[0] for line in lines(api)] == ["unpriced", "usage"]
+    assert [line[0] for line in lines(api)] == ["usage", "unpriced"]
     check_totals(api, company)
 
 
@@ -270,7 +273,9 @@ def test_what_comes_after_the_close_is_booked_in_the_first_open_month(company: O
     api.send(make_event(event_id="now", team="ads"))
     for _ in range(2):
         assert lines(api) == closed
-        assert [line[5] for line in lines(api, this_month)] == [2]
+        assert [(line[0], line[5]) for line in lines(api, this_month)] == [("usage", 1), ("late", 1)]
+        [late] = [line for line in statements(api, this_month)[0]["lines"] if line["kind"] == "late"]
+        assert late["of_month"] == MONTH
         for month in (LAST_MONTH, this_month):
             check_totals(api, company, month)
         # What happened when is another question.
@@ -345,7 +350,7 @@ def test_the_csv_says_what_the_json_says(company: Organization, api: Api) -> Non
     for row, (one, line) in zip(rows, flat, strict=True):
         assert (row["statement"], row["month"], row["status"]) == (one["id"], MONTH, "draft")
         if line is None:
-            assert (row["cost_usd"], row["events"]) == (one["total_usd"], str(one["events"]))
+            assert (row["cost_usd"], row["events"]) == (one["total_usd"] or "", str(one["events"]))
         else:
             assert row == row | texts(line)
 

@@ -53,6 +53,10 @@ GLOBAL = {
 }
 # Rows that are never changed; who may delete them, for retention.
 APPEND_ONLY = {
+    "reports_exchangerate": [],
+    "reports_monthstep": [],
+    "reports_statement": [],
+    "reports_adjustment": [],
     "audit_auditentry": [],
     "accounts_staffact": [],
     "accounts_impersonation": [],

@@ -19,8 +19,8 @@ from apps.pricing.contracts import KINDS, Term
 from apps.pricing.models import Contract
 from apps.pricing.selectors import list_model_aliases
 from apps.pricing.services import stored_rates, stored_tiers
+from apps.reports.contract_lines import allowances
 from apps.reports.selectors import current_month
-from apps.reports.statements import allowances
 
 KIND = OpenApiParameter("kind", str, enum=KINDS, description="Only contracts of this kind.")
 ACTIVE = OpenApiParameter("active", str, enum=["true", "false"], description="Only those in force now, or not.")

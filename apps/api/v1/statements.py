@@ -1,10 +1,11 @@
-"""GET /api/v1/statements: the month's chargeback as drafts, JSON and CSV."""
+"""GET /api/v1/statements: a month's chargeback, drafts or final, JSON and CSV."""
 
 import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+import msgspec
 from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -17,12 +18,12 @@ from rest_framework.response import Response
 from apps.api import parameters
 from apps.api.views import ScopedView
 from apps.core.errors import DomainError
-from apps.core.money import usd_text
 from apps.organizations.permissions import Scope
 from apps.organizations.selectors import Principal
+from apps.reports.document import Document
 from apps.reports.exports import statements_csv
 from apps.reports.selectors import current_month
-from apps.reports.statements import Statement, StatementLine, statement_by_id, statements
+from apps.reports.statements import statement_by_id, statements
 
 MONTH = OpenApiParameter("month", str, description="YYYY-MM; default: this month.")
 TEAM = OpenApiParameter("team", str, description="Only this team's statement; empty: the unattributed one.")
@@ -40,7 +41,8 @@ class StatementsView(ScopedView):
     @extend_schema(operation_id="statements_list", parameters=[MONTH, TEAM], responses=StatementsOutput)
     def get(self, request: Request) -> Response:
         month, team = _asked(self.principal, request)
-        return Response({"data": [statement_json(one) for one in statements(self.organization, month, team=team)]})
+        found = statements(self.organization, month, at=timezone.now(), team=team)
+        return Response({"data": [msgspec.to_builtins(one) for one in found]})
 
 
 class CsvRenderer(JSONRenderer):
@@ -61,15 +63,18 @@ class StatementsCsvView(ScopedView):
     )
     def get(self, request: Request) -> HttpResponse:
         month, team = _asked(self.principal, request)
-        return csv_response(statements(self.organization, month, team=team), f"chargeback-{month:%Y-%m}")
+        found = statements(self.organization, month, at=timezone.now(), team=team)
+        return csv_response(found, f"chargeback-{month:%Y-%m}")
 
 
 class StatementView(ScopedView):
     scopes = {"GET": Scope.READ}
 
     @extend_schema(operation_id="statements_retrieve", responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, statement_id: str) -> Response:
-        return Response(statement_json(_statement(self.principal, statement_id)))
+    def get(self, request: Request, statement_id: str) -> HttpResponse:
+        one = _statement(self.principal, statement_id)
+        # A final statement is the very bytes that its hash is of.
+        return HttpResponse(one.canonical, content_type="application/json", headers={"X-Content-SHA256": one.sha256})
 
 
 class StatementCsvView(ScopedView):
@@ -79,7 +84,7 @@ class StatementCsvView(ScopedView):
     @extend_schema(operation_id="statements_retrieve_csv", responses={(200, "text/csv"): OpenApiTypes.STR})
     def get(self, request: Request, statement_id: str) -> HttpResponse:
         one = _statement(self.principal, statement_id)
-        return csv_response([one], f"chargeback-{one.month:%Y-%m}-{one.team or 'unattributed'}")
+        return csv_response([one], f"chargeback-{one.month}-{one.team or 'unattributed'}")
 
 
 def _asked(principal: Principal, request: Request) -> tuple[date, str | None]:
@@ -90,8 +95,8 @@ def _asked(principal: Principal, request: Request) -> tuple[date, str | None]:
     return month, asked.get("team")
 
 
-def _statement(principal: Principal, statement_id: str) -> Statement:
-    found = statement_by_id(principal.organization, statement_id)
+def _statement(principal: Principal, statement_id: str) -> Document:
+    found = statement_by_id(principal.organization, statement_id, at=timezone.now())
     _within_team(principal, {"team": found.team or ""})
     return found
 
@@ -106,40 +111,7 @@ def _within_team(principal: Principal, asked: Mapping[str, str]) -> dict[str, st
     return found
 
 
-def csv_response(found: list[Statement], name: str) -> HttpResponse:
+def csv_response(found: list[Document], name: str) -> HttpResponse:
     response = HttpResponse(statements_csv(found), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_UNSAFE_IN_FILES.sub("_", name)}.csv"'
     return response
-
-
-def statement_json(statement: Statement) -> dict[str, Any]:
-    return {
-        "id": statement.id,
-        "month": f"{statement.month:%Y-%m}",
-        "team": statement.team,
-        "status": statement.status,
-        "usage_usd": usd_text(statement.usage_usd),
-        "fees_usd": usd_text(statement.fees_usd),
-        "credits_usd": usd_text(statement.credits_usd),
-        "total_usd": usd_text(statement.total_usd),
-        "events": statement.events,
-        "unpriced_events": statement.unpriced_events,
-        "as_of": statement.as_of,
-        "lines": [_line_json(line) for line in statement.lines],
-    }
-
-
-def _line_json(line: StatementLine) -> dict[str, Any]:
-    return {
-        "kind": line.kind,
-        "team": line.team,
-        "project": line.project,
-        "workflow": line.workflow,
-        "provider": line.provider,
-        "model": line.model,
-        "name": line.name or None,
-        "events": line.sums.events,
-        "unpriced_events": line.sums.unpriced_events,
-        "meters": {meter: quantity for meter, quantity in line.sums.meters.items() if quantity},
-        "cost_usd": None if line.kind == "unpriced" else usd_text(line.sums.cost_usd),
-    }

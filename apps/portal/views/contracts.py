@@ -20,8 +20,8 @@ from apps.pricing import agreements
 from apps.pricing.catalog import SERVICE_TIERS
 from apps.pricing.models import Contract
 from apps.pricing.selectors import list_contracts, list_model_aliases
+from apps.reports.contract_lines import Allowance, allowances
 from apps.reports.selectors import current_month
-from apps.reports.statements import Allowance, allowances
 from apps.teams.selectors import list_teams
 
 # Kind, what people call it, what it does.

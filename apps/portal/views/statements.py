@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -9,76 +9,106 @@ from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
 from apps.core.periods import month_before, next_month
 from apps.organizations.permissions import Permission
+from apps.portal import formats
 from apps.portal.access import Visit, organization_page
-from apps.portal.pages import (
-    Crumb,
+from apps.portal.months import chargeback_tabs, month_panel
+from apps.portal.pages import Crumb, Tab
+from apps.portal.pages_prices import FormError
+from apps.portal.pages_statements import (
+    Figure,
     PaperLine,
     PaperSection,
     Quantity,
     StatementPage,
     StatementRow,
     StatementsPage,
-    Tab,
 )
 from apps.portal.spending import ratio
 from apps.portal.views.events import meter_label
 from apps.reports import statements as reports
+from apps.reports.currencies import USD
+from apps.reports.document import ADJUSTMENT_KINDS, CREDIT_KINDS, FEE_KINDS, SHARED_KINDS, Document, Line, usd
 from apps.reports.exports import statements_csv
-from apps.reports.statements import USAGE, Statement, StatementLine, parse_month, statement_by_id
+from apps.reports.statements import parse_month, statement_by_id
 
 MONTHS_SHOWN = 6
 FIRST_YEAR = 1980
-CONTRACT_LABELS = {
+LINE_LABELS = {
     "throughput": "Provisioned throughput",
+    "throughput_idle": "Provisioned throughput that nobody used",
     "seats": "Seats",
     "grant": "Free grant",
     "credit": "Committed-spend credit",
+    "shared": "Shared cost",
+    "adjustment": "Adjustment",
+    "credit_note": "Credit note",
+    "dispute": "Settled dispute",
+    "true_up": "True-up to the provider's bill",
+    "exchange": "Exchange difference",
+    "tax": "Tax",
 }
 
 
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
 def statements(visit: Visit) -> HttpResponse:
+    return statements_page(visit, None)
+
+
+def statements_page(visit: Visit, error: FormError | None, month: date | None = None) -> HttpResponse:
+    """The month that is asked for, with what went wrong where something was to be done with it."""
     this_month = visit.calendar.month_of(visit.at)
-    month = _month(visit, this_month)
-    found = reports.statements(visit.org, month, team=visit.team)
-    total_usd = sum_usd(one.total_usd for one in found)
-    events, unpriced = sum(one.events for one in found), sum(one.unpriced_events for one in found)
+    month = month or _month(visit, this_month)
+    found = reports.statements(visit.org, month, at=visit.at, team=visit.team)
+    total_usd = sum_usd(usd(one.total_usd) for one in found)
     page = StatementsPage(
         month_label=f"{month:%B %Y}",
         months=tuple(_tabs(visit, this_month, month)),
         as_of=found[0].as_of if found else visit.at,
-        rows=tuple(_row(visit, one, total_usd) for one in sorted(found, key=lambda one: -one.total_usd)),
-        total=StatementRow(
-            team=None,
-            status="draft",
-            events=events,
-            unpriced_events=unpriced,
-            share=None,
-            total_usd=_known(found, total_usd),
-            url=visit.url("spend", _days(month)),
-        ),
+        currency=found[0].currency if found else USD,
+        rows=tuple(_row(visit, one, total_usd) for one in sorted(found, key=lambda one: -usd(one.total_usd))),
+        total=_total(visit, month, found, total_usd),
         csv_url=visit.url("statements_csv", {"month": f"{month:%Y-%m}"}),
+        panel=None if visit.team is not None else month_panel(visit, month),
+        tabs=chargeback_tabs(visit, "statements"),
+        error=error,
     )
     frame = visit.frame("Statements", Crumb("Statements"))
-    return visit.render("portal/statements.html", frame=frame, statements=page)
+    return visit.render("portal/statements.html", frame=frame, statements=page, error=error)
 
 
-def _row(visit: Visit, one: Statement, total_usd: Decimal) -> StatementRow:
+def _row(visit: Visit, one: Document, total_usd: Decimal) -> StatementRow:
     return StatementRow(
         team=one.team,
+        label=one.label if one.number is not None else "",
         status=one.status,
         events=one.events,
         unpriced_events=one.unpriced_events,
-        share=ratio(one.total_usd, total_usd),
-        total_usd=_known([one], one.total_usd),
+        share=ratio(usd(one.total_usd), total_usd),
+        total_usd=_known(one.total_usd),
+        total=None if one.currency == USD else one.total,
         url=visit.url_below("statements", one.id),
     )
 
 
-def _known(found: Iterable[Statement], total_usd: Decimal) -> Decimal | None:
-    """Where no event has a price and no contract adds a line, nothing is known: that is not zero."""
-    lines = [line for one in found for line in one.lines]
-    return None if lines and all(line.kind == "unpriced" for line in lines) else total_usd
+def _total(visit: Visit, month: date, found: Sequence[Document], total_usd: Decimal) -> StatementRow:
+    amounts = [Decimal(one.total) for one in found if one.total is not None]
+    currency = found[0].currency if found else USD
+    return StatementRow(
+        team=None,
+        label="",
+        status="",
+        events=sum(one.events for one in found),
+        unpriced_events=sum(one.unpriced_events for one in found),
+        share=None,
+        total_usd=total_usd if any(one.total_usd is not None for one in found) or not found else None,
+        total=None if currency == USD or not amounts else f"{sum_usd(amounts):f}",
+        url=visit.url("spend", _days(month)),
+    )
+
+
+def _known(amount: str | None) -> Decimal | None:
+    """What is not known is not zero."""
+    return None if amount is None else Decimal(amount)
 
 
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
@@ -88,9 +118,8 @@ def statements_download(visit: Visit) -> HttpResponse:
     team = visit.request.GET.get("team", visit.team)
     if team is not None and "\0" in team:
         raise NotFound("statement")
-    response = HttpResponse(
-        statements_csv(reports.statements(visit.org, month, team=team)), content_type="text/csv; charset=utf-8"
-    )
+    found = reports.statements(visit.org, month, at=visit.at, team=team)
+    response = HttpResponse(statements_csv(found), content_type="text/csv; charset=utf-8")
     name = f"chargeback-{month:%Y-%m}" + ("" if team is None else f"-{slugify(team) or 'unattributed'}")
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
@@ -98,27 +127,46 @@ def statements_download(visit: Visit) -> HttpResponse:
 
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
 def statement(visit: Visit, statement_id: str) -> HttpResponse:
-    found = statement_by_id(visit.org, statement_id)
+    found = statement_of(visit, statement_id)
+    month = found.first_day
+    page = StatementPage(
+        id=found.label if found.number is not None else f"{found.month} / {found.team or 'unattributed'}",
+        team=found.team,
+        team_name=found.team_name or "Unattributed",
+        status=found.status,
+        month_label=f"{month:%B %Y}",
+        first_day=month,
+        last_day=next_month(month) - timedelta(days=1),
+        as_of=found.as_of,
+        currency=found.currency,
+        rate=_rate(found),
+        sections=tuple(_sections(visit, found)),
+        figures=tuple(_figures(found)),
+        total_usd=_known(found.total_usd),
+        total=found.total,
+        total_url=visit.url("spend", {"group_by": "workflow", "team": found.team or "", **_days(month)}),
+        sha256=found.sha256 if found.number is not None else "",
+        downloads=(("CSV", visit.url("statements_csv", {"month": found.month, "team": found.team or ""})),),
+    )
+    crumbs = (Crumb("Statements", visit.url("statements", {"month": found.month})), Crumb(page.team_name))
+    frame = visit.frame(f"Statement of {page.team_name}, {page.month_label}", *crumbs)
+    return visit.render("portal/statement.html", frame=frame, statement=page)
+
+
+def statement_of(visit: Visit, statement_id: str) -> Document:
+    """The statement, if the person may see its team. Raises `NotFound`."""
+    found = statement_by_id(visit.org, statement_id, at=visit.at)
     if visit.team is not None and found.team not in visit.membership.teams:
         raise NotFound("statement")
-    month_label = f"{found.month:%B %Y}"
-    name = found.team or "Unattributed"
-    page = StatementPage(
-        id=f"{found.month:%Y-%m} / {found.team or 'unattributed'}",
-        team=found.team,
-        status=found.status,
-        month_label=month_label,
-        first_day=found.month,
-        last_day=next_month(found.month) - timedelta(days=1),
-        as_of=found.as_of,
-        sections=tuple(_sections(visit, found)),
-        total_usd=_known([found], found.total_usd),
-        total_url=visit.url("spend", {"group_by": "workflow", "team": found.team or "", **_days(found.month)}),
-        csv_url=visit.url("statements_csv", {"month": f"{found.month:%Y-%m}", "team": found.team or ""}),
-    )
-    crumbs = (Crumb("Statements", visit.url("statements", {"month": f"{found.month:%Y-%m}"})), Crumb(name))
-    frame = visit.frame(f"Statement of {name}, {month_label}", *crumbs)
-    return visit.render("portal/statement.html", frame=frame, statement=page)
+    return found
+
+
+def _rate(found: Document) -> str:
+    if found.currency == USD:
+        return ""
+    if found.rate is None:
+        return f"The rate of {found.month} is not known yet: amounts are in USD alone."
+    return f"1 USD = {found.rate.per_usd} {found.currency} ({found.rate.source})"
 
 
 def _month(visit: Visit, default: date) -> date:
@@ -143,39 +191,81 @@ def _days(month: date) -> dict[str, str]:
     return {"from": month.isoformat(), "to": (next_month(month) - timedelta(days=1)).isoformat()}
 
 
-def _sections(visit: Visit, found: Statement) -> Iterable[PaperSection]:
-    """A section a project, then what has no project, then what has no price."""
-    priced = [line for line in found.lines if line.kind in USAGE and line.kind != "unpriced"]
-    for project in sorted({line.project for line in priced if line.project is not None}):
-        yield _section(visit, found, "usage", project, "", [line for line in priced if line.project == project])
-    if loose := [line for line in priced if line.project is None]:
+# --- the paper ------------------------------------------------------------------------------------------
+
+# Kinds of lines that no event made, each group with its title and its note.
+_BESIDE = (
+    (
+        (*FEE_KINDS, *CREDIT_KINDS),
+        "contracts",
+        "Contracts",
+        "Fees that no call carries, and what grants and credits take off.",
+    ),
+    (SHARED_KINDS, "shared", "Shared cost", "Parts of pools that several teams bear, each with its driver."),
+    (ADJUSTMENT_KINDS, "adjustments", "Adjustments", "What was booked beside usage, with its reason."),
+)
+
+
+def _sections(visit: Visit, found: Document) -> Iterable[PaperSection]:
+    """A section a project, then what has no project, what came late, what no event made, and what has no price."""
+    own = [line for line in found.lines if line.kind in ("usage", "unattributed")]
+    for project in sorted({line.project for line in own if line.project is not None}):
+        yield _section(visit, found, "usage", project, "", [line for line in own if line.project == project])
+    if loose := [line for line in own if line.project is None]:
         title = "Without a project" if found.team is not None else "Unattributed"
         note = "Events that name no project this organization knows."
         yield _section(visit, found, "unattributed", title, note, loose)
-    if contracts := [line for line in found.lines if line.kind not in USAGE]:
-        note = "Fees that no call carries, and what grants and credits take off."
-        yield _section(visit, found, "contracts", "Contracts", note, contracts)
+    if late := [line for line in found.lines if line.kind == "late"]:
+        note = "Usage of earlier months that came, or changed, after they were closed."
+        yield _section(visit, found, "late", "Late usage", note, late)
+    for kinds, name, title, note in _BESIDE:
+        if beside := [line for line in found.lines if line.kind in kinds]:
+            yield _section(visit, found, name, title, note, beside)
     if unpriced := [line for line in found.lines if line.kind == "unpriced"]:
         note = "No price is known for these models. Their cost is in no amount above."
         yield _section(visit, found, "unpriced", "Unpriced", note, unpriced)
 
 
-def _section(
-    visit: Visit, found: Statement, kind: str, title: str, note: str, lines: list[StatementLine]
-) -> PaperSection:
-    costs = [line.sums.cost_usd for line in lines if line.sums.cost_usd is not None]
+def _section(visit: Visit, found: Document, kind: str, title: str, note: str, lines: Sequence[Line]) -> PaperSection:
+    amounts = [Decimal(line.amount) for line in lines if line.amount is not None]
     return PaperSection(
         kind=kind,
         title=title,
         note=note,
         lines=tuple(_line(visit, found, line) for line in lines),
-        events=sum(line.sums.events for line in lines),
-        unpriced_events=sum(line.sums.unpriced_events for line in lines),
-        subtotal_usd=None if kind == "unpriced" else sum_usd(costs),
+        events=sum(line.events for line in lines),
+        unpriced_events=sum(line.unpriced_events for line in lines),
+        subtotal_usd=None if kind == "unpriced" else sum_usd(usd(line.cost_usd) for line in lines),
+        subtotal=f"{sum_usd(amounts):f}" if amounts else None,
     )
 
 
-def _line(visit: Visit, found: Statement, line: StatementLine) -> PaperLine:
+def _line(visit: Visit, found: Document, line: Line) -> PaperLine:
+    return PaperLine(
+        project=line.project,
+        workflow=line.workflow,
+        provider=line.provider,
+        model=line.model,
+        quantities=tuple(Quantity(meter_label(meter), quantity) for meter, quantity in line.meters.items()),
+        events=line.events,
+        unpriced_events=line.unpriced_events,
+        cost_usd=_known(line.cost_usd),
+        amount=line.amount,
+        url=_made_by(visit, found, line),
+        title=f"{LINE_LABELS[line.kind]}: {line.name}" if line.kind in LINE_LABELS else "",
+        detail=" · ".join(filter(None, (line.driver, line.of_month and f"of {line.of_month}", line.refers_to))),
+    )
+
+
+def _made_by(visit: Visit, found: Document, line: Line) -> str:
+    """The page of what made a line."""
+    source, _, number = line.source.partition(":")
+    if source == "contract":
+        return visit.url("contracts") + f"#contract-{number}"
+    if source == "adjustment":
+        return visit.url("adjustments", {"month": found.month})
+    if source:
+        return visit.url("statements", {"month": found.month})
     filters = {
         "team": line.team or "",
         "project": line.project or "",
@@ -183,19 +273,27 @@ def _line(visit: Visit, found: Statement, line: StatementLine) -> PaperLine:
         "provider": line.provider,
         "model": line.model,
         "priced": "false" if line.kind == "unpriced" else "true",
-        **_days(found.month),
+        **_days(parse_month(line.of_month) if line.of_month else found.first_day),
     }
-    return PaperLine(
-        project=line.project,
-        workflow=line.workflow,
-        provider=line.provider,
-        model=line.model,
-        quantities=tuple(
-            Quantity(meter_label(meter), quantity) for meter, quantity in line.sums.meters.items() if quantity
-        ),
-        events=line.sums.events,
-        unpriced_events=line.sums.unpriced_events,
-        cost_usd=None if line.kind == "unpriced" else line.sums.cost_usd,
-        url=visit.url("events", filters),
-        contract=f"{CONTRACT_LABELS[line.kind]}: {line.name}" if line.name else "",
-    )
+    return visit.url("events", filters)
+
+
+def _figures(found: Document) -> Iterable[Figure]:
+    """The summary beside the total, in USD; what is not known is left out."""
+    summary = found.summary
+    if summary.budget_usd is not None:
+        over = usd(summary.variance_usd)
+        side = "over" if over > 0 else "under"
+        note = f"{formats.money(abs(over))} {side}" + (
+            f" ({summary.variance_percent} %)" if summary.variance_percent is not None else ""
+        )
+        yield Figure("Budget of the month, USD", formats.money(usd(summary.budget_usd)), note)
+    if summary.forecast_usd is not None:
+        yield Figure("The month at this rate, USD", formats.money(usd(summary.forecast_usd)))
+    if summary.year_to_date_usd is not None:
+        yield Figure("Year to date, USD", formats.money(usd(summary.year_to_date_usd)))
+    if summary.cost_per_run_usd is not None:
+        yield Figure("Cost a run, USD", formats.money(usd(summary.cost_per_run_usd)), f"{summary.runs:,} runs")
+    if summary.cost_per_successful_run_usd is not None:
+        note = f"{summary.successful_runs:,} ended in success"
+        yield Figure("Cost a success, USD", formats.money(usd(summary.cost_per_successful_run_usd)), note)

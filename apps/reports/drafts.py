@@ -1,0 +1,250 @@
+"""Drafts: the documents of a month, computed from what is booked in it.
+
+    usage, late usage, unpriced    sums of what is booked, by project, workflow, provider and model
+    throughput, seats,             what contracts add and take off
+    grants, credits
+    adjustments                    what finance booked
+    amounts                        each line's cost_usd x the month's rate, rounded once
+
+One snapshot: what is taken off is taken off the very usage that is shown.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+import msgspec
+
+from apps.core.errors import DomainError
+from apps.core.meters import METERS
+from apps.core.money import EXACT, sum_usd, usd_from_pico, usd_text
+from apps.core.periods import Calendar, next_month
+from apps.core.tenancy import tenant
+from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar
+from apps.pricing.selectors import load_terms
+from apps.reports import months, statements_sql, summaries
+from apps.reports.contract_lines import ContractCost, contract_costs
+from apps.reports.currencies import converted, decimals_of
+from apps.reports.document import (
+    ADJUSTMENT_KINDS,
+    CREDIT_KINDS,
+    FEE_KINDS,
+    FORMAT,
+    KINDS,
+    SHARED_KINDS,
+    USAGE_KINDS,
+    Document,
+    Line,
+    Rate,
+    usd,
+)
+from apps.reports.models import Adjustment
+from apps.reports.months import Money
+from apps.reports.statements_sql import BookedUsage
+from apps.reports.summaries import Summaries
+from apps.teams.models import Team
+
+LINES_MAX = 200_000
+_STATUS = {months.OPEN: "draft"}
+
+Lines = dict[str | None, list[Line]]
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """What all documents of a month have in common."""
+
+    org: Organization
+    month: date
+    clock: Calendar
+    status: str
+    money: Money
+    as_of: datetime
+    names: Mapping[str, str]
+    summaries: Summaries
+
+
+def drafts(org: Organization, month: date, *, at: datetime, team: str | None = None) -> list[Document]:
+    """A document for each team with a line in the month, by name, the one of no team last.
+
+    `team` restricts to one; "" is the one of no team. Raises `DomainError` (`too_many_lines`) above `LINES_MAX` lines,
+    or `contract_lines.DAYS_MAX` days of usage that grants and credits are drawn by.
+    """
+    with tenant(org, repeatable_read=True):
+        return draft_documents(org, month, at=at, team=team)
+
+
+def draft_documents(org: Organization, month: date, *, at: datetime, team: str | None = None) -> list[Document]:
+    """`drafts`, in the caller's snapshot."""
+    clock = calendar(org)
+    as_of, usage = statements_sql.booked_usage(org.pk, month, clock.month_start(month), team=team, limit=LINES_MAX + 1)
+    if len(usage) > LINES_MAX:
+        raise DomainError("too_many_lines", f"The month has more than {LINES_MAX} lines.", param="month")
+    lines: Lines = defaultdict(list)
+    for line in (*_usage_lines(usage, clock), *_contract_lines(org, month, clock), *_adjustment_lines(org, month)):
+        if team is None or team == (line.team or ""):
+            lines[line.team].append(line)
+    shown = Month(
+        org=org,
+        month=month,
+        clock=clock,
+        status=_status(months.state_of(org, month)),
+        money=months.money_of(org, month),
+        as_of=as_of,
+        names=_names(org, lines),
+        summaries=summaries.load(org, month, clock, at=at, team=team),
+    )
+    return [_document(shown, owner, lines[owner]) for owner in sorted(lines, key=lambda one: (one is None, one or ""))]
+
+
+def _status(state: str) -> str:
+    return _STATUS.get(state, state)
+
+
+def _names(org: Organization, lines: Lines) -> dict[str, str]:
+    teams = Team.objects.for_org(org).filter(slug__in=[slug for slug in lines if slug is not None])
+    return dict(teams.values_list("slug", "name"))
+
+
+# --- lines ----------------------------------------------------------------------------------------------
+
+
+def _usage_lines(usage: Iterable[BookedUsage], clock: Calendar) -> Iterator[Line]:
+    """A line a group; the days of late usage are summed up by their month."""
+    late: dict[tuple[object, ...], list[BookedUsage]] = defaultdict(list)
+    for group in usage:
+        if not any((group.events, group.cost_usd, *group.meters)):
+            continue
+        if group.day is None:
+            yield _usage_line(_usage_kind(group), None, [group])
+        else:
+            key = (clock.month_of(group.day), *group[1:6], group.priced)
+            late[key].append(group)
+    for (month, *_), groups in late.items():
+        kind = "late" if groups[0].priced else "unpriced"
+        yield _usage_line(kind, f"{month:%Y-%m}", groups)
+
+
+def _usage_kind(group: BookedUsage) -> str:
+    return "unpriced" if not group.priced else "usage" if group.team is not None else "unattributed"
+
+
+def _usage_line(kind: str, of_month: str | None, groups: Sequence[BookedUsage]) -> Line:
+    quantities = [sum(of_meter) for of_meter in zip(*(group.meters for group in groups), strict=True)]
+    first = groups[0]
+    return Line(
+        kind=kind,
+        team=first.team,
+        project=first.project,
+        workflow=first.workflow,
+        provider=first.provider,
+        model=first.model,
+        of_month=of_month,
+        events=sum(group.events for group in groups),
+        unpriced_events=sum(group.unpriced_events for group in groups),
+        meters={meter: quantity for meter, quantity in zip(METERS, quantities, strict=True) if quantity},
+        cost_usd=None if kind == "unpriced" else usd_text(sum_usd(group.cost_usd for group in groups)),
+    )
+
+
+def _contract_lines(org: Organization, month: date, clock: Calendar) -> Iterator[Line]:
+    for cost in contract_costs(org, load_terms(org), month, clock):
+        yield _contract_line(cost)
+
+
+def _contract_line(cost: ContractCost) -> Line:
+    return Line(
+        kind=cost.term.kind,
+        team=cost.team,
+        provider=cost.term.provider,
+        model=cost.term.model,
+        name=cost.term.name,
+        cost_usd=usd_text(usd_from_pico(cost.cost_pico)),
+        source=f"contract:{cost.term.id}",
+    )
+
+
+def _adjustment_lines(org: Organization, month: date) -> Iterator[Line]:
+    for row in Adjustment.objects.for_org(org).filter(booked_month=month).order_by("id"):
+        yield Line(
+            kind=row.kind,
+            team=row.team,
+            provider=row.provider,
+            model=row.model,
+            name=row.name,
+            of_month=f"{row.of_month:%Y-%m}",
+            cost_usd=usd_text(row.cost_usd),
+            driver=row.reason,
+            source=f"adjustment:{row.pk}",
+            refers_to=row.refers_to,
+        )
+
+
+# --- documents ------------------------------------------------------------------------------------------
+
+
+def _document(shown: Month, team: str | None, lines: Sequence[Line]) -> Document:
+    money, decimals = shown.money, decimals_of(shown.money.currency) or 0
+    listed = [_with_amount(line, money, decimals) for line in sorted(lines, key=_place)]
+    costs = [usd(line.cost_usd) for line in listed if line.cost_usd is not None]
+    total_usd = sum_usd(costs) if costs else None
+    amounts = [Decimal(line.amount) for line in listed if line.amount is not None]
+    total = None if money.rate is None or not costs else EXACT.add(sum(amounts, Decimal(0)), Decimal(0))
+    usage_usd = _sum(listed, USAGE_KINDS)
+    start, end = (shown.clock.month_start(month) for month in (shown.month, next_month(shown.month)))
+    return Document(
+        format=FORMAT,
+        id=f"{shown.month:%Y-%m}:{team or ''}",
+        number=None,
+        organization=shown.org.slug,
+        organization_name=shown.org.name,
+        month=f"{shown.month:%Y-%m}",
+        timezone=str(shown.clock.zone_at(start)),
+        period_start=start,
+        period_end=end,
+        team=team,
+        team_name=None if team is None else shown.names.get(team, team),
+        status=shown.status,
+        currency=money.currency,
+        decimals=decimals,
+        rate=None if money.rate is None else Rate(format(money.rate.normalize(), "f"), money.source),
+        as_of=shown.as_of,
+        events=sum(line.events for line in listed),
+        unpriced_events=sum(line.unpriced_events for line in listed),
+        usage_usd=_text(usage_usd),
+        fees_usd=_text(_sum(listed, FEE_KINDS)),
+        credits_usd=_text(_sum(listed, CREDIT_KINDS)),
+        shared_usd=_text(_sum(listed, SHARED_KINDS)),
+        adjustments_usd=_text(_sum(listed, ADJUSTMENT_KINDS)),
+        total_usd=usd_text(total_usd),
+        total=None if total is None else f"{total:.{decimals}f}",
+        summary=shown.summaries.of(team, usage_usd=usage_usd, total_usd=total_usd),
+        lines=listed,
+        by_meter=[],
+        disputes=[],
+    )
+
+
+def _place(line: Line) -> tuple[object, ...]:
+    """Where a line stands: by kind, then by name, what has no name last."""
+    names = ((name is None, name or "") for name in (line.project, line.workflow, line.provider, line.model))
+    return KINDS.index(line.kind), line.of_month or "", *names, line.name, line.source
+
+
+def _with_amount(line: Line, money: Money, decimals: int) -> Line:
+    if line.cost_usd is None or money.rate is None:
+        return line
+    return msgspec.structs.replace(line, amount=f"{converted(usd(line.cost_usd), money.rate, decimals):f}")
+
+
+def _sum(lines: Iterable[Line], kinds: Sequence[str]) -> Decimal:
+    return sum_usd(usd(line.cost_usd) for line in lines if line.kind in kinds)
+
+
+def _text(amount: Decimal) -> str:
+    text = usd_text(amount)
+    assert text is not None
+    return text

@@ -1,0 +1,127 @@
+"""The life of a month as it stands: its state, what its closing waits for, how an organization closes. Inside
+`tenant(org)`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from apps.core.periods import Calendar, next_month
+from apps.core.tenancy import HasPk
+from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar
+from apps.reports import statements_sql
+from apps.reports.currencies import USD
+from apps.reports.models import ChargebackTerms, ExchangeRate, MonthStep
+from apps.usage.selectors import first_open_month
+
+OPEN, IN_REVIEW, CLOSING, FINAL = "open", "in_review", "closing", "final"
+STATES = (OPEN, IN_REVIEW, CLOSING, FINAL)
+_STATE_AFTER = {
+    MonthStep.Step.REVIEW: IN_REVIEW,
+    MonthStep.Step.REOPEN: OPEN,
+    MonthStep.Step.FENCE: CLOSING,
+    MonthStep.Step.FAIL: CLOSING,
+    MonthStep.Step.SEAL: FINAL,
+}
+
+
+def terms_of(org: HasPk) -> ChargebackTerms:
+    """How the organization's months close; unsaved defaults where it never said."""
+    return ChargebackTerms.objects.for_org(org).first() or ChargebackTerms(organization_id=org.pk)
+
+
+def rate_of(org: HasPk, month: date, currency: str) -> ExchangeRate | None:
+    """The rate that holds for a month: the newest that was entered."""
+    rates = ExchangeRate.objects.for_org(org).filter(month=month, currency=currency)
+    return rates.order_by("-id").first()
+
+
+def find_rates(org: HasPk, *, month: date | None, after: int | None, limit: int) -> list[ExchangeRate]:
+    """Newest first, of one month or of all, before the number `after`."""
+    rows = ExchangeRate.objects.for_org(org).order_by("-id")
+    if month is not None:
+        rows = rows.filter(month=month)
+    if after is not None:
+        rows = rows.filter(pk__lt=after)
+    return list(rows[:limit])
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What a month's amounts are in. `rate` None: no rate is known, and there are no amounts but USD."""
+
+    currency: str
+    rate: Decimal | None
+    source: str
+
+
+def money_of(org: HasPk, month: date) -> Money:
+    currency = terms_of(org).currency
+    if currency == USD:
+        return Money(USD, Decimal(1), "")
+    found = rate_of(org, month, currency)
+    return Money(currency, found.rate, found.source) if found else Money(currency, None, "")
+
+
+def steps_of(org: HasPk, month: date) -> Sequence[MonthStep]:
+    """The steps of a month, newest first."""
+    return list(MonthStep.objects.for_org(org).filter(month=month).order_by("-id"))
+
+
+def state_of(org: HasPk, month: date) -> str:
+    newest = MonthStep.objects.for_org(org).filter(month=month).order_by("-id").first()
+    if newest is not None:
+        return _STATE_AFTER[MonthStep.Step(newest.step)]
+    return OPEN
+
+
+def states_of(org: HasPk, months: Sequence[date]) -> Mapping[date, str]:
+    """`state_of`, of several months in one query."""
+    newest = MonthStep.objects.for_org(org).filter(month__in=months).order_by("month", "-id").distinct("month")
+    states = {step.month: _STATE_AFTER[MonthStep.Step(step.step)] for step in newest}
+    return {month: states.get(month, OPEN) for month in months}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that must be so before a month may close; `detail` says what is missing and the way out."""
+
+    code: str
+    holds: bool
+    detail: str
+
+
+def closes_at(clock: Calendar, terms: ChargebackTerms, month: date) -> datetime:
+    """The first instant at which a month may close."""
+    return clock.month_start(next_month(month)) + timedelta(hours=terms.close_after_hours)
+
+
+def checks_of(org: Organization, month: date, *, at: datetime) -> list[Check]:
+    """What the closing of a month waits for, known before it is fenced."""
+    clock, terms, money = calendar(org), terms_of(org), money_of(org, month)
+    due = closes_at(clock, terms, month)
+    first = statements_sql.first_booked_month(org.pk, first_open_month(org))
+    earlier = first if first is not None and first < month else None
+    local = due.astimezone(clock.zone_at(due))
+    currency = money.currency
+    return [
+        Check(
+            "ended",
+            at >= due,
+            f"The month may close from {local:%Y-%m-%d %H:%M} on, {terms.close_after_hours} hours after its end.",
+        ),
+        Check(
+            "in_order",
+            earlier is None,
+            f"{earlier:%Y-%m} has usage and is open: close it first." if earlier else "No earlier month is open.",
+        ),
+        Check(
+            "rate",
+            money.rate is not None,
+            f"Statements are in {currency}, and its rate is known."
+            if money.rate is not None
+            else f"Statements are in {currency}: enter how many {currency} one USD was.",
+        ),
+    ]

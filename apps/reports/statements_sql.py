@@ -1,0 +1,132 @@
+"""What a month's statements are made of. All need `tenant(org)` around them."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from apps.core.meters import METERS
+
+_TEAM = "CASE WHEN team_id IS NOT NULL THEN team END"
+_SUMS = ("events", "unpriced_events", "cost_usd", *METERS)
+_STORES = ("usage_dayrollup", "usage_delta")
+
+
+class BookedUsage(NamedTuple):
+    """Sums of usage booked in a month; `day` is the day of what happened before the month began, else None."""
+
+    day: datetime | None
+    team: str | None
+    project: str | None
+    workflow: str | None
+    provider: str
+    model: str
+    priced: bool
+    events: int
+    unpriced_events: int
+    cost_usd: Decimal
+    meters: tuple[int, ...]
+
+
+def booked_usage(
+    org_id: int, month: date, begin: datetime, *, team: str | None, limit: int
+) -> tuple[datetime, list[BookedUsage]]:
+    """The snapshot's time, and at most `limit` groups of what is booked in a month that begins at `begin`, pending
+    deltas included; with a team, of it alone ("": of none). Index: usage_dayrollup_booked.
+    """
+    columns = (
+        f"CASE WHEN day_start < %(begin)s THEN day_start END AS day, {_TEAM} AS team,"
+        " CASE WHEN project_id IS NOT NULL THEN project END AS project,"
+        " CASE WHEN workflow_id IS NOT NULL THEN workflow END AS workflow, provider, model, priced"
+    )
+    keys = "day, team, project, workflow, provider, model, priced"
+    parts = _parts(f"{columns}, {', '.join(_SUMS)}", team)
+    sums = ", ".join(f"sum({name}) AS {name}" for name in _SUMS)
+    values = {"org": org_id, "month": month, "begin": begin, "team": team, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        as_of: datetime = cursor.fetchone()[0]
+        cursor.execute(
+            f"SELECT {keys}, {sums} FROM ({parts}) AS parts GROUP BY {keys}"
+            " ORDER BY team, project, workflow, provider, model, priced DESC, day LIMIT %(limit)s",
+            values,
+        )
+        return as_of, [_group(row) for row in cursor.fetchall()]
+
+
+def _group(row: tuple[Any, ...]) -> BookedUsage:
+    *keys, events, unpriced, cost = row[:10]
+    return BookedUsage(*keys, int(events), int(unpriced), cost, tuple(map(int, row[10:])))
+
+
+def _parts(columns: str, team: str | None) -> str:
+    """Rows of both stores booked in a month, of one team where one is asked for."""
+    scope = "organization_id = %(org)s AND booked_month = %(month)s"
+    if team is not None:
+        scope += " AND team = %(team)s AND team_id IS NOT NULL" if team else " AND team_id IS NULL"
+    return " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {scope}" for table in _STORES)
+
+
+def first_booked_month(org_id: int, since: date) -> date | None:
+    """The earliest month from `since` on that anything is booked in. Index: usage_dayrollup_booked."""
+    firsts = ", ".join(
+        f"(SELECT min(booked_month) FROM {table} WHERE organization_id = %(org)s AND booked_month >= %(since)s)"
+        for table in _STORES
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT LEAST({firsts})", {"org": org_id, "since": since})
+        found: date | None = cursor.fetchone()[0]
+        return found
+
+
+def has_pending(org_id: int, month: date) -> bool:
+    """Whether sums booked in a month wait to be rolled up."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM usage_delta WHERE organization_id = %(org)s AND booked_month = %(month)s)"
+            " OR EXISTS (SELECT FROM usage_userdelta WHERE organization_id = %(org)s AND booked_month = %(month)s)",
+            {"org": org_id, "month": month},
+        )
+        found: bool = cursor.fetchone()[0]
+        return found
+
+
+def usage_by_team(org_id: int, first: date, last: date) -> dict[str | None, Decimal]:
+    """What each team's usage booked in the months [first, last] cost. Index: usage_dayrollup_booked."""
+    scope = "WHERE organization_id = %(org)s AND booked_month BETWEEN %(first)s AND %(last)s"
+    parts = " UNION ALL ".join(f"SELECT {_TEAM} AS team, cost_usd FROM {table} {scope}" for table in _STORES)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT team, sum(cost_usd) FROM ({parts}) AS parts GROUP BY team",
+            {"org": org_id, "first": first, "last": last},
+        )
+        return dict(cursor.fetchall())
+
+
+class TeamRuns(NamedTuple):
+    """How many runs of a team began in a time, and what they cost; how many of them ended in success."""
+
+    runs: int
+    cost_usd: Decimal
+    successful: int
+
+
+_OUTCOME = "COALESCE(t.outcome, r.said_outcome, r.outcome)"
+
+
+def runs_by_team(org_id: int, start: datetime, end: datetime, *, team: str | None) -> dict[str | None, TeamRuns]:
+    """Of runs that began in [start, end), as rolled up. Index: usage_run_newest."""
+    within = ""
+    if team is not None:
+        within = " AND r.team = %(team)s AND r.team_id IS NOT NULL" if team else " AND r.team_id IS NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT CASE WHEN r.team_id IS NOT NULL THEN r.team END AS owner, count(*), sum(r.cost_usd),"
+            f" count(*) FILTER (WHERE {_OUTCOME} = 'success') FROM usage_run r"
+            " LEFT JOIN budgets_runtally t ON t.organization_id = r.organization_id AND t.run_id = r.run_id"
+            " WHERE r.organization_id = %(org)s AND r.first_at >= %(start)s AND r.first_at < %(end)s"
+            f"{within} GROUP BY owner",
+            {"org": org_id, "start": start, "end": end, "team": team},
+        )
+        return {team: TeamRuns(*sums) for team, *sums in cursor.fetchall()}

@@ -1,0 +1,403 @@
+"""A month that closes: what it waits for, what is final, and what comes afterwards."""
+
+import hashlib
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from apps.core.periods import month_before
+from apps.core.tenancy import tenant
+from apps.organizations.models import Organization
+from apps.reports import months
+from apps.reports.models import Statement
+from apps.teams.services import create_team
+from tests.api.tenants import make_api, make_org
+from tests.database import as_worker
+from tests.reports.months import (
+    MIDDLE,
+    MONTH,
+    NAME,
+    NEXT,
+    NEXT_NAME,
+    THIS_MONTH,
+    booked,
+    close,
+    state,
+    statements,
+    work,
+)
+from tests.usage.ledger import as_owner, month_start, reconcile, roll
+from tests.world import Api, make_event
+
+COST = Decimal("0.0045")
+
+
+@pytest.fixture
+def org() -> Organization:
+    org = make_org()
+    create_team(org=org, slug="search")
+    create_team(org=org, slug="ads")
+    return org
+
+
+@pytest.fixture
+def api(org: Organization) -> Api:
+    return make_api(org)
+
+
+def send(api: Api, *teams: str | None, at: Any = MIDDLE, **fields: Any) -> None:
+    named = [{"team": team} if team else {} for team in teams]
+    api.send(*(make_event(occurred_at=at.isoformat(), **name, **fields) for name in named))
+
+
+# --- closing --------------------------------------------------------------------------------------------
+
+
+def test_a_month_becomes_final_numbered_and_hashed(org: Organization, api: Api) -> None:
+    send(api, "search", "search", "ads", None)
+    draft = statements(api)
+    assert {one["status"] for one in draft.values()} == {"draft"}
+    found = close(org, api)
+    assert (found["state"], found["checks"]) == ("final", [])
+    assert [step["step"] for step in found["steps"]] == ["seal", "fence"]
+    assert found["steps"][0]["facts"] == {
+        "statements": 3, "events": 4, "usage_usd": "0.018000000000", "total_usd": "0.018000000000",
+    }  # fmt: skip
+    final = statements(api)
+    assert [(one["team"], one["number"], one["status"]) for one in final.values()] == [
+        ("ads", 1, "final"), ("search", 2, "final"), (None, 3, "final"),
+    ]  # fmt: skip
+    changing = {"number": None, "status": None, "as_of": None}
+    assert [one | changing for one in final.values()] == [one | changing for one in draft.values()]
+    assert sum(Decimal(one["usage_usd"]) for one in final.values()) == booked(api) == 4 * COST
+    hashes = {row["team"]: row["sha256"] for row in found["statements"]}
+    for team, number in ((None, "CS-000003"), ("ads", "CS-000001")):
+        for name in (f"{NAME}:{team or ''}", number):
+            response = api.get(f"statements/{name}")
+            assert hashlib.sha256(response.content).hexdigest() == hashes[team] == response["X-Content-SHA256"]
+
+
+def test_numbers_go_on_from_month_to_month(org: Organization, api: Api) -> None:
+    send(api, "search")
+    send(api, "search", at=month_start(NEXT))
+    close(org, api)
+    assert close(org, api, NEXT)["statements"][0]["number"] == "CS-000002"
+
+
+def test_closing_again_changes_nothing(org: Organization, api: Api) -> None:
+    send(api, "search")
+    found = close(org, api)
+    assert api.post(f"statements/months/{NAME}/close", {}).json() == found
+    assert work(org) == 0
+    assert state(api) == found
+
+
+def test_finalizing_a_statement_closes_its_month(org: Organization, api: Api) -> None:
+    send(api, "search", "ads")
+    assert api.post(f"statements/{NAME}:search/finalize", {}).status_code == 202
+    assert work(org) == 1
+    assert {one["status"] for one in statements(api).values()} == {"final"}
+
+
+def test_a_month_that_nothing_is_booked_in_closes_without_statements(org: Organization, api: Api) -> None:
+    assert close(org, api)["statements"] == []
+
+
+# --- what closing waits for -----------------------------------------------------------------------------
+
+
+def missing(api: Api, month: Any) -> list[str]:
+    return [check["code"] for check in state(api, month)["checks"] if not check["holds"]]
+
+
+def refused(api: Api, month: Any) -> dict[str, Any]:
+    response = api.post(f"statements/months/{month:%Y-%m}/close", {})
+    assert (response.status_code, response.json()["code"]) == (409, "month_not_ready"), response.content
+    assert state(api, month)["state"] == "open"
+    problem: dict[str, Any] = response.json()
+    return problem
+
+
+def test_a_month_that_is_not_over_does_not_close(org: Organization, api: Api) -> None:
+    send(api, "search", at=month_start(THIS_MONTH))
+    assert missing(api, THIS_MONTH) == ["ended"]
+    assert "72 hours after its end" in refused(api, THIS_MONTH)["detail"]
+    assert work(org) == 0
+
+
+def test_the_delay_is_the_organizations_own(org: Organization, api: Api) -> None:
+    end = month_start(NEXT)
+    for hours in (0, 1, 72, 360):
+        api.call("put", "statements/terms", {"close_after_hours": hours})
+        for before, waits in ((timedelta(seconds=1), ["ended"]), (timedelta(0), [])):
+            with tenant(org):
+                checks = months.checks_of(org, MONTH, at=end + timedelta(hours=hours) - before)
+            assert [check.code for check in checks if not check.holds] == waits
+
+
+def test_months_close_in_order(org: Organization, api: Api) -> None:
+    send(api, "search", at=month_start(month_before(MONTH)))
+    send(api, "search")
+    assert missing(api, MONTH) == ["in_order"]
+    assert f"{month_before(MONTH):%Y-%m} has usage and is open" in refused(api, MONTH)["detail"]
+    close(org, api, month_before(MONTH))
+    close(org, api)
+
+
+def test_statements_in_a_currency_wait_for_its_rate(org: Organization, api: Api) -> None:
+    api.call("put", "statements/terms", {"currency": "EUR"})
+    send(api, "search")
+    assert missing(api, MONTH) == ["rate"]
+    assert "how many EUR one USD was" in refused(api, MONTH)["detail"]
+    one = statements(api)["search"]
+    assert (one["total"], one["lines"][0]["amount"], one["total_usd"]) == (None, None, "0.004500000000")
+
+
+def test_a_month_that_does_not_agree_stays_closing_and_says_so(org: Organization, api: Api) -> None:
+    send(api, "search")
+    roll(org)
+    as_owner("UPDATE usage_dayrollup SET cost_usd = cost_usd + 1 WHERE organization_id = %s", org.pk)
+    api.post(f"statements/months/{NAME}/close", {})
+    for _ in range(2):
+        assert work(org) == 0
+    found = state(api)
+    assert (found["state"], [step["step"] for step in found["steps"]]) == ("closing", ["fail", "fence"])
+    assert "differences between events and rollups" in found["steps"][0]["note"]
+    with tenant(org):
+        assert not Statement.objects.for_org(org).exists()
+    as_owner("UPDATE usage_dayrollup SET cost_usd = cost_usd - 1 WHERE organization_id = %s", org.pk)
+    assert work(org) == 1
+    assert state(api)["state"] == "final"
+
+
+# --- by itself ------------------------------------------------------------------------------------------
+
+
+def test_months_close_themselves_where_they_are_told_to(org: Organization, api: Api) -> None:
+    send(api, "search", at=month_start(month_before(MONTH)))
+    send(api, "search")
+    assert work(org) == 0
+    api.call("put", "statements/terms", {"closes_itself": True})
+    assert [work(org), work(org), work(org)] == [1, 1, 0]
+    assert state(api)["state"] == "final"
+    assert state(api)["steps"][-1]["by"] == "closes itself"
+
+
+# --- review ---------------------------------------------------------------------------------------------
+
+
+def test_a_review_shows_drafts_that_still_follow(org: Organization, api: Api) -> None:
+    send(api, "search")
+    assert api.post(f"statements/months/{NAME}/review", {}).json()["state"] == "in_review"
+    send(api, "search")
+    assert (statements(api)["search"]["status"], statements(api)["search"]["events"]) == ("in_review", 2)
+    assert api.post(f"statements/months/{NAME}/reopen", {}).json()["state"] == "open"
+    api.post(f"statements/months/{NAME}/review", {})
+    assert [step["step"] for step in close(org, api)["steps"]] == ["seal", "fence", "review", "reopen", "review"]
+
+
+def test_a_closed_month_is_not_reviewed_and_one_that_runs_neither(org: Organization, api: Api) -> None:
+    response = api.post(f"statements/months/{THIS_MONTH:%Y-%m}/review", {})
+    assert (response.status_code, response.json()["code"]) == (409, "month_not_over")
+    close(org, api)
+    for act in ("review", "reopen"):
+        response = api.post(f"statements/months/{NAME}/{act}", {})
+        assert (response.status_code, response.json()["code"]) == (409, "month_closed")
+
+
+# --- afterwards -----------------------------------------------------------------------------------------
+
+
+def test_what_comes_late_stands_once_on_the_next_month(org: Organization, api: Api) -> None:
+    send(api, "search")
+    close(org, api)
+    before = api.get(f"statements/{NAME}:search").content
+    send(api, "search", "ads")
+    send(api, "search", at=month_start(NEXT))
+    later = statements(api, NEXT)
+    lines = [(line["kind"], line["of_month"], line["events"]) for line in later["search"]["lines"]]
+    assert lines == [("usage", None, 1), ("late", NAME, 1)]
+    assert [(line["kind"], line["of_month"]) for line in later["ads"]["lines"]] == [("late", NAME)]
+    assert api.get(f"statements/{NAME}:search").content == before
+    assert booked(api, NEXT) == 3 * COST
+    close(org, api, NEXT)
+    assert sum(one["events"] for month in (MONTH, NEXT) for one in statements(api, month).values()) == 4
+    assert reconcile(org) == []
+
+
+def test_a_later_price_or_name_changes_no_byte_of_what_is_final(org: Organization, api: Api) -> None:
+    send(api, "search", "unknown")
+    close(org, api)
+    names = (f"{NAME}:search", f"{NAME}:", f"{NAME}:search.csv")
+    before = [api.get(f"statements/{name}").content for name in names]
+    api.post("contracts", {"kind": "discount", "name": "deal", "percent": "50", "starts_at": MIDDLE.isoformat()})
+    api.post("contracts", {"kind": "seats", "name": "seats", "amount_usd": "9", "starts_at": MIDDLE.isoformat()})
+    create_team(org=org, slug="unknown")
+    as_owner("UPDATE teams_team SET name = 'Renamed' WHERE organization_id = %s", org.pk)
+    assert [api.get(f"statements/{name}").content for name in names] == before
+
+
+# --- immutable ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["app", "worker"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE reports_statement SET total_usd = 0",
+        "UPDATE reports_statement SET document = ''",
+        "DELETE FROM reports_statement",
+        "TRUNCATE reports_statement",
+        "UPDATE reports_monthstep SET step = 'reopen'",
+        "DELETE FROM reports_monthstep",
+        "TRUNCATE reports_monthstep",
+        "UPDATE reports_adjustment SET cost_usd = 0",
+        "DELETE FROM reports_adjustment",
+        "TRUNCATE reports_adjustment",
+        "UPDATE reports_exchangerate SET rate = 1",
+        "DELETE FROM reports_exchangerate",
+        "TRUNCATE reports_exchangerate",
+    ],
+)
+def test_no_run_time_role_may_change_what_is_final(org: Organization, api: Api, role: str, statement: str) -> None:
+    send(api, "search")
+    close(org, api)
+    with pytest.raises(Exception, match="permission denied"):
+        run_as(role, org, statement)
+    assert statements(api)["search"]["number"] == 1
+
+
+def run_as(role: str, org: Organization, statement: str) -> None:
+    if role == "worker":
+        with as_worker():
+            run_as("app", org, statement)
+        return
+    with tenant(org), connections["default"].cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_the_site_may_not_store_a_statement(org: Organization) -> None:
+    with pytest.raises(Exception, match="permission denied"):
+        run_as("app", org, "INSERT INTO reports_statement DEFAULT VALUES")
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete", "post"])
+def test_no_endpoint_changes_a_final_statement(org: Organization, api: Api, method: str) -> None:
+    send(api, "search")
+    close(org, api)
+    before = api.get(f"statements/{NAME}:search").content
+    for name in (f"{NAME}:search", "CS-000001", f"{NAME}:search.csv"):
+        response = api.call(method, f"statements/{name}", {"total_usd": "0"})
+        assert response.status_code == 405, (name, response.content)
+    assert api.get(f"statements/{NAME}:search").content == before
+
+
+def test_a_document_that_was_changed_by_the_owner_no_longer_has_its_hash(org: Organization, api: Api) -> None:
+    send(api, "search")
+    close(org, api)
+    [row] = as_owner("SELECT document, sha256 FROM reports_statement WHERE organization_id = %s", org.pk)
+    assert hashlib.sha256(bytes(row["document"])).hexdigest() == row["sha256"]
+    assert json.loads(bytes(row["document"]))["status"] == "final"
+
+
+# --- rates and adjustments ------------------------------------------------------------------------------
+
+
+def rate(api: Api, month: Any, rate: str, currency: str = "EUR") -> Any:
+    given = {"month": f"{month:%Y-%m}", "currency": currency, "rate": rate, "source": "ECB"}
+    return api.post("statements/rates", {"rates": [given]})
+
+
+@pytest.mark.parametrize(
+    ("currency", "per_usd", "amount"), [("JPY", "150.4", "1"), ("EUR", "0.5", "0.00"), ("KWD", "0.3", "0.001")]
+)
+def test_a_line_is_rounded_once_in_the_currency_of_the_statement(
+    org: Organization, api: Api, currency: str, per_usd: str, amount: str
+) -> None:
+    api.call("put", "statements/terms", {"currency": currency})
+    assert rate(api, MONTH, per_usd, currency).status_code == 201
+    send(api, "search")
+    one = statements(api)["search"]
+    assert (one["currency"], one["lines"][0]["amount"], one["total"]) == (currency, amount, amount)
+    assert one["rate"] == {"per_usd": per_usd, "source": "ECB"}
+    close(org, api)
+    assert rate(api, MONTH, "9", currency).json()["code"] == "month_closed"
+    assert statements(api)["search"]["total"] == amount
+
+
+def test_the_newest_rate_holds_until_the_month_is_closed(org: Organization, api: Api) -> None:
+    api.call("put", "statements/terms", {"currency": "EUR"})
+    send(api, *["search"] * 10)
+    for given in ("0.9", "2"):
+        rate(api, MONTH, given)
+    assert statements(api)["search"]["total"] == "0.09"
+    assert [row["rate"] for row in api.get("statements/rates", month=NAME).json()["data"]] == ["2", "0.9"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"currency": "EU"}, "currency_unknown"),
+        ({"currency": "XAU"}, "currency_unknown"),
+        ({"currency": "USD"}, "rate_invalid"),
+        ({"rate": "0"}, "rate_invalid"),
+        ({"rate": "-1"}, "rate_invalid"),
+        ({"rate": "1e3"}, "rate_invalid"),
+        ({"rate": "NaN"}, "rate_invalid"),
+        ({"rate": "1.00000000001"}, "rate_invalid"),
+        ({"rate": "\u0661"}, "rate_invalid"),
+        ({"source": ""}, "invalid"),
+        ({"month": "2026-13"}, "month_invalid"),
+    ],
+)
+def test_a_rate_that_is_none_is_refused_and_none_is_entered(api: Api, given: dict[str, str], code: str) -> None:
+    good = {"month": NAME, "currency": "EUR", "rate": "0.9", "source": "ECB"}
+    response = api.post("statements/rates", {"rates": [good, good | given]})
+    assert (response.status_code, response.json()["code"]) == (400, code), response.content
+    assert api.get("statements/rates").json()["data"] == []
+
+
+def adjust(api: Api, **given: Any) -> Any:
+    line = {"month": NAME, "team": "search", "name": "Promise", "amount_usd": "-0.001", "reason": "agreed"}
+    return api.post("statements/adjustments", line | given)
+
+
+def test_an_adjustment_stands_on_its_month_while_that_is_open_and_later_on_the_next(
+    org: Organization, api: Api
+) -> None:
+    send(api, "search")
+    assert adjust(api).json()["booked_month"] == NAME
+    one = statements(api)["search"]
+    assert (one["adjustments_usd"], one["total_usd"], one["usage_usd"]) == (
+        "-0.001000000000", "0.003500000000", "0.004500000000",
+    )  # fmt: skip
+    close(org, api)
+    booked_later = adjust(api, kind="credit_note", refers_to="CS-000001").json()
+    assert (booked_later["month"], booked_later["booked_month"]) == (NAME, NEXT_NAME)
+    [line] = statements(api, NEXT)["search"]["lines"]
+    assert (line["kind"], line["of_month"], line["refers_to"]) == ("credit_note", NAME, "CS-000001")
+    assert statements(api)["search"]["total_usd"] == "0.003500000000"
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"team": "nobody"}, "team_unknown"),
+        ({"amount_usd": "0"}, "amount_invalid"),
+        ({"amount_usd": "1e5"}, "amount_invalid"),
+        ({"amount_usd": "0.0000000000001"}, "amount_invalid"),
+        ({"kind": "credit_note", "refers_to": "CS-000009"}, "statement_unknown"),
+        ({"kind": "credit_note"}, "statement_unknown"),
+        ({"kind": "true_up"}, "invalid"),
+        ({"reason": "\x00"}, "invalid"),
+        ({"month": "soon"}, "month_invalid"),
+    ],
+)
+def test_an_adjustment_that_cannot_be_is_refused(api: Api, given: dict[str, Any], code: str) -> None:
+    response = adjust(api, **given)
+    assert (response.status_code, response.json()["code"]) == (400, code), response.content
+    assert api.get("statements/adjustments").json()["data"] == []
