@@ -9,7 +9,7 @@ from apps.portal.pages import Tab
 from apps.portal.pages_statements import CheckRow, MonthPanel, StepRow
 from apps.reports import closing
 from apps.reports.closing import MonthState
-from apps.reports.models import MonthStep
+from apps.reports.models_statements import MonthStep
 from apps.reports.months import CLOSING, FINAL, IN_REVIEW, OPEN, Check
 
 # Pages of chargeback beside the statements: (name, label). A lead sees none of them.

@@ -14,8 +14,7 @@ from apps.core.money import COST_MAX_USD, usd_text
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.models import Organization
-from apps.reports.models import Adjustment, Statement
-from apps.reports.models_statements import REASON_LENGTH_MAX
+from apps.reports.models_statements import REASON_LENGTH_MAX, Adjustment, Statement
 from apps.teams.selectors import require_team
 from apps.usage.services import lock_open_month
 

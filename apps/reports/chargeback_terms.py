@@ -15,8 +15,7 @@ from apps.core.text import is_name
 from apps.organizations.models import Organization
 from apps.reports import months
 from apps.reports.currencies import USD, decimals_of
-from apps.reports.models import ChargebackTerms, ExchangeRate
-from apps.reports.models_statements import CLOSE_AFTER_HOURS_MAX, SOURCE_LENGTH_MAX
+from apps.reports.models_statements import CLOSE_AFTER_HOURS_MAX, SOURCE_LENGTH_MAX, ChargebackTerms, ExchangeRate
 from apps.usage.services import lock_open_month
 
 RATES_AT_ONCE_MAX = 500

@@ -29,7 +29,7 @@ from apps.organizations.selectors import calendar
 from apps.reports import months, statements_sql
 from apps.reports.document import Document, usd
 from apps.reports.drafts import draft_documents
-from apps.reports.models import MonthStep, Statement
+from apps.reports.models_statements import MonthStep, Statement
 from apps.reports.months import CLOSING, FINAL, IN_REVIEW, OPEN
 from apps.usage import services as usage
 from apps.usage.selectors import first_open_month
@@ -162,7 +162,7 @@ def _store(org: Organization, month: date) -> None:
         for number, draft in enumerate(drafts, start=last + 1)
     ]
     for document in final:
-        _insert(org, month, document, at)
+        _insert(org, month, document)
     _note(
         org,
         month,
@@ -175,7 +175,8 @@ def _store(org: Organization, month: date) -> None:
     )
 
 
-def _insert(org: Organization, month: date, document: Document, at: datetime) -> None:
+def _insert(org: Organization, month: date, document: Document) -> None:
+    assert document.number is not None
     Statement.objects.for_org(org).create(
         organization=org,
         number=document.number,
@@ -189,7 +190,7 @@ def _insert(org: Organization, month: date, document: Document, at: datetime) ->
         total=None if document.total is None else Decimal(document.total),
         sha256=document.sha256,
         document=document.canonical,
-        sealed_at=at,
+        sealed_at=document.as_of,
     )
 
 

@@ -41,7 +41,7 @@ from apps.reports.document import (
     Rate,
     usd,
 )
-from apps.reports.models import Adjustment
+from apps.reports.models_statements import Adjustment
 from apps.reports.months import Money
 from apps.reports.statements_sql import BookedUsage
 from apps.reports.summaries import Summaries

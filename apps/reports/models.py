@@ -5,13 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.tenancy import TenantManager, TenantModel
-from apps.reports.models_statements import (  # noqa: F401  # Django finds models in this module.
-    Adjustment,
-    ChargebackTerms,
-    ExchangeRate,
-    MonthStep,
-    Statement,
-)
+from apps.reports import models_statements as models_statements  # Django finds an app's models here.
 
 NAME_LENGTH_MAX = 100
 QUERY_LENGTH_MAX = 4_000

@@ -13,7 +13,7 @@ from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.reports import statements_sql
 from apps.reports.currencies import USD
-from apps.reports.models import ChargebackTerms, ExchangeRate, MonthStep
+from apps.reports.models_statements import ChargebackTerms, ExchangeRate, MonthStep
 from apps.usage.selectors import first_open_month
 
 OPEN, IN_REVIEW, CLOSING, FINAL = "open", "in_review", "closing", "final"

@@ -19,7 +19,7 @@ from apps.reports import months
 from apps.reports.contract_lines import contract_costs
 from apps.reports.document import Document, document_of
 from apps.reports.drafts import draft_documents
-from apps.reports.models import Adjustment, Statement
+from apps.reports.models_statements import Adjustment, Statement
 from apps.reports.selectors import COSTS, ROWS_MAX, SpendQuestion, Sums, spend
 
 _MONTH = re.compile(r"(19[89]\d|20\d\d|21\d\d)-(0[1-9]|1[0-2])")
@@ -41,7 +41,7 @@ def statements(org: Organization, month: date, *, at: datetime, team: str | None
     """
     with tenant(org, repeatable_read=True):
         if months.state_of(org, month) == months.FINAL:
-            found = [document_of(row.document) for row in _stored(org, month, team)]
+            found = [document_of(bytes(row.document)) for row in _stored(org, month, team)]
         else:
             found = draft_documents(org, month, at=at, team=team)
     if sum(len(one.lines) for one in found) > ROWS_MAX:
@@ -88,7 +88,7 @@ def _by_number(org: Organization, label: str) -> Document:
         row = Statement.objects.for_org(org).filter(number=int(digits)).first()
     if row is None:
         raise NotFound("statement")
-    return document_of(row.document)
+    return document_of(bytes(row.document))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def booked_usage(
     keys = "day, team, project, workflow, provider, model, priced"
     parts = _parts(f"{columns}, {', '.join(_SUMS)}", team)
     sums = ", ".join(f"sum({name}) AS {name}" for name in _SUMS)
-    values = {"org": org_id, "month": month, "begin": begin, "team": team, "limit": limit}
+    values: dict[str, Any] = {"org": org_id, "month": month, "begin": begin, "team": team, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")
         as_of: datetime = cursor.fetchone()[0]
@@ -56,8 +56,8 @@ def booked_usage(
 
 
 def _group(row: tuple[Any, ...]) -> BookedUsage:
-    *keys, events, unpriced, cost = row[:10]
-    return BookedUsage(*keys, int(events), int(unpriced), cost, tuple(map(int, row[10:])))
+    keys, (events, unpriced, cost), meters = row[:7], row[7:10], row[10:]
+    return BookedUsage._make((*keys, int(events), int(unpriced), cost, tuple(map(int, meters))))
 
 
 def _parts(columns: str, team: str | None) -> str:

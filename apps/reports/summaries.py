@@ -15,7 +15,7 @@ from apps.core.periods import Calendar, month_before, next_month
 from apps.organizations.models import Organization
 from apps.reports import statements_sql
 from apps.reports.document import Summary
-from apps.reports.models import Statement
+from apps.reports.models_statements import Statement
 from apps.reports.statements_sql import TeamRuns
 from apps.usage.selectors import first_open_month
 

@@ -13,7 +13,7 @@ from apps.core.periods import month_before
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.reports import months
-from apps.reports.models import Statement
+from apps.reports.models_statements import Statement
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
 from tests.database import as_worker

@@ -13,7 +13,7 @@ from django.db import connections
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.reports import closing
-from apps.reports.models import MonthStep, Statement
+from apps.reports.models_statements import MonthStep, Statement
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
 from tests.database import as_worker

@@ -21,8 +21,13 @@ from apps.organizations.permissions import Scope
 from apps.reports import adjustments, chargeback_terms, closing, months
 from apps.reports.adjustments import BY_HAND, AdjustmentDraft
 from apps.reports.chargeback_terms import RATES_AT_ONCE_MAX, GivenRate
-from apps.reports.models import Adjustment, ChargebackTerms, ExchangeRate
-from apps.reports.models_statements import CLOSE_AFTER_HOURS, CLOSE_AFTER_HOURS_MAX
+from apps.reports.models_statements import (
+    CLOSE_AFTER_HOURS,
+    CLOSE_AFTER_HOURS_MAX,
+    Adjustment,
+    ChargebackTerms,
+    ExchangeRate,
+)
 from apps.reports.statements import parse_month, statement_by_id, stored_statements
 from apps.reports.tasks import hint_seal
 
@@ -194,7 +199,7 @@ class RateInput(Exact):
     month = serializers.CharField(max_length=16, help_text="YYYY-MM.")
     currency = serializers.CharField(max_length=16)
     rate = Quoted(max_length=40, help_text="How many units one USD was, as a decimal string.")
-    source = serializers.CharField(max_length=200)
+    source = serializers.CharField(max_length=200)  # type: ignore[assignment]  # DRF's own name
 
 
 class RatesInput(Exact):
@@ -205,9 +210,13 @@ class RateOutput(serializers.Serializer[Any]):
     month = serializers.CharField()
     currency = serializers.CharField()
     rate = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # DRF's own name
     entered_at = serializers.DateTimeField()
     entered_by = serializers.CharField()
+
+
+class RatesOutput(serializers.Serializer[Any]):
+    data = RateOutput(many=True)  # type: ignore[assignment]  # the contract's name
 
 
 class RatesView(ScopedView):
@@ -221,7 +230,7 @@ class RatesView(ScopedView):
             rows = months.find_rates(self.organization, month=month, after=after, limit=limit + 1)
         return Response(_paged([rate_json(row) for row in rows], [row.pk for row in rows], limit))
 
-    @extend_schema(operation_id="exchange_rates_enter", request=RatesInput, responses={201: listing(RateOutput)})
+    @extend_schema(operation_id="exchange_rates_enter", request=RatesInput, responses={201: RatesOutput})
     def post(self, request: Request) -> Response:
         parameters.require_unpinned(self.principal)
         given = [
@@ -229,7 +238,7 @@ class RatesView(ScopedView):
             for rate in validated(RatesInput, request)["rates"]
         ]
         entered = chargeback_terms.enter_rates(org=self.organization, rates=given, actor=self.principal)
-        return Response({"data": [rate_json(row) for row in entered], "next": None}, status=201)
+        return Response({"data": [rate_json(row) for row in entered]}, status=201)
 
 
 def rate_json(row: ExchangeRate) -> dict[str, Any]:
@@ -270,7 +279,7 @@ class AdjustmentOutput(serializers.Serializer[Any]):
     amount_usd = serializers.CharField()
     reason = serializers.CharField()
     refers_to = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # DRF's own name
     booked_at = serializers.DateTimeField()
     booked_by = serializers.CharField()
 

@@ -16,7 +16,7 @@ from apps.reports import chargeback_terms, closing, months
 from apps.reports.adjustments import BY_HAND, AdjustmentDraft
 from apps.reports.chargeback_terms import GivenRate
 from apps.reports.currencies import USD, currency_names
-from apps.reports.models import Adjustment, ExchangeRate
+from apps.reports.models_statements import Adjustment, ExchangeRate
 from apps.reports.statements import parse_month
 from apps.reports.tasks import hint_seal
 from apps.teams.selectors import list_teams
