@@ -45,6 +45,10 @@ class RateBook:
         self._meant = lru_cache(ANSWERS_MAX)(self._mean)
         self._made: dict[tuple[int, int | None, str, str, str], Price | None] = {}
 
+    def listed(self) -> "RateBook":
+        """The same names at the catalog's prices: no contract."""
+        return RateBook(self.catalog, (), self._aliases)
+
     def price(self, provider: str, model: str, service_tier: str, region: str, at: datetime) -> Price | None:
         """The price of a call at an aware instant; None where none is known."""
         provider, model, terms = self._meant(provider, model)

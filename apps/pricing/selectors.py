@@ -15,7 +15,7 @@ from apps.pricing import cost
 from apps.pricing.catalog import Catalog, canonical_provider
 from apps.pricing.contracts import Term
 from apps.pricing.models import CatalogVersion, Contract, ModelAlias, Price, PricedModel
-from apps.pricing.rating import ModelAliases
+from apps.pricing.rating import ModelAliases, RateBook
 from apps.pricing.rules import RULES, RuleSet
 
 # Asked for a model only where the default source knows nothing of it.
@@ -178,3 +178,8 @@ def term_of(row: Contract) -> Term:
 def load_model_aliases(org: HasPk) -> ModelAliases:
     rows = ModelAlias.objects.for_org(org).values_list("provider", "name", "to_provider", "to_model")
     return {(provider, name): (to_provider, to_model) for provider, name, to_provider, to_model in rows}
+
+
+def load_rate_book(org: HasPk) -> RateBook:
+    """What the organization pays, at the newest catalog. Inside `tenant(org)`."""
+    return RateBook(load_catalog(), load_terms(org), load_model_aliases(org))

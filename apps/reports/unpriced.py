@@ -9,7 +9,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.pricing.provenance import Unpriced, why_unpriced
 from apps.pricing.rating import RateBook
-from apps.pricing.selectors import load_catalog, load_model_aliases, load_terms
+from apps.pricing.selectors import load_rate_book
 from apps.reports.selectors import Spend, SpendQuestion, spend
 
 
@@ -40,7 +40,7 @@ def unpriced_models(
     by_day = spend(org, replace(question, granularity="day"))
     answer = by_day if by_day.following is None else spend(org, question)
     with tenant(org):
-        book = RateBook(load_catalog(), load_terms(org), load_model_aliases(org))
+        book = load_rate_book(org)
     found = [_model(book, key, answer, end) for key in _keys(answer)]
     return sorted((model for model in found if model.events), key=lambda model: (-model.events, model.model))
 

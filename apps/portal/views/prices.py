@@ -24,7 +24,7 @@ from apps.pricing.cost import DAY_MINUTES, usd_per_million
 from apps.pricing.models import Price, PriceFlag
 from apps.pricing.rating import RateBook
 from apps.pricing.reviews import under_review
-from apps.pricing.selectors import list_contracts, list_prices, load_catalog, load_model_aliases, load_terms
+from apps.pricing.selectors import list_contracts, list_prices, load_rate_book, load_terms
 
 ROWS = 50
 NAMES_SHOWN = 12
@@ -38,7 +38,7 @@ def prices(visit: Visit) -> HttpResponse:
     after = _position(visit.request.GET.get("cursor"))
     found = search_catalog(text=text, provider=provider, at=visit.at, limit=ROWS, after=after)
     with tenant(visit.org):
-        book = RateBook(load_catalog(), load_terms(visit.org), load_model_aliases(visit.org))
+        book = load_rate_book(visit.org)
     flags = under_review((model.provider, model.model) for model in found.models)
     here = {name: value for name, value in (("q", text), ("provider", provider)) if value}
     page = PricesPage(
