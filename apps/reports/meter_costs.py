@@ -60,10 +60,10 @@ def split_cost(cost_pico: int, quantities: Mapping[str, int], cards: Sequence[Ca
         costs = _priced(card.paid, used)
         if costs is not None and sum(costs.values()) == cost_pico:
             return Split(costs, True, card)
-    card = cards[0] if cards else None
+    likeliest = cards[0] if cards else None
     if used:
-        return Split(_shared(cost_pico, used, card), False, card)
-    return Split({UNMETERED: cost_pico} if cost_pico else {}, not cost_pico, card)
+        return Split(_shared(cost_pico, used, likeliest), False, likeliest)
+    return Split({UNMETERED: cost_pico} if cost_pico else {}, not cost_pico, likeliest)
 
 
 def _priced(rates: Mapping[str, int], used: Mapping[str, int]) -> dict[str, int] | None:
