@@ -128,6 +128,12 @@ class Share:
         return _WIDE.divide(self.weight, self.whole).quantize(_SHARE, context=_WIDE)
 
     @property
+    def share_text(self) -> str | None:
+        """`share` as documents write it, without idle zeros: "0.3"."""
+        share = self.share
+        return None if share is None else format(share.normalize(_WIDE), "f")
+
+    @property
     def driver_text(self) -> str:
         """By what it was shared, for people: "tokens 1,200,000 of 4,000,000"."""
         if self.is_taken:
@@ -188,6 +194,21 @@ def allocate(pools: Sequence[Pool], uses: Iterable[TeamUse], contract_lines: Ite
         books.book(made)
         shares += made
     return Allocation(tuple(shares), books.replaced)
+
+
+def totals(
+    uses: Iterable[TeamUse], contract_lines: Iterable[ContractLine], allocated: Allocation
+) -> dict[str | None, int]:
+    """What each statement comes to, pico-USD."""
+    found: dict[str | None, int] = defaultdict(int)
+    for use in uses:
+        found[use.team] += use.direct_pico + use.other_pico
+    for line in contract_lines:
+        if line.contract_id not in allocated.replaced:
+            found[line.team] += line.pico
+    for share in allocated.shares:
+        found[share.team] += share.pico
+    return dict(found)
 
 
 class _Books:

@@ -122,3 +122,6 @@ class ExportPart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.export_id}.{self.number}"
+
+
+from apps.reports.models_allocation import AllocationPool  # noqa: E402, F401  (so that Django finds it)

@@ -69,9 +69,11 @@ def claim_events(*, org: Organization, events: Sequence[NewEvent]) -> Claimed:
     return Claimed(new, fingerprints | sql.fingerprints(org_id, known))
 
 
-def closing_month(org: HasPk) -> None:
-    """From here to the end of the caller's transaction no usage is stored, and none is under way."""
-    sql.open_month(org.pk, closing=True)
+def closing_month(org: HasPk) -> date:
+    """The first open month. From here to the end of the caller's transaction no usage is stored, none is under way, and
+    no month closes.
+    """
+    return sql.open_month(org.pk, closing=True).first_open_month
 
 
 def opening_month(org: HasPk) -> None:

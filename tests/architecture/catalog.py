@@ -91,7 +91,10 @@ SUMS = {
     "usage_reratingline": "sums of bounded events",
 }
 # The only column of a row that may change.
-COLUMNS = {"pricing_contract.ends_at": "a term of a contract is never edited but for its end"}
+COLUMNS = {
+    "pricing_contract.ends_at": "a term of a contract is never edited but for its end",
+    "reports_allocationpool.until_month": "a pool is never edited but for its end",
+}
 
 PARAMETERS: dict[str, Any] = {
     "roles": RUN_TIME_ROLES,

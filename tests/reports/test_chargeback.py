@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.reports import chargeback
 from apps.reports.chargeback import (
     BASES,
     CENTRAL,
@@ -46,16 +47,9 @@ def parts_of(allocated: Allocation) -> Parts:
 def totals(
     uses: Sequence[TeamUse], lines: Sequence[ContractLine], allocated: Allocation | None = None
 ) -> dict[str | None, int]:
-    """What each statement comes to."""
-    found: dict[str | None, int] = defaultdict(int)
-    for one in uses:
-        found[one.team] += one.direct_pico + one.other_pico
-    for line in lines:
-        if allocated is None or line.contract_id not in allocated.replaced:
-            found[line.team] += line.pico
-    for share in allocated.shares if allocated else ():
-        found[share.team] += share.pico
-    return found
+    """What each statement comes to, before pools or by them."""
+    found = chargeback.totals(uses, lines, allocated or Allocation((), frozenset()))
+    return defaultdict(int, found)
 
 
 # --- the worked statement --------------------------------------------------------------------------------
