@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from django.db.models import Sum
 from django.utils import timezone
 
 from apps.audit import services as audit
@@ -134,3 +135,9 @@ def find_adjustments(org: Organization, *, month: date | None, after: int | None
     if after is not None:
         rows = rows.filter(pk__lt=after)
     return list(rows[:limit])
+
+
+def adjusted_by_team(org: Organization, month: date) -> dict[str | None, Decimal]:
+    """What each team's adjustments booked in a month come to. Inside `tenant(org)`."""
+    rows = Adjustment.objects.for_org(org).filter(booked_month=month)
+    return dict(rows.values_list("team").annotate(Sum("cost_usd")))

@@ -6,8 +6,7 @@ Whoever drafts statements needs this much, all of it inside one `tenant(org, rep
     uses = drivers_of(org, month, pools)                      # direct and late cost of each team, and its drivers
     allocated = chargeback.allocate(pools, uses, contract_lines_of(org, month))
 
-What else stands on a team's statement (adjustments, disputes) is added to `TeamUse.other_pico`, so that a team that is
-shared is shared whole.
+Late usage and adjustments are in `TeamUse.other_pico`, so that a team that is shared is shared whole.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,17 +25,18 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.pricing.catalog import STANDARD
-from apps.pricing.commitments import FEES, fee
 from apps.pricing.contracts import THROUGHPUT, Term
 from apps.pricing.rating import RateBook
 from apps.pricing.selectors import load_catalog, load_model_aliases, load_terms
 from apps.reports import allocation_sql, chargeback
+from apps.reports.adjustments import adjusted_by_team
 from apps.reports.allocation_sql import COUNTED, UsedOfModel
 from apps.reports.chargeback import ContractLine, Pool, Share, TeamUse
+from apps.reports.contract_lines import contract_costs
 from apps.reports.models_allocation import AllocationPool
-from apps.reports.statements import drawn_until
 
 MODELS_MAX = 200_000
+_NOTHING = Decimal(0)
 
 
 def rows_of(org: Organization, month: date) -> list[AllocationPool]:
@@ -89,6 +89,7 @@ def drivers_of(org: Organization, month: date, pools: Iterable[Pool] = ()) -> li
     clock = calendar(org)
     begins = clock.month_start(month)
     found = {row.team: row for row in allocation_sql.used_by_team(org.pk, month, begins)}
+    adjusted = adjusted_by_team(org, month)
     runs: dict[str | None, int] = {}
     if any(pool.driver == chargeback.RUNS for pool in pools):
         runs = allocation_sql.runs_begun(org.pk, begins, clock.month_start(next_month(month)))
@@ -96,13 +97,13 @@ def drivers_of(org: Organization, month: date, pools: Iterable[Pool] = ()) -> li
     terms = [term for term in load_terms(org) if term.kind == THROUGHPUT and term.id in asked] if any(asked) else []
     covered = _covered(org, month, terms, clock)
     uses = []
-    for team in sorted({*found, *runs, *covered}, key=lambda team: (team is None, team or "")):
+    for team in sorted({*found, *adjusted, *runs, *covered}, key=lambda team: (team is None, team or "")):
         row = found.get(team)
         uses.append(
             TeamUse(
                 team,
                 direct_pico=pico_from_usd(row.cost_usd) if row else 0,
-                other_pico=pico_from_usd(row.late_usd) if row else 0,
+                other_pico=pico_from_usd(adjusted.get(team, _NOTHING)) + (pico_from_usd(row.late_usd) if row else 0),
                 drivers={**_drivers(row.counts if row else ()), chargeback.RUNS: runs.get(team, 0)},
                 of_contract={number: _drivers(counts) for number, counts in covered.get(team, {}).items()},
             )
@@ -156,14 +157,10 @@ def _is_in(term: Term, row: UsedOfModel, cuts: Sequence[datetime], clock: Calend
 
 def contract_lines_of(org: Organization, month: date) -> list[ContractLine]:
     """What contracts add to a month and take off it, before any pool. Inside `tenant(org)`."""
-    clock, terms = calendar(org), load_terms(org)
-    fees = [ContractLine(term.id, term.kind, term.team, fee(term, month, clock)) for term in terms if term.kind in FEES]
-    drawn = [
-        ContractLine(one.term.id, one.term.kind, one.team, -one.cost_pico)
-        for one in drawn_until(org, terms, month, clock)
-        if one.booked_month == month
+    return [
+        ContractLine(cost.term.id, cost.term.kind, cost.team, cost.cost_pico)
+        for cost in contract_costs(org, load_terms(org), month, calendar(org))
     ]
-    return [line for line in (*fees, *drawn) if line.pico]
 
 
 # --- what pools change -----------------------------------------------------------------------------------

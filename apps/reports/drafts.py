@@ -1,8 +1,8 @@
 """Drafts: the documents of a month, computed from what is booked in it.
 
     usage, late usage, unpriced    sums of what is booked, by project, workflow, provider and model
-    throughput, seats,             what contracts add and take off
-    grants, credits
+    throughput, seats,             what contracts add and take off, and what pools share out
+    grants, credits, shares
     adjustments                    what finance booked
     amounts                        each line's cost_usd x the month's rate, rounded once
 
@@ -24,8 +24,11 @@ from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
+from apps.pricing.contracts import Term
 from apps.pricing.selectors import load_terms
 from apps.reports import months, statements_sql, summaries
+from apps.reports.allocation import drivers_of, pools_of
+from apps.reports.chargeback import ContractLine, Share, allocate, in_currency
 from apps.reports.contract_lines import ContractCost, contract_costs
 from apps.reports.currencies import converted, decimals_of
 from apps.reports.document import (
@@ -38,9 +41,11 @@ from apps.reports.document import (
     USAGE_KINDS,
     Document,
     Line,
+    MeterCost,
     Rate,
     usd,
 )
+from apps.reports.meter_lines import costs_by_meter
 from apps.reports.models_statements import Adjustment
 from apps.reports.months import Money
 from apps.reports.statements_sql import BookedUsage
@@ -65,6 +70,7 @@ class Month:
     as_of: datetime
     names: Mapping[str, str]
     summaries: Summaries
+    meters: Mapping[str | None, list[MeterCost]]
 
 
 def drafts(org: Organization, month: date, *, at: datetime, team: str | None = None) -> list[Document]:
@@ -83,8 +89,10 @@ def draft_documents(org: Organization, month: date, *, at: datetime, team: str |
     as_of, usage = statements_sql.booked_usage(org.pk, month, clock.month_start(month), team=team, limit=LINES_MAX + 1)
     if len(usage) > LINES_MAX:
         raise DomainError("too_many_lines", f"The month has more than {LINES_MAX} lines.", param="month")
+    money, terms = months.money_of(org, month), load_terms(org)
+    beside = (*_contract_lines(org, month, clock, money, terms), *_adjustment_lines(org, month))
     lines: Lines = defaultdict(list)
-    for line in (*_usage_lines(usage, clock), *_contract_lines(org, month, clock), *_adjustment_lines(org, month)):
+    for line in (*_usage_lines(usage, clock), *beside):
         if team is None or team == (line.team or ""):
             lines[line.team].append(line)
     shown = Month(
@@ -92,10 +100,11 @@ def draft_documents(org: Organization, month: date, *, at: datetime, team: str |
         month=month,
         clock=clock,
         status=_status(months.state_of(org, month)),
-        money=months.money_of(org, month),
+        money=money,
         as_of=as_of,
         names=_names(org, lines),
         summaries=summaries.load(org, month, clock, at=at, team=team),
+        meters=costs_by_meter(org, month, terms, team=team),
     )
     return [_document(shown, owner, lines[owner]) for owner in sorted(lines, key=lambda one: (one is None, one or ""))]
 
@@ -150,9 +159,24 @@ def _usage_line(kind: str, of_month: str | None, groups: Sequence[BookedUsage]) 
     )
 
 
-def _contract_lines(org: Organization, month: date, clock: Calendar) -> Iterator[Line]:
-    for cost in contract_costs(org, load_terms(org), month, clock):
-        yield _contract_line(cost)
+def _contract_lines(
+    org: Organization, month: date, clock: Calendar, money: Money, terms: Sequence[Term]
+) -> Iterator[Line]:
+    """Lines of contracts, and the shares of pools, which stand for the lines of the contracts that they share."""
+    costs = list(contract_costs(org, terms, month, clock))
+    pools = pools_of(org, month)
+    if not pools:
+        yield from map(_contract_line, costs)
+        return
+    given = [ContractLine(cost.term.id, cost.term.kind, cost.team, cost.cost_pico) for cost in costs]
+    allocated = allocate(pools, drivers_of(org, month, pools), given)
+    yield from (_contract_line(cost) for cost in costs if cost.term.id not in allocated.replaced)
+    names = {pool.id: pool.name for pool in pools}
+    amounts: Sequence[Decimal | None] = [None] * len(allocated.shares)
+    if money.rate is not None:
+        amounts = in_currency(allocated.shares, money.rate, decimals_of(money.currency) or 0)
+    for share, amount in zip(allocated.shares, amounts, strict=True):
+        yield _share_line(share, names[share.pool_id], amount)
 
 
 def _contract_line(cost: ContractCost) -> Line:
@@ -164,6 +188,20 @@ def _contract_line(cost: ContractCost) -> Line:
         name=cost.term.name,
         cost_usd=usd_text(usd_from_pico(cost.cost_pico)),
         source=f"contract:{cost.term.id}",
+    )
+
+
+def _share_line(share: Share, name: str, amount: Decimal | None) -> Line:
+    """Its amount comes with it: parts add up to their pool in the currency too."""
+    return Line(
+        kind=share.kind,
+        team=share.team,
+        name=name,
+        cost_usd=usd_text(usd_from_pico(share.pico)),
+        amount=None if amount is None else f"{amount:f}",
+        driver=share.driver_text,
+        share=share.share_text,
+        source=share.source,
     )
 
 
@@ -223,7 +261,7 @@ def _document(shown: Month, team: str | None, lines: Sequence[Line]) -> Document
         total=None if total is None else f"{total:.{decimals}f}",
         summary=shown.summaries.of(team, usage_usd=usage_usd, total_usd=total_usd),
         lines=listed,
-        by_meter=[],
+        by_meter=shown.meters.get(team, []),
         disputes=[],
     )
 
@@ -235,7 +273,7 @@ def _place(line: Line) -> tuple[object, ...]:
 
 
 def _with_amount(line: Line, money: Money, decimals: int) -> Line:
-    if line.cost_usd is None or money.rate is None:
+    if line.cost_usd is None or line.amount is not None or money.rate is None:
         return line
     return msgspec.structs.replace(line, amount=f"{converted(usd(line.cost_usd), money.rate, decimals):f}")
 

@@ -60,12 +60,42 @@ def _group(row: tuple[Any, ...]) -> BookedUsage:
     return BookedUsage._make((*keys, int(events), int(unpriced), cost, tuple(map(int, meters))))
 
 
-def _parts(columns: str, team: str | None) -> str:
+class BookedDay(NamedTuple):
+    """What a team spent on one model in one service tier on one day, of what has a price."""
+
+    team: str | None
+    provider: str
+    model: str
+    service_tier: str | None
+    day: datetime
+    cost_usd: Decimal
+    meters: tuple[int, ...]
+
+
+def booked_by_day(org_id: int, month: date, *, team: str | None) -> list[BookedDay]:
+    """Priced usage booked in a month, day by day in order; with a team, of it alone ("": of none).
+
+    Index: usage_dayrollup_booked.
+    """
+    keys = "team, provider, model, service_tier, day_start"
+    sums = ("cost_usd", *METERS)
+    columns = f"{_TEAM} AS team, provider, model, service_tier, day_start, {', '.join(sums)}"
+    parts = _parts(columns, team, " AND priced")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {keys}, {', '.join(f'sum({name})' for name in sums)} FROM ({parts}) AS parts GROUP BY {keys}"
+            " ORDER BY day_start",
+            {"org": org_id, "month": month, "team": team},
+        )
+        return [BookedDay._make((*row[:6], tuple(map(int, row[6:])))) for row in cursor.fetchall()]
+
+
+def _parts(columns: str, team: str | None, also: str = "") -> str:
     """Rows of both stores booked in a month, of one team where one is asked for."""
     scope = "organization_id = %(org)s AND booked_month = %(month)s"
     if team is not None:
         scope += " AND team = %(team)s AND team_id IS NOT NULL" if team else " AND team_id IS NULL"
-    return " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {scope}" for table in _STORES)
+    return " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {scope}{also}" for table in _STORES)
 
 
 def first_booked_month(org_id: int, since: date) -> date | None:

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('organizations', '0006_provider_ids'),
         ('pricing', '0003_contracts_and_reviews'),
-        ('reports', '0003_views_of_keys'),
+        ('reports', '0004_statements'),
     ]
 
     operations = [
