@@ -4,6 +4,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from apps.api import errors
 from apps.api.v1 import (
     alerts,
+    allocations,
     attribution_rules,
     audit,
     budgets,
@@ -78,6 +79,10 @@ urlpatterns = [
     path("contracts", contracts.ContractsView.as_view(), name="contracts"),
     path("contracts/<int:contract_id>", contracts.ContractView.as_view(), name="contract"),
     path("contracts/<int:contract_id>/end", contracts.ContractEndView.as_view(), name="contract_end"),
+    path("allocations", allocations.AllocationsView.as_view(), name="allocations"),
+    path("allocations/preview", allocations.AllocationPreviewView.as_view(), name="allocation_preview"),
+    path("allocations/<int:pool_id>", allocations.AllocationView.as_view(), name="allocation"),
+    path("allocations/<int:pool_id>/move", allocations.AllocationMoveView.as_view(), name="allocation_move"),
     path("model-aliases", contracts.ModelAliasesView.as_view(), name="model_aliases"),
     path("model-aliases/<int:alias_id>", contracts.ModelAliasView.as_view(), name="model_alias"),
     path("reratings", reratings.ReratingsView.as_view(), name="reratings"),

@@ -27,6 +27,8 @@ from apps.pricing.agreements import create_contract, set_model_alias
 from apps.reports.exporting import Asked as Wanted
 from apps.reports.exporting import ask_export, work
 from apps.reports.models import Export, View
+from apps.reports.pool_terms import PoolTerms
+from apps.reports.pools import create_pool
 from apps.reports.selectors import SpendQuestion
 from apps.reports.views import save_view
 from apps.teams.rulebook import RuleTerms, create_rule
@@ -48,7 +50,7 @@ LABELS = [
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
     "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
-    "spare_export",
+    "spare_export", "pool", "spare_pool",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -166,6 +168,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_holds(word, side),
             **_channels(word, side.org),
             **_rules(word, side.org),
+            **_pools(word, side.org, now),
             "view": str(_view(word, side).pk),
             "spare_view": str(_view(word, side, "spare_view").pk),
             "export": str(_export(word, side, now).pk),
@@ -286,7 +289,7 @@ def _channels(word: str, org: Organization) -> dict[str, str]:
 
 def _rules(word: str, org: Organization) -> dict[str, str]:
     """Rules that no call matches, what they give, and a project that nobody uses and that will change hands."""
-    given, other = (create_team(org=org, slug=f"{word}-{name}") for name in ("given", "other"))
+    given, other, _ = (create_team(org=org, slug=f"{word}-{name}") for name in ("given", "other", "third"))
     idle = create_project(org=org, slug=f"{word}-idle", team=given)
     move_project(org=org, project=idle, team=other, at=datetime.now(UTC) + timedelta(days=99), actor=None)
     terms = RuleTerms(name=f"{word}-rule", when={"user": f"{word}-nobody"}, team=given.slug)
@@ -299,6 +302,21 @@ def _rules(word: str, org: Organization) -> dict[str, str]:
         "idle": idle.slug,
         "spare_alias": f"{word}-spare_alias",
     }
+
+
+def _pools(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """Of teams that spend nothing."""
+    month = at.date().replace(day=1)
+    kept, spare = (
+        create_pool(
+            org=org,
+            terms=PoolTerms(f"{word}-{name}", "team", "direct", team=f"{word}-{team}", to_team=f"{word}-third"),
+            from_month=month,
+            actor=f"{word}-actor",
+        )
+        for name, team in (("pool", "given"), ("spare_pool", "other"))
+    )
+    return {"pool": str(kept.pk), "spare_pool": str(spare.pk)}
 
 
 def _view(word: str, side: Tenant, kind: str = "view") -> View:

@@ -13,6 +13,9 @@ MONTH = frozenset({"month"})
 LISTED = frozenset({"limit", "cursor"})
 CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", "digest"})
 GIVEN_BY_RULES = {"team": "{given}", "project": "{project}", "workflow": "{workflow}"}
+A_POOL = {"source": "amount", "amount_usd": "1", "method": "central"}
+NAMED_BY_POOLS = {"contract": "{contract}", "team": "{given}", "to_team": "{given}", "percents": {"{given}": "100"}}
+POOL_WORDS = frozenset({"name", "source", "method", "order", "amount_usd", "driver", "base", "capacity", "from_month"})
 
 API: dict[str, Recipe] = {
     "GET /api/v1/events": Recipe(
@@ -62,6 +65,8 @@ API: dict[str, Recipe] = {
     "GET /api/v1/attribution-rules": Recipe(),
     "GET /api/v1/attribution-rules/{rule_id}": Recipe(path={"rule_id": "{rule}"}),
     "GET /api/v1/contracts": Recipe(neutral=frozenset({"kind", "active"})),
+    "GET /api/v1/allocations": Recipe(neutral=MONTH),
+    "GET /api/v1/allocations/{pool_id}": Recipe(path={"pool_id": "{pool}"}),
     "GET /api/v1/contracts/{contract_id}": Recipe(path={"contract_id": "{contract}"}),
     "GET /api/v1/model-aliases": Recipe(),
     "GET /api/v1/reratings": Recipe(),
@@ -192,6 +197,26 @@ API: dict[str, Recipe] = {
     ),
     "DELETE /api/v1/members/{member_id}": Recipe(path={"member_id": "{member}"}),
     "POST /api/v1/teams": Recipe(body={"slug": "{team}", "name": "{team}"}, needs=lambda own: {"slug": unique("t")}),
+    "POST /api/v1/allocations/preview": Recipe(
+        body={"replaces": "{pool}"},
+        needs=lambda own: {"pool": {"name": unique("pool"), **A_POOL}},
+        neutral=frozenset({"month", "pool"}),
+    ),
+    "POST /api/v1/allocations": Recipe(
+        body=NAMED_BY_POOLS, needs=lambda own: {"name": unique("pool"), **A_POOL}, neutral=POOL_WORDS | {"until_month"}
+    ),
+    "POST /api/v1/allocations/{pool_id}/move": Recipe(
+        path={"pool_id": "{pool}"},
+        needs=lambda own: {"direction": "up"},
+        neutral=frozenset({"direction", "from_month"}),
+    ),
+    "PUT /api/v1/allocations/{pool_id}": Recipe(
+        path={"pool_id": "{pool}"},
+        body=NAMED_BY_POOLS,
+        needs=lambda own: {"name": unique("pool"), **A_POOL},
+        neutral=POOL_WORDS,
+    ),
+    "DELETE /api/v1/allocations/{pool_id}": Recipe(path={"pool_id": "{spare_pool}"}, neutral=MONTH),
     "POST /api/v1/contracts/{contract_id}/end": Recipe(
         path={"contract_id": "{contract}"}, neutral=frozenset({"ends_at"})
     ),
