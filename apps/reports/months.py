@@ -105,7 +105,6 @@ def checks_of(org: Organization, month: date, *, at: datetime) -> list[Check]:
     first = statements_sql.first_booked_month(org.pk, first_open_month(org))
     earlier = first if first is not None and first < month else None
     local = due.astimezone(clock.zone_at(due))
-    currency = money.currency
     return [
         Check(
             "ended",
@@ -120,8 +119,15 @@ def checks_of(org: Organization, month: date, *, at: datetime) -> list[Check]:
         Check(
             "rate",
             money.rate is not None,
-            f"Statements are in {currency}, and its rate is known."
-            if money.rate is not None
-            else f"Statements are in {currency}: enter how many {currency} one USD was.",
+            _rate_says(money),
         ),
     ]
+
+
+def _rate_says(money: Money) -> str:
+    currency = money.currency
+    if currency == USD:
+        return "Statements are in USD: no rate is needed."
+    if money.rate is None:
+        return f"Statements are in {currency}: enter how many {currency} one USD was."
+    return f"One USD was {money.rate.normalize():f} {currency} ({money.source})."
