@@ -107,6 +107,7 @@ class Document(msgspec.Struct, frozen=True, dict=True):
     period_end: datetime
     team: str | None
     team_name: str | None
+    cost_centre: str | None
     status: str
     currency: str
     decimals: int

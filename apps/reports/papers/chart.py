@@ -1,0 +1,86 @@
+"""The chart of a statement: cost by workflow, or by kind of line where fewer than two workflows have any. Pure."""
+
+from decimal import Decimal
+
+import msgspec
+
+from apps.reports.document import Document
+from apps.reports.papers import figures
+from apps.reports.papers.figures import KIND_LABELS, Money
+
+BARS_MAX = 8
+_NAME_COLUMNS = 30
+_USED = ("usage", "unattributed", "late")
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """`start` and `length` are parts of the chart's width, 0 to 1; `is_rest`: all that have no bar of their own."""
+
+    name: str
+    amount: str
+    start: float
+    length: float
+    is_negative: bool
+    is_rest: bool = False
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """Bars to one scale; `zero` is where they start, `alt` says in words what they show."""
+
+    title: str
+    unit: str
+    zero: float
+    bars: list[Bar]
+    alt: str
+
+
+def chart_of(document: Document) -> Chart | None:
+    """None where there are not two of anything to compare."""
+    money = Money(document)
+    of, sums = "workflow", _by_workflow(money)
+    if len(sums) < 2:
+        of, sums = "kind", _by_kind(money)
+    if len(sums) < 2:
+        return None
+    shown, rest = sums[:BARS_MAX], sums[BARS_MAX:]
+    if rest:
+        shown, rest = sums[: BARS_MAX - 1], sums[BARS_MAX - 1 :]
+        shown = [*shown, (f"{len(rest)} others", figures.added(amount for _, amount in rest))]
+    low, high = min(Decimal(0), *(amount for _, amount in shown)), max(Decimal(0), *(amount for _, amount in shown))
+    bars = [_bar(money, name, amount, low, high) for name, amount in shown]
+    if rest:
+        bars[-1] = msgspec.structs.replace(bars[-1], is_rest=True)
+    said = "; ".join(f"{bar.name} {bar.amount} {money.unit}" for bar in bars)
+    title = f"Cost by {of}"
+    alt = f"Bar chart: {title.lower()} of {figures.month_words(document.month)}. {said}."
+    return Chart(title, money.unit, float(-low / (high - low)), bars, alt)
+
+
+def _bar(money: Money, name: str, amount: Decimal, low: Decimal, high: Decimal) -> Bar:
+    return Bar(
+        name=figures.shortened(name, _NAME_COLUMNS),
+        amount=money.text(amount),
+        start=float((min(amount, Decimal(0)) - low) / (high - low)),
+        length=float(abs(amount) / (high - low)),
+        is_negative=amount < 0,
+    )
+
+
+def chart_alt(document: Document) -> str:
+    """The chart in words, for who does not see it; "" where the statement has none."""
+    chart = chart_of(document)
+    return chart.alt if chart else ""
+
+
+def _by_workflow(money: Money) -> list[tuple[str, Decimal]]:
+    """The largest first."""
+    found: dict[str, Decimal] = {}
+    for line in figures.kinds_among(money.document.lines, _USED):
+        name, amount = line.workflow or "No workflow", money.of(line)
+        if amount:
+            found[name] = found.get(name, Decimal(0)) + amount
+    return sorted(((name, amount) for name, amount in found.items() if amount), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _by_kind(money: Money) -> list[tuple[str, Decimal]]:
+    return [(KIND_LABELS[kind], amount) for kind, amount in figures.build_up(money) if amount]
