@@ -40,6 +40,7 @@ ACTIONS = {
     "keys.revoked": "revoked the key",
     "teams.created": "created the team",
     "teams.renamed": "renamed the team",
+    "teams.cost_centre_changed": "changed the cost centre of the team",
     "projects.created": "created the project",
     "projects.renamed": "renamed the project",
     "projects.moved": "moved the project",

@@ -6,6 +6,7 @@ from django.db import models
 from apps.core.tenancy import TenantModel
 
 NAME_LENGTH_MAX = 256
+COST_CENTRE_LENGTH_MAX = 64
 
 
 class Named(TenantModel):
@@ -27,7 +28,9 @@ class Named(TenantModel):
 
 
 class Team(Named):
-    pass
+    """`cost_centre` is what the general ledger calls it, None while nobody said."""
+
+    cost_centre = models.CharField(max_length=COST_CENTRE_LENGTH_MAX, null=True)
 
 
 class Project(Named):

@@ -15,15 +15,29 @@ from apps.organizations.selectors import member_by_email
 from apps.organizations.services import touch_facts
 from apps.teams import selectors
 from apps.teams.attribution import KINDS
-from apps.teams.models import NAME_LENGTH_MAX, Alias, Named, Ownership, Project, Team, Workflow
+from apps.teams.models import (
+    COST_CENTRE_LENGTH_MAX,
+    NAME_LENGTH_MAX,
+    Alias,
+    Named,
+    Ownership,
+    Project,
+    Team,
+    Workflow,
+)
 
 N = TypeVar("N", bound=Named)
 
 
-def create_team(*, org: Organization, slug: str, name: str = "", actor: object = None) -> Team:
-    """Raises `DomainError` with code `slug_invalid`, `name_invalid` or `slug_taken`."""
+def create_team(
+    *, org: Organization, slug: str, name: str = "", cost_centre: str | None = None, actor: object = None
+) -> Team:
+    """Raises `DomainError` with code `slug_invalid`, `name_invalid`, `cost_centre_invalid` or `slug_taken`."""
+    check_cost_centre(cost_centre)
     with tenant(org):
-        return _create(Team(organization=org, slug=slug, name=name or slug), org, actor)
+        return _create(
+            Team(organization=org, slug=slug, name=name or slug, cost_centre=cost_centre or None), org, actor
+        )
 
 
 def create_project(
@@ -165,6 +179,33 @@ def set_workflow_owner(*, org: Organization, workflow: Workflow, email: str, act
             data={"owner": owner.email if owner else None},
         )
     return workflow
+
+
+def set_cost_centre(*, org: Organization, team: Team, cost_centre: str | None, actor: object) -> Team:
+    """What the ledger calls the team from now on, "" or None for nothing; statements that are final keep theirs.
+
+    Raises `DomainError` (`cost_centre_invalid`).
+    """
+    check_cost_centre(cost_centre)
+    with tenant(org):
+        before, team.cost_centre = team.cost_centre, cost_centre or None
+        team.save(update_fields=["cost_centre"])
+        audit.record(
+            org=org,
+            actor=actor,
+            action="teams.cost_centre_changed",
+            subject=team.slug,
+            data={"from": before, "to": team.cost_centre},
+        )
+    return team
+
+
+def check_cost_centre(text: str | None) -> None:
+    if text and not is_name(text, COST_CENTRE_LENGTH_MAX):
+        detail = (
+            f"A cost centre has at most {COST_CENTRE_LENGTH_MAX} printable characters: write what the ledger calls it."
+        )
+        raise DomainError("cost_centre_invalid", detail, param="cost_centre")
 
 
 def map_name(*, org: Organization, kind: str, name: str, slug: str, actor: object) -> Alias:

@@ -58,6 +58,27 @@ def test_a_wrong_name_changes_nothing(org, names, path, body, code):
     assert actions(org) == before
 
 
+def test_a_team_has_a_cost_centre(org, names):
+    made = names.post("teams", {"slug": "ads", "cost_centre": "CC-1"})
+    assert (made.status_code, made.json()["cost_centre"]) == (201, "CC-1")
+    answer = call(names, "PATCH", "teams/search", {"cost_centre": "CC-4711 / Köln"})
+    assert (answer.status_code, answer.json()["cost_centre"]) == (200, "CC-4711 / Köln")
+    assert answer.json()["name"] == "search"
+    assert actions(org)[-1] == ("teams.cost_centre_changed", "search")
+    assert call(names, "PATCH", "teams/search", {"cost_centre": None}).json()["cost_centre"] is None
+
+
+@pytest.mark.parametrize(
+    ("centre", "code"), [("x" * 65, "invalid"), ("a\u0085b", "cost_centre_invalid"), ("", "invalid")]
+)
+def test_a_wrong_cost_centre_changes_nothing(org, names, centre, code):
+    before = actions(org)
+    answer = call(names, "PATCH", "teams/search", {"name": "Other", "cost_centre": centre})
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert actions(org) == before
+    assert names.get("teams").json()["data"][1]["name"] == "search"
+
+
 def test_a_slug_of_any_shape_has_an_address(names):
     slug = "a/b c?d#é"
     assert names.post("projects", {"slug": slug}).status_code == 201

@@ -148,6 +148,22 @@ def test_it_is_renamed_and_its_slug_stays(shop, engineer, page):
     assert HOSTILE_NAME in Page(as_200(response)).text
 
 
+def test_a_team_is_given_a_cost_centre(shop, engineer):
+    url = shop.url("teams/search")
+    assert "Cost centre none" in " ".join(get(client_of(shop.bob), url).text.split())
+    assert engineer.post(url, {"act": "cost_centre", "cost_centre": f" {HOSTILE_NAME[:64]} "}).status_code == 302
+    assert HOSTILE_NAME[:64] in get(client_of(shop.bob), url).text
+    refused = engineer.post(url, {"act": "cost_centre", "cost_centre": "c" * 65})
+    assert "at most 64" in said(refused)[0]
+    assert said(refused)[1] == ["cost_centre"]
+    assert "c" * 65 in text(refused)
+    renaming = engineer.post(url, {"act": "rename", "name": NUL})
+    (field,) = Page(as_200(renaming)).find("input", id="c-cost-centre")
+    assert attribute(field, "value") == HOSTILE_NAME[:64].strip()
+    assert engineer.post(url, {"act": "cost_centre", "cost_centre": ""}).status_code == 302
+    assert {team.cost_centre for team in stored(shop, Team)} == {None}
+
+
 @pytest.mark.parametrize("act", ["", "explode", "move"])
 def test_a_form_that_nobody_wrote_is_refused(shop, engineer, act):
     assert engineer.post(shop.url("teams/search"), {"act": act}).status_code == 400

@@ -39,17 +39,36 @@ class RenameInput(Exact):
     name = serializers.CharField(max_length=256, help_text="For people. The slug, which events say, never changes.")
 
 
-class TeamOutput(serializers.Serializer[Any]):
+class NameOutput(serializers.Serializer[Any]):
     slug = serializers.CharField()
     name = serializers.CharField()
     created_at = serializers.DateTimeField()
+
+
+def _cost_centre() -> serializers.CharField:
+    return serializers.CharField(
+        max_length=64, required=False, allow_null=True, help_text="What the general ledger calls the team."
+    )
+
+
+class TeamInput(NameInput):
+    cost_centre = _cost_centre()
+
+
+class TeamChange(Exact):
+    name = serializers.CharField(max_length=256, required=False)
+    cost_centre = _cost_centre()
+
+
+class TeamOutput(NameOutput):
+    cost_centre = serializers.CharField(allow_null=True)
 
 
 class ProjectInput(NameInput):
     team = serializers.CharField(max_length=256, required=False, allow_null=True, default=None)
 
 
-class ProjectOutput(TeamOutput):
+class ProjectOutput(NameOutput):
     team = serializers.CharField(allow_null=True)
 
 
@@ -73,7 +92,7 @@ class WorkflowMoveInput(Exact):
     project = serializers.CharField(max_length=256)
 
 
-class WorkflowOutput(TeamOutput):
+class WorkflowOutput(NameOutput):
     project = serializers.CharField()
     owner = serializers.CharField(allow_null=True, help_text="The member who answers for it.")
 
@@ -94,10 +113,10 @@ class TeamsView(ScopedView):
             teams = selectors.find_teams(self.organization, after=after, limit=limit + 1)
         return Response({"data": TeamOutput(teams[:limit], many=True).data, "next": _next(teams, limit)})
 
-    @extend_schema(operation_id="teams_create", request=NameInput, responses={201: TeamOutput})
+    @extend_schema(operation_id="teams_create", request=TeamInput, responses={201: TeamOutput})
     def post(self, request: Request) -> Response:
         parameters.require_unpinned(self.principal)
-        given = validated(NameInput, request)
+        given = validated(TeamInput, request)
         team = services.create_team(org=self.organization, actor=self.principal, **given)
         return Response(TeamOutput(team).data, status=201)
 
@@ -127,12 +146,17 @@ class ProjectsView(ScopedView):
 class TeamView(ScopedView):
     scopes = {"PATCH": Scope.MANAGE}
 
-    @extend_schema(operation_id="teams_rename", request=RenameInput, responses=TeamOutput)
+    @extend_schema(operation_id="teams_change", request=TeamChange, responses=TeamOutput)
     def patch(self, request: Request, slug: str) -> Response:
         parameters.require_unpinned(self.principal)
-        with tenant(self.organization):
+        given = validated(TeamChange, request)
+        with tenant(self.organization):  # both or neither
             team = _found(selectors.team_by_slug(self.organization, slug), "team")
-        services.rename(org=self.organization, named=team, actor=self.principal, **validated(RenameInput, request))
+            if "name" in given:
+                services.rename(org=self.organization, named=team, name=given["name"], actor=self.principal)
+            if "cost_centre" in given:
+                centre = given["cost_centre"]
+                services.set_cost_centre(org=self.organization, team=team, cost_centre=centre, actor=self.principal)
         return Response(TeamOutput(team).data)
 
 
@@ -323,14 +347,14 @@ def _project_now(org: Organization, project: Project) -> dict[str, Any]:
 
 
 def _project_json(project: Project, team: str | None) -> dict[str, Any]:
-    return {**TeamOutput(project).data, "team": team}
+    return {**NameOutput(project).data, "team": team}
 
 
 def _workflows_json(org: Organization, workflows: Sequence[Workflow]) -> list[dict[str, Any]]:
     owners = members_by_id(org, [workflow.owner_id for workflow in workflows if workflow.owner_id is not None])
     return [
         {
-            **TeamOutput(workflow).data,
+            **NameOutput(workflow).data,
             "project": workflow.project.slug,
             "owner": owner.email if (owner := owners.get(workflow.owner_id or 0)) else None,
         }

@@ -123,24 +123,31 @@ def team(visit: Visit, team: str) -> HttpResponse:
         rows = selectors.ownerships_by(visit.org, found, OWNED_SHOWN + 1)
         count = selectors.count_projects(visit.org, [found], visit.at).get(found.pk, 0)
 
+    def charge(given: Mapping[str, str]) -> None:
+        centre = given.get("cost_centre", "").strip(" ")
+        services.set_cost_centre(org=visit.org, team=found, cost_centre=centre, actor=visit.user)
+
     def page(act: str, form: NameForm, looked: MovePreview | None) -> NamePage:
         return NamePage(
             kind="team",
             slug=found.slug,
             name=found.name,
             above=("Projects", formats.count(count), "#owned"),
-            facts=(("Statements", "this month's, and earlier ones", visit.url("statements")),),
+            facts=(
+                ("Cost centre", found.cost_centre or "none", ""),
+                ("Statements", "this month's, and earlier ones", visit.url("statements")),
+            ),
             month=month_words(visit),
             spent=_spent(visit, "team", found.slug),
             spend_url=visit.url("spend", {"team": found.slug, "group_by": "project"}),
             act=act,
-            form=form,
+            form=NameForm({"cost_centre": found.cost_centre or "", **form.given}, form.error),
             may_change=visit.may(Permission.MANAGE_NAMES),
             owned=tuple(_owned(visit, row, "projects", row.project) for row in rows[:OWNED_SHOWN]),
             owned_more=len(rows) > OWNED_SHOWN,
         )
 
-    return _page_of(visit, found, {"rename": _rename(visit, found)}, page)
+    return _page_of(visit, found, {"rename": _rename(visit, found), "cost_centre": charge}, page)
 
 
 # --- a project ---------------------------------------------------------------------------------------
