@@ -105,9 +105,6 @@ class Money:
     def text(self, amount: Decimal | None) -> str:
         return UNPRICED if amount is None else grouped(self.rounded(amount))
 
-    def signed(self, amount: Decimal | None) -> str:
-        return sign(self.text(amount))
-
     def each(self, usd: str | None) -> str:
         """What one of something cost: small amounts with four digits that count."""
         if usd is None:

@@ -89,7 +89,7 @@ def paper_of(document: Document) -> Paper:
         label=_label(document),
         footer=", ".join((_label(document), month, figures.shortened(figures.team_words(document), 60))),
         is_draft=document.number is None,
-        facts=_facts(money),
+        facts=facts_of(money),
         total=Figure("Total", money.text(money.total), money.unit, _usd_note(money, document.total_usd)),
         figures=_figures(money),
         figures_note=_figures_note(money),
@@ -108,7 +108,7 @@ def _label(document: Document) -> str:
 # --- the first page ----------------------------------------------------------------------------------
 
 
-def _facts(money: Money) -> list[tuple[str, str]]:
+def facts_of(money: Money) -> list[tuple[str, str]]:
     document = money.document
     found = [
         ("Team", figures.team_words(document)),
@@ -132,36 +132,36 @@ def _currency_words(money: Money) -> str:
 
 
 def _figures(money: Money) -> list[Figure]:
+    """The figures that are known."""
     summary = money.document.summary
-    budget, total = money.converted(summary.budget_usd), money.total
-    over = None if budget is None or total is None else total - budget
-    percent = f"{figures.sign(figures.per_cent_of(Decimal(summary.variance_percent)))} of budget" if summary.variance_percent else ""
-    found = [
-        (
-            Figure("Budget", money.text(budget), money.unit, _usd_note(money, summary.budget_usd)),
-            budget is not None,
-        ),
-        (
-            Figure("Over budget" if over and over > 0 else "Variance", money.signed(over), money.unit, [percent]),
-            over is not None,
-        ),
-        (_summed(money, "Forecast of the month", summary.forecast_usd), summary.forecast_usd is not None),
-        (
-            Figure("Year to date", figures.cents(summary.year_to_date_usd), "USD"),
-            summary.year_to_date_usd is not None,
-        ),
-        (Figure("Runs", grouped(summary.runs), "", _each(money, summary.cost_per_run_usd)), bool(summary.runs)),
-        (
+    found = []
+    if summary.budget_usd is not None:
+        found += [_summed(money, "Budget", summary.budget_usd), *_variance(money)]
+    if summary.forecast_usd is not None:
+        found.append(_summed(money, "Forecast of the month", summary.forecast_usd))
+    if summary.year_to_date_usd is not None:
+        found.append(Figure("Year to date", figures.cents(summary.year_to_date_usd), "USD"))
+    if summary.runs:
+        found += [
+            Figure("Runs", grouped(summary.runs), "", _each(money, summary.cost_per_run_usd)),
             Figure(
                 "Successful runs",
                 grouped(summary.successful_runs),
                 "",
                 _each(money, summary.cost_per_successful_run_usd),
             ),
-            bool(summary.runs),
-        ),
-    ]
-    return [figure for figure, is_known in found if is_known]
+        ]
+    return found
+
+
+def _variance(money: Money) -> list[Figure]:
+    """Total less budget as they stand on the paper, so that they add up."""
+    budget, percent = money.converted(money.document.summary.budget_usd), money.document.summary.variance_percent
+    if budget is None or money.total is None:
+        return []
+    over = money.total - budget
+    notes = [] if percent is None else [f"{figures.sign(figures.per_cent_of(Decimal(percent)))} of budget"]
+    return [Figure("Over budget" if over > 0 else "Variance", figures.sign(money.text(over)), money.unit, notes)]
 
 
 def _summed(money: Money, label: str, usd: str | None) -> Figure:
@@ -327,7 +327,7 @@ def _unpriced(document: Document) -> Table:
     ]
     return Table(
         title="Unpriced usage",
-        note="No price is known for these calls: they are in no sum. Once they have one, their cost stands as late.",
+        note="No price is known for these calls: they are in no sum. What gets a price after the close is late usage.",
         columns=[
             Column("Workflow", 1.1), Column("Model", 1), Column("Calls"), Column("Tokens in"), Column("Cached"),
             Column("Tokens out"),

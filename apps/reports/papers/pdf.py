@@ -3,6 +3,7 @@
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import typst
@@ -41,7 +42,7 @@ def _json(content: object) -> str:
     return msgspec.json.encode(content).decode()
 
 
-def _set(template: str, given: dict[str, str], kind: str, at: int) -> bytes:
+def _set(template: str, given: dict[str, str], kind: Literal["pdf", "png"], at: int) -> bytes:
     """One compiler a call: it is cheap, and no two threads may share one. Raises `typst.TypstError`."""
     compiler = typst.Compiler(
         input=str(_HERE / template), root=str(_HERE), font_paths=_fonts(), ignore_system_fonts=True
