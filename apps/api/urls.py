@@ -51,7 +51,10 @@ urlpatterns = [
     path("statements/months/<str:month>/reopen", months.MonthReopenView.as_view(), name="month_reopen"),
     path("statements/months/<str:month>/close", months.MonthCloseView.as_view(), name="month_close"),
     path("statements/<path:statement_id>/finalize", months.FinalizeView.as_view(), name="statement_finalize"),
-    path("statements/<path:statement_id>.csv", statements.StatementCsvView.as_view(), name="statement_csv"),
+    *(
+        path(f"statements/<path:statement_id>.{name}", view.as_view(), name=f"statement_{name.replace('.', '_')}")
+        for name, view in statements.PAPER_VIEWS.items()
+    ),
     path("statements/<path:statement_id>", statements.StatementView.as_view(), name="statement"),
     path("teams", names.TeamsView.as_view(), name="teams"),
     path("teams/<path:slug>", names.TeamView.as_view(), name="team"),

@@ -37,6 +37,7 @@ from apps.portal.views import (
     statements,
     stops,
 )
+from apps.reports.papers import PAPERS
 
 app_name = "portal"
 urlpatterns = [
@@ -60,6 +61,15 @@ urlpatterns = [
     path("o/<slug:slug>/statements/adjustments", chargeback.adjustments, name="adjustments"),
     path("o/<slug:slug>/statements/closing", chargeback.chargeback, name="chargeback"),
     path("o/<slug:slug>/statements/months/<slug:month>/<slug:act>", chargeback.month_act, name="month_act"),
+    *(
+        path(
+            f"o/<slug:slug>/statements/<path:statement_id>.{paper}",
+            statements.statement_paper,
+            {"paper": paper},
+            name=f"statement_{paper.replace('.', '_')}",
+        )
+        for paper in sorted(PAPERS, key=len, reverse=True)
+    ),
     path("o/<slug:slug>/statements/<path:statement_id>", statements.statement, name="statement"),
     path("o/<slug:slug>/unattributed", queue.unattributed, name="unattributed"),
     path("o/<slug:slug>/names", queue.aliases, name="aliases"),

@@ -68,7 +68,7 @@ class Month:
     status: str
     money: Money
     as_of: datetime
-    names: Mapping[str, str]
+    teams: Mapping[str, Team]
     summaries: Summaries
     meters: Mapping[str | None, list[MeterCost]]
 
@@ -102,7 +102,7 @@ def draft_documents(org: Organization, month: date, *, at: datetime, team: str |
         status=_status(months.state_of(org, month)),
         money=money,
         as_of=as_of,
-        names=_names(org, lines),
+        teams=_teams(org, lines),
         summaries=summaries.load(org, month, clock, at=at, team=team),
         meters=costs_by_meter(org, month, terms, team=team),
     )
@@ -113,9 +113,9 @@ def _status(state: str) -> str:
     return _STATUS.get(state, state)
 
 
-def _names(org: Organization, lines: Lines) -> dict[str, str]:
+def _teams(org: Organization, lines: Lines) -> dict[str, Team]:
     teams = Team.objects.for_org(org).filter(slug__in=[slug for slug in lines if slug is not None])
-    return dict(teams.values_list("slug", "name"))
+    return {team.slug: team for team in teams}
 
 
 # --- lines ----------------------------------------------------------------------------------------------
@@ -232,6 +232,7 @@ def _document(shown: Month, team: str | None, lines: Sequence[Line]) -> Document
     amounts = [Decimal(line.amount) for line in listed if line.amount is not None]
     total = None if money.rate is None or not costs else EXACT.add(sum(amounts, Decimal(0)), Decimal(0))
     usage_usd = _sum(listed, USAGE_KINDS)
+    known = shown.teams.get(team or "")
     start, end = (shown.clock.month_start(month) for month in (shown.month, next_month(shown.month)))
     return Document(
         format=FORMAT,
@@ -244,7 +245,8 @@ def _document(shown: Month, team: str | None, lines: Sequence[Line]) -> Document
         period_start=start,
         period_end=end,
         team=team,
-        team_name=None if team is None else shown.names.get(team, team),
+        team_name=None if team is None else known.name if known else team,
+        cost_centre=known.cost_centre or None if known else None,
         status=shown.status,
         currency=money.currency,
         decimals=decimals,

@@ -11,7 +11,7 @@ import pytest
 from apps.api.v1.spend import KNOWN
 from apps.ingest.record import UsageRecord
 from apps.organizations.permissions import Role, Scope
-from apps.reports.exports import COLUMNS
+from apps.reports.papers.rows import COLUMNS
 from apps.usage.selectors import known_filters
 
 ROOT = Path(__file__).parents[2]

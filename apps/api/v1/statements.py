@@ -9,7 +9,7 @@ import msgspec
 from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -21,7 +21,8 @@ from apps.core.errors import DomainError
 from apps.organizations.permissions import Scope
 from apps.organizations.selectors import Principal
 from apps.reports.document import Document
-from apps.reports.exports import statements_csv
+from apps.reports.papers import CSV, PAPERS
+from apps.reports.papers.rows import statements_csv
 from apps.reports.selectors import current_month
 from apps.reports.statements import statement_by_id, statements
 
@@ -64,7 +65,7 @@ class StatementsCsvView(ScopedView):
     def get(self, request: Request) -> HttpResponse:
         month, team = _asked(self.principal, request)
         found = statements(self.organization, month, at=timezone.now(), team=team)
-        return csv_response(found, f"chargeback-{month:%Y-%m}")
+        return file_response(statements_csv(found), CSV, f"chargeback-{month:%Y-%m}.csv")
 
 
 class StatementView(ScopedView):
@@ -77,14 +78,36 @@ class StatementView(ScopedView):
         return HttpResponse(one.canonical, content_type="application/json", headers={"X-Content-SHA256": one.sha256})
 
 
-class StatementCsvView(ScopedView):
-    renderer_classes = [JSONRenderer, CsvRenderer]
+class PaperView(ScopedView):
     scopes = {"GET": Scope.READ}
+    paper: str
 
-    @extend_schema(operation_id="statements_retrieve_csv", responses={(200, "text/csv"): OpenApiTypes.STR})
     def get(self, request: Request, statement_id: str) -> HttpResponse:
         one = _statement(self.principal, statement_id)
-        return csv_response([one], f"chargeback-{one.month}-{one.team or 'unattributed'}")
+        paper = PAPERS[self.paper]
+        name = f"chargeback-{one.month}-{one.team or 'unattributed'}.{self.paper}"
+        return file_response(paper.render(one), paper.content_type, name)
+
+
+def _paper_view(name: str) -> type[PaperView]:
+    """The view of one format, under an operation of its own."""
+    media = PAPERS[name].content_type.partition(";")[0]
+    members = {"paper": name, "renderer_classes": [JSONRenderer, _renderer(media, name)], "scopes": PaperView.scopes}
+    view = type(f"Statement{name.replace('.', ' ').title().replace(' ', '')}View", (PaperView,), members)
+    operation = extend_schema(
+        operation_id=f"statements_retrieve_{name.replace('.', '_')}", responses={(200, media): OpenApiTypes.BINARY}
+    )
+    described: type[PaperView] = extend_schema_view(get=operation)(view)
+    return described
+
+
+def _renderer(media: str, name: str) -> type[JSONRenderer]:
+    """Lets a client ask for the file by Accept; an error is still a problem in JSON."""
+    return type(f"{name.title()}Renderer", (JSONRenderer,), {"media_type": media, "format": name})
+
+
+# By the end of the address: of two, the longer first.
+PAPER_VIEWS = {name: _paper_view(name) for name in sorted(PAPERS, key=len, reverse=True)}
 
 
 def _asked(principal: Principal, request: Request) -> tuple[date, str | None]:
@@ -111,7 +134,7 @@ def _within_team(principal: Principal, asked: Mapping[str, str]) -> dict[str, st
     return found
 
 
-def csv_response(found: list[Document], name: str) -> HttpResponse:
-    response = HttpResponse(statements_csv(found), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{_UNSAFE_IN_FILES.sub("_", name)}.csv"'
+def file_response(content: bytes, content_type: str, name: str) -> HttpResponse:
+    response = HttpResponse(content, content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="{_UNSAFE_IN_FILES.sub("_", name)}"'
     return response

@@ -28,11 +28,14 @@ from apps.portal.views.events import meter_label
 from apps.reports import statements as reports
 from apps.reports.currencies import USD
 from apps.reports.document import ADJUSTMENT_KINDS, CREDIT_KINDS, FEE_KINDS, SHARED_KINDS, Document, Line, usd
-from apps.reports.exports import statements_csv
+from apps.reports.papers import CSV, PAPERS
+from apps.reports.papers.rows import statements_csv
 from apps.reports.statements import parse_month, statement_by_id
 
 MONTHS_SHOWN = 6
 FIRST_YEAR = 1980
+# What the page offers, by the end of the file's name.
+DOWNLOADS = (("pdf", "PDF"), ("xlsx", "XLSX"), ("csv", "CSV"), ("journal.csv", "Journal"))
 LINE_LABELS = {
     "throughput": "Provisioned throughput",
     "throughput_idle": "Provisioned throughput that nobody used",
@@ -119,7 +122,7 @@ def statements_download(visit: Visit) -> HttpResponse:
     if team is not None and "\0" in team:
         raise NotFound("statement")
     found = reports.statements(visit.org, month, at=visit.at, team=team)
-    response = HttpResponse(statements_csv(found), content_type="text/csv; charset=utf-8")
+    response = HttpResponse(statements_csv(found), content_type=CSV)
     name = f"chargeback-{month:%Y-%m}" + ("" if team is None else f"-{slugify(team) or 'unattributed'}")
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
@@ -128,7 +131,7 @@ def statements_download(visit: Visit) -> HttpResponse:
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
 def statement(visit: Visit, statement_id: str) -> HttpResponse:
     found = statement_of(visit, statement_id)
-    month = found.first_day
+    month, here = found.first_day, visit.url_below("statements", found.id)
     page = StatementPage(
         id=found.label if found.number is not None else f"{found.month} / {found.team or 'unattributed'}",
         team=found.team,
@@ -146,11 +149,21 @@ def statement(visit: Visit, statement_id: str) -> HttpResponse:
         total=found.total,
         total_url=visit.url("spend", {"group_by": "workflow", "team": found.team or "", **_days(month)}),
         sha256=found.sha256 if found.number is not None else "",
-        downloads=(("CSV", visit.url("statements_csv", {"month": found.month, "team": found.team or ""})),),
+        downloads=tuple((label, f"{here}.{paper}") for paper, label in DOWNLOADS),
     )
     crumbs = (Crumb("Statements", visit.url("statements", {"month": found.month})), Crumb(page.team_name))
     frame = visit.frame(f"Statement of {page.team_name}, {page.month_label}", *crumbs)
     return visit.render("portal/statement.html", frame=frame, statement=page)
+
+
+@organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
+def statement_paper(visit: Visit, statement_id: str, paper: str) -> HttpResponse:
+    """The statement as a file."""
+    found = statement_of(visit, statement_id)
+    response = HttpResponse(PAPERS[paper].render(found), content_type=PAPERS[paper].content_type)
+    name = f"chargeback-{found.month}-{slugify(found.team or 'unattributed') or 'team'}.{paper}"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 def statement_of(visit: Visit, statement_id: str) -> Document:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
 
 from apps.core.meters import METERS
 from apps.reports.document import Document, Line
@@ -23,8 +24,19 @@ def statement_csv(document: Document) -> bytes:
     Amounts are exact decimals; what has no price is empty. Text that a spreadsheet would take for a formula gets an
     apostrophe in front.
     """
-    rows = [[*head_of(document), *_line(line)] for line in document.lines]
-    return csv_bytes([COLUMNS, *rows, [*head_of(document), *_total(document)]])
+    return statements_csv([document])
+
+
+def statements_csv(documents: Iterable[Document]) -> bytes:
+    """The same, of several statements under one header."""
+    return csv_bytes([COLUMNS, *(row for document in documents for row in _rows(document))])
+
+
+def _rows(document: Document) -> Iterator[list[object]]:
+    head = head_of(document)
+    for line in document.lines:
+        yield [*head, *_line(line)]
+    yield [*head, *_total(document)]
 
 
 def csv_bytes(rows: object) -> bytes:
