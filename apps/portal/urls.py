@@ -3,6 +3,8 @@ from django.urls import path
 from apps.portal.views import (
     account,
     alerts,
+    allocation_edit,
+    allocations,
     attention,
     audit,
     bounds,
@@ -71,6 +73,10 @@ urlpatterns = [
         for paper in sorted(PAPERS, key=len, reverse=True)
     ),
     path("o/<slug:slug>/statements/<path:statement_id>", statements.statement, name="statement"),
+    path("o/<slug:slug>/allocations", allocations.allocations, name="allocations"),
+    path("o/<slug:slug>/allocations/new", allocation_edit.allocation_new, name="allocation_new"),
+    path("o/<slug:slug>/allocations/<int:pool_id>", allocation_edit.allocation_edit, name="allocation"),
+    path("o/<slug:slug>/allocations/<int:pool_id>/<slug:act>", allocations.allocation_act, name="allocation_act"),
     path("o/<slug:slug>/unattributed", queue.unattributed, name="unattributed"),
     path("o/<slug:slug>/names", queue.aliases, name="aliases"),
     path("o/<slug:slug>/teams", names.teams, name="teams"),

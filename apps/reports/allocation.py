@@ -9,6 +9,7 @@ Whoever drafts statements needs this much, all of it inside one `tenant(org, rep
 Late usage and adjustments are in `TeamUse.other_pico`, so that a team that is shared is shared whole.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -184,6 +185,26 @@ class Change:
     @property
     def difference_usd(self) -> Decimal:
         return usd_from_pico(self.after_pico - self.before_pico)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The pools of a month in their order, and by the id of each what it gives to whom."""
+
+    rows: tuple[AllocationPool, ...]
+    shares: Mapping[int, tuple[Share, ...]]
+
+
+def standing(org: Organization, month: date) -> Standing:
+    """A month's pools as they are. Raises `DomainError`: `too_many_lines`."""
+    with tenant(org, repeatable_read=True):
+        rows = rows_of(org, month)
+        pools = [pool_of(row) for row in rows]
+        shares = chargeback.allocate(pools, drivers_of(org, month, pools), contract_lines_of(org, month)).shares
+    by_pool: dict[int, list[Share]] = defaultdict(list)
+    for share in shares:
+        by_pool[share.pool_id].append(share)
+    return Standing(tuple(rows), {pool.id: tuple(by_pool[pool.id]) for pool in pools})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from apps.organizations.sso import DOMAINS_MAX
 from apps.pricing.models import Contract, ModelAlias, PriceFlag
 from apps.reports.exporting import KEPT_MAX
 from apps.reports.models import Export, View
+from apps.reports.models_allocation import AllocationPool
+from apps.reports.pools import POOLS_MAX
 from apps.reports.views import VIEWS_MAX
 from apps.teams.models import Alias, AttributionRule, Ownership, Project, Team, Workflow
 from apps.teams.rulebook import RULES_MAX
@@ -219,6 +221,14 @@ def _prices(shop: Shop, numbers: range) -> None:
         for n in numbers
     )
     _insert(shop, ModelAlias, aliases)
+    pools = (
+        AllocationPool(
+            organization=org, name=f"p{n}", position=n + 1, source="amount", amount_usd=1, method="even",
+            from_month=at.date().replace(day=1), created_by="tests",
+        )
+        for n in up_to(POOLS_MAX, numbers)
+    )  # fmt: skip
+    _insert(shop, AllocationPool, pools)
     times = {"created_at": at, "start": at - DAY, "end": at}
     state = {"state": "previewed", "phase": "previewing", "reason": REASON, "actor": "tests", "filters": {}}
     priced = {"catalog_version": 1, "rule_set": 1, "previewed_at": at, **state, **times}

@@ -21,6 +21,8 @@ SIGHTS: dict[str, str] = {
     "run": "runs/run-1",
     "events": "events?range=30d",
     "statements": "statements",
+    "allocations": "allocations",
+    "allocation-new": "allocations/new",
     "budgets": "budgets",
     "budget-new": "budgets/new",
     "reservations": "reservations",

@@ -21,7 +21,7 @@ from tests.world import make_event
 
 PAGES = (
     "", "spend", "views", "exports", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared",
-    "statements",
+    "statements", "allocations", "allocations/new",
     "prices",
     "prices/openai/o3",
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
@@ -32,7 +32,8 @@ PAGES = (
 )  # fmt: skip
 # Pages with a form of their own.
 FORMS = (
-    "views", "exports", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop", "unattributed",
+    "views", "exports", "allocations/new", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop",
+    "unattributed",
     "names", "teams",
     "projects",
     "workflows", "teams/search", "projects/search-project", "workflows/search-agent",
@@ -97,6 +98,8 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("runs/run-1", Permission.VIEW_EVENTS),
     ("events/some-id", Permission.VIEW_EVENTS),
     ("statements", Permission.VIEW_STATEMENTS),
+    ("allocations", Permission.VIEW_STATEMENTS),
+    ("allocations/new", Permission.MANAGE_STATEMENTS),
     ("statements.csv", Permission.VIEW_STATEMENTS),
     ("statements/2026-11:search", Permission.VIEW_STATEMENTS),
     ("statements.csv?team=search", Permission.VIEW_STATEMENTS),
@@ -236,6 +239,7 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("unattributed", "Every event has an owner"),
     ("unpriced", "Every event has a price"),
     ("statements", "No statements for"),
+    ("allocations", "Nothing is shared in"),
     ("declared", "No cost was declared"),
     ("contracts", "No contracts yet"),
     ("reratings", "Nothing was priced again"),

@@ -40,6 +40,8 @@ PAGES: dict[str, dict[str, int]] = {
     "statements": {"statements": 21},
     "statements_csv": {"statements.csv": 20},
     "statement": {"statements/{statement}": 21},
+    "allocations": {"allocations": 26},
+    "allocation_new": {"allocations/new": 18},
     "unattributed": {"unattributed?range=30d": 39},
     "aliases": {"names": 14},
     "teams": {"teams": 23},
@@ -91,6 +93,7 @@ NOT_MEASURED = {
     "audit_csv": "of any length: asks once for each 500 entries, as it sends them",
     "audit_ndjson": "of any length: asks once for each 500 entries, as it sends them",
     "home": "leads to the organization, or to the list of them that `switch` shows",
+    "allocation": "one pool, as the form of `allocation_new`",
     "rule": "one rule, as the form of `rule_new`",
     "channel": "one channel, as the form of `channel_new`",
     "member": "a form's act on one member; `members` lists them",
@@ -105,7 +108,8 @@ NOT_MEASURED = {
 }
 # What takes forms, and shows nothing.
 ACTS = {
-    "view_act", "export_delete", "rule_act", "contract_end", "alias_remove", "rerating_act", "unpriced_policy",
+    "view_act", "export_delete", "rule_act", "allocation_act", "contract_end", "alias_remove", "rerating_act",
+    "unpriced_policy",
     "raise_decide", "budget_end", "bound_remove", "lift", "channel_act", "delivery_retry", "leave", "invited",
     "member_remove", "member_transfer", "key_rotate", "key_revoke", "second_factor", "zone", "organization_close",
     "organization_restore", "domain_add", "domain_verify", "domain_remove", "sso_enforce", "sso_disconnect",

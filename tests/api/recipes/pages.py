@@ -5,6 +5,7 @@ from tests.identity import SAML, certificate
 from tests.world import unique
 
 _ORG = {"slug": "{org}"}
+A_POOL = {"source": "amount", "amount_usd": "1", "method": "central", "from_month": "2198-01"}
 PAGES: dict[str, Recipe] = {
     "GET /": Recipe(),
     "GET /o/": Recipe(),
@@ -47,6 +48,9 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements": Recipe(path=_ORG),
     "GET /o/{slug}/statements.csv": Recipe(path=_ORG, query={"team": "{team}"}),
     "GET /o/{slug}/statements/{statement_id}": Recipe(path={**_ORG, "statement_id": "{statement}"}),
+    "GET /o/{slug}/allocations": Recipe(path=_ORG),
+    "GET /o/{slug}/allocations/new": Recipe(path=_ORG),
+    "GET /o/{slug}/allocations/{pool_id}": Recipe(path={**_ORG, "pool_id": "{pool}"}),
     "GET /o/{slug}/unattributed": Recipe(
         path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
     ),
@@ -99,6 +103,17 @@ PAGES: dict[str, Recipe] = {
         needs=lambda own: {"name": "tests", "scope.user": "nobody", "gives.team": own.fill("{given}")},
     ),
     "POST /o/{slug}/rules/{rule_id}/{act}": Recipe(path={**_ORG, "rule_id": "{rule}", "act": "up"}),
+    "POST /o/{slug}/allocations/new": Recipe(
+        path=_ORG,
+        body={"team": "{given}", "to_team": "{given}", "contract": "{contract}", "share_team.1": "{given}"},
+        needs=lambda own: {**A_POOL, "name": unique("pool")},
+    ),
+    "POST /o/{slug}/allocations/{pool_id}": Recipe(
+        path={**_ORG, "pool_id": "{spare_pool}"}, needs=lambda own: {**A_POOL, "name": unique("pool")}
+    ),
+    "POST /o/{slug}/allocations/{pool_id}/{act}": Recipe(
+        path={**_ORG, "pool_id": "{pool}", "act": "up"}, needs=lambda own: {"month": own.values["now"][:7]}
+    ),
     "GET /o/{slug}/unpriced": Recipe(path=_ORG, asks=({"range": "30d"},)),
     "GET /o/{slug}/declared": Recipe(path=_ORG, asks=({"range": "30d"},)),
     "GET /o/{slug}/prices": Recipe(path=_ORG),
