@@ -43,6 +43,7 @@ _STATUS = {
     "person_inactive": 409,
     "key_ended": 409,
     "no_move_ahead": 409,
+    "rate_missing": 409,
     "too_many_rules": 422,
     "contract_ended": 409,
     "rerating_active": 409,

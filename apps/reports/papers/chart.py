@@ -10,6 +10,7 @@ from apps.reports.papers.figures import KIND_LABELS, Money
 
 BARS_MAX = 8
 _NAME_COLUMNS = 30
+_MILLIONTH = Decimal("0.000001")
 _USED = ("usage", "unattributed", "late")
 
 
@@ -18,8 +19,8 @@ class Bar(msgspec.Struct, frozen=True):
 
     name: str
     amount: str
-    start: float
-    length: float
+    start: Decimal
+    length: Decimal
     is_negative: bool
     is_rest: bool = False
 
@@ -29,7 +30,7 @@ class Chart(msgspec.Struct, frozen=True):
 
     title: str
     unit: str
-    zero: float
+    zero: Decimal
     bars: list[Bar]
     alt: str
 
@@ -53,17 +54,21 @@ def chart_of(document: Document) -> Chart | None:
     said = "; ".join(f"{bar.name} {bar.amount} {money.unit}" for bar in bars)
     title = f"Cost by {of}"
     alt = f"Bar chart: {title.lower()} of {figures.month_words(document.month)}. {said}."
-    return Chart(title, money.unit, float(-low / (high - low)), bars, alt)
+    return Chart(title, money.unit, _part(-low, high - low), bars, alt)
 
 
 def _bar(money: Money, name: str, amount: Decimal, low: Decimal, high: Decimal) -> Bar:
     return Bar(
         name=figures.shortened(name, _NAME_COLUMNS),
         amount=money.text(amount),
-        start=float((min(amount, Decimal(0)) - low) / (high - low)),
-        length=float(abs(amount) / (high - low)),
+        start=_part(min(amount, Decimal(0)) - low, high - low),
+        length=_part(abs(amount), high - low),
         is_negative=amount < 0,
     )
+
+
+def _part(size: Decimal, whole: Decimal) -> Decimal:
+    return (size / whole).quantize(_MILLIONTH)
 
 
 def chart_alt(document: Document) -> str:

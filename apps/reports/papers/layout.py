@@ -27,7 +27,7 @@ class Column(msgspec.Struct, frozen=True):
     """`width` is a share of what the others leave; 0 is as wide as its text, and to the right."""
 
     title: str
-    width: float = 0
+    width: int = 0
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -187,7 +187,7 @@ def _build_up(money: Money) -> Table:
     return Table(
         title="Build-up",
         note="",
-        columns=[Column("Build-up", 1), Column(money.unit)],
+        columns=[Column("Build-up", 100), Column(money.unit)],
         groups=[Group("", "", rows or [[Cell("No cost"), Cell("0")]])],
         total=["Total", money.text(money.total)],
     )
@@ -202,7 +202,7 @@ def _usage(money: Money) -> Table:
         title="Usage by project and workflow",
         note="",
         columns=[
-            Column("Workflow", 1.1), Column("Model", 1), Column("Calls"), Column("Tokens in"), Column("Cached"),
+            Column("Workflow", 110), Column("Model", 100), Column("Calls"), Column("Tokens in"), Column("Cached"),
             Column("Tokens out"), Column(money.unit),
         ],
         groups=[
@@ -256,7 +256,7 @@ def _parts(money: Money, title: str, of: str, lines: Sequence[Line]) -> Table:
         ]
         for line in lines
     ]
-    columns = [Column(of, 1), Column("Driver", 1), Column("Share"), Column(money.unit)]
+    columns = [Column(of, 100), Column("Driver", 100), Column("Share"), Column(money.unit)]
     return Table(title, "", columns, _one(rows), [title, money.text(money.sum_of(lines))])
 
 
@@ -274,7 +274,7 @@ def _later(money: Money) -> Table:
     return Table(
         title="Late usage and adjustments",
         note="",
-        columns=[Column("Kind", 0.7), Column("Of month", 0.55), Column("About", 1.2), Column(money.unit)],
+        columns=[Column("Kind", 70), Column("Of month", 55), Column("About", 120), Column(money.unit)],
         groups=_one(rows),
         total=["Late usage and adjustments", money.text(money.sum_of(lines))],
     )
@@ -309,7 +309,7 @@ def _meters(document: Document) -> Table:
     return Table(
         title="Usage by model and meter",
         note="Costs in USD to six decimals. The price is the list price, where one held all month.",
-        columns=[Column("Meter", 1), Column("Quantity"), Column("USD per million"), Column("USD")],
+        columns=[Column("Meter", 100), Column("Quantity"), Column("USD per million"), Column("USD")],
         groups=groups,
         total=["Usage", total],
     )
@@ -329,7 +329,7 @@ def _unpriced(document: Document) -> Table:
         title="Unpriced usage",
         note="No price is known for these calls: they are in no sum. What gets a price after the close is late usage.",
         columns=[
-            Column("Workflow", 1.1), Column("Model", 1), Column("Calls"), Column("Tokens in"), Column("Cached"),
+            Column("Workflow", 110), Column("Model", 100), Column("Calls"), Column("Tokens in"), Column("Cached"),
             Column("Tokens out"),
         ],
         groups=_one(rows),
@@ -347,7 +347,7 @@ def _disputes(document: Document) -> Table:
         ]
         for note in document.disputes
     ]
-    columns = [Column("No.", 0.16), Column("About", 0.8), Column("Why", 1.2), Column("State", 0.35), Column("USD")]
+    columns = [Column("No.", 16), Column("About", 80), Column("Why", 120), Column("State", 35), Column("USD")]
     return Table("Disputes", "", columns, _one(rows))
 
 

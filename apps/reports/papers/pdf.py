@@ -20,7 +20,9 @@ _FONTS = (
     ("fontpkg_noto_sans_devanagari", "files"),
     ("cvttf_NotoSansCJK_Regular", "."),
 )
-CHART_PIXELS_PER_INCH = 96.0
+CHART_PIXELS_PER_INCH = 96
+# What typst remembers for so many compilations is gone after one more.
+_REMEMBERED = 10
 
 
 def statement_pdf(document: Document) -> bytes:
@@ -29,7 +31,9 @@ def statement_pdf(document: Document) -> bytes:
     Names reach typst as data, never as its source: they are what strangers wrote.
     """
     given = {"paper": _json(paper_of(document)), "document": document.canonical.decode()}
-    return _set("statement.typ", given, "pdf", int(document.as_of.timestamp()))
+    made = _set("statement.typ", given, "pdf", int(document.as_of.timestamp()))
+    _forget()
+    return made
 
 
 def chart_png(document: Document) -> bytes:
@@ -50,6 +54,12 @@ def _set(template: str, given: dict[str, str], kind: Literal["pdf", "png"], at: 
     made = compiler.compile(format=kind, ppi=CHART_PIXELS_PER_INCH, sys_inputs=given, timestamp=at)
     assert isinstance(made, bytes)
     return made
+
+
+def _forget() -> None:
+    """Push out of typst's memory what a statement leaves there: 100 MB a thousand lines, for each of the last ten."""
+    for _ in range(_REMEMBERED + 1):
+        typst.compile(b"", format="svg", font_paths=_fonts(), ignore_system_fonts=True)
 
 
 @cache
