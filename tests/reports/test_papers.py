@@ -261,6 +261,13 @@ def test_nothing_stands_outside_the_margins(currency: str) -> None:
             assert right <= 210 - MARGIN_MM + 1
 
 
+def test_large_counts_leave_room_for_names() -> None:
+    wide = usage_line(1, meters={"input_tokens": 10**15, "output_tokens": 10**10 - 1, "images": 12_345 * 10**6})
+    found = text_of(make_document([wide]))
+    assert stands_in_order(found, ["rounded here", "12.3 B images", "1,000.0 T", "9,999,999,999"]) == []
+    assert "rounded here" not in text_of(full_document())
+
+
 def test_long_names_stand_there_in_full() -> None:
     found = squeezed(text_of(long_document()))
     assert LONG_NAME in found
@@ -395,8 +402,8 @@ def test_the_chart_folds_what_has_no_bar_of_its_own() -> None:
     lines[0] = msgspec.structs.replace(lines[0], workflow="4 others")
     chart = chart_of(make_document(lines))
     assert chart
-    assert [(bar.name, bar.amount, bar.is_rest) for bar in chart.bars][::7] == [
-        ("4 others", "100.00", False), ("4 others", "366.00", True)
+    assert [(bar.name, bar.amount, bar.length, bar.is_rest) for bar in chart.bars][::7] == [
+        ("4 others", "100.00", 1, False), ("4 others", "366.00", 0, True)
     ]  # fmt: skip
 
 

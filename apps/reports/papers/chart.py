@@ -9,13 +9,18 @@ from apps.reports.papers import figures
 from apps.reports.papers.figures import KIND_LABELS, Money
 
 BARS_MAX = 8
-_NAME_COLUMNS = 30
+_NAME_COLUMNS = 60
 _MILLIONTH = Decimal("0.000001")
+
+Sums = list[tuple[str, Decimal]]
 _USED = ("usage", "unattributed", "late")
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """`start` and `length` are parts of the chart's width, 0 to 1; `is_rest`: all that have no bar of their own."""
+    """`start` and `length` are parts of the chart's width, 0 to 1.
+
+    `is_rest` is the sum of all that have no bar of their own: drawn beside them it would dwarf them, so it has none.
+    """
 
     name: str
     amount: str
@@ -38,23 +43,26 @@ class Chart(msgspec.Struct, frozen=True):
 def chart_of(document: Document) -> Chart | None:
     """None where there are not two of anything to compare."""
     money = Money(document)
-    of, sums = "workflow", _by_workflow(money)
+    of, sums, rest = "workflow", *_folded(_by_workflow(money))
     if len(sums) < 2:
-        of, sums = "kind", _by_kind(money)
+        of, sums, rest = "kind", _by_kind(money), []
     if len(sums) < 2:
         return None
-    shown, rest = sums[:BARS_MAX], sums[BARS_MAX:]
+    low, high = min(Decimal(0), *(amount for _, amount in sums)), max(Decimal(0), *(amount for _, amount in sums))
+    bars = [_bar(money, name, amount, low, high) for name, amount in sums]
     if rest:
-        shown, rest = sums[: BARS_MAX - 1], sums[BARS_MAX - 1 :]
-        shown = [*shown, (f"{len(rest)} others", figures.added(amount for _, amount in rest))]
-    low, high = min(Decimal(0), *(amount for _, amount in shown)), max(Decimal(0), *(amount for _, amount in shown))
-    bars = [_bar(money, name, amount, low, high) for name, amount in shown]
-    if rest:
-        bars[-1] = msgspec.structs.replace(bars[-1], is_rest=True)
+        amount = money.text(figures.added(amount for _, amount in rest))
+        bars.append(Bar(f"{len(rest)} others", amount, Decimal(0), Decimal(0), is_negative=False, is_rest=True))
     said = "; ".join(f"{bar.name} {bar.amount} {money.unit}" for bar in bars)
     title = f"Cost by {of}"
     alt = f"Bar chart: {title.lower()} of {figures.month_words(document.month)}. {said}."
     return Chart(title, money.unit, _part(-low, high - low), bars, alt)
+
+
+def _folded(sums: Sums) -> tuple[Sums, Sums]:
+    """What has a bar, and the rest."""
+    place = BARS_MAX if len(sums) <= BARS_MAX else BARS_MAX - 1
+    return sums[:place], sums[place:]
 
 
 def _bar(money: Money, name: str, amount: Decimal, low: Decimal, high: Decimal) -> Bar:
@@ -77,7 +85,7 @@ def chart_alt(document: Document) -> str:
     return chart.alt if chart else ""
 
 
-def _by_workflow(money: Money) -> list[tuple[str, Decimal]]:
+def _by_workflow(money: Money) -> Sums:
     """The largest first."""
     found: dict[str, Decimal] = {}
     for line in figures.kinds_among(money.document.lines, _USED):
@@ -87,5 +95,5 @@ def _by_workflow(money: Money) -> list[tuple[str, Decimal]]:
     return sorted(((name, amount) for name, amount in found.items() if amount), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _by_kind(money: Money) -> list[tuple[str, Decimal]]:
+def _by_kind(money: Money) -> Sums:
     return [(KIND_LABELS[kind], amount) for kind, amount in figures.build_up(money) if amount]

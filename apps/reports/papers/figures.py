@@ -18,6 +18,7 @@ UNPRICED = "unpriced"
 # Wide enough for the largest amount (26 digits before the point, 12 after) times a rate.
 _WIDE = Context(prec=80, rounding=ROUND_HALF_EVEN)
 _UNIT_DIGITS = 4
+EXACT_BELOW = 10**10
 
 KIND_LABELS = {
     "usage": "Direct usage",
@@ -133,6 +134,14 @@ def grouped(amount: Decimal | int) -> str:
     return f"{amount:,f}".replace("-", MINUS) if isinstance(amount, Decimal) else f"{amount:,}".replace("-", MINUS)
 
 
+def short(quantity: int) -> str:
+    """A count, exact below ten billion: beyond that it would leave no room for names."""
+    if abs(quantity) < EXACT_BELOW:
+        return grouped(quantity)
+    size, unit = (10**12, "T") if abs(quantity) >= 10**12 else (10**9, "B")
+    return f"{grouped((Decimal(quantity) / size).quantize(Decimal('0.1'), context=_WIDE))}\u00a0{unit}"
+
+
 def exact_usd(usd: str | None) -> str:
     """Every digit that counts, and at least cents."""
     if usd is None:
@@ -182,9 +191,7 @@ def tokens(line: Line) -> tuple[int, int, int]:
 def others(line: Line) -> list[str]:
     """What a line used that is not counted in tokens: "3 images"."""
     return [
-        f"{grouped(line.meters[meter])} {meter_words(meter).lower()}"
-        for meter in _OTHER_METERS
-        if line.meters.get(meter)
+        f"{short(line.meters[meter])} {meter_words(meter).lower()}" for meter in _OTHER_METERS if line.meters.get(meter)
     ]
 
 

@@ -13,6 +13,7 @@ from apps.reports.papers.figures import KIND_LABELS, NONE, ONE, Money, grouped, 
 
 USED = ("usage", "unattributed")
 LATER = ("late", "adjustment", "credit_note", "dispute", "true_up", "exchange", "tax")
+_ROUNDED = "Counts from ten billion on are rounded here; by model and meter they stand in full."
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -200,7 +201,7 @@ def _usage(money: Money) -> Table:
     lines = figures.kinds_among(money.document.lines, USED)
     return Table(
         title="Usage by project and workflow",
-        note="",
+        note=_ROUNDED if any(map(_is_rounded, lines)) else "",
         columns=[
             Column("Workflow", 110), Column("Model", 100), Column("Calls"), Column("Tokens in"), Column("Cached"),
             Column("Tokens out"), Column(money.unit),
@@ -217,6 +218,10 @@ def _usage(money: Money) -> Table:
     )  # fmt: skip
 
 
+def _is_rounded(line: Line) -> bool:
+    return max(line.events, *figures.tokens(line)) >= figures.EXACT_BELOW
+
+
 def _by_project(lines: Iterable[Line]) -> list[tuple[str | None, list[Line]]]:
     """Projects in the order in which they are first met."""
     found: dict[str | None, list[Line]] = {}
@@ -227,9 +232,9 @@ def _by_project(lines: Iterable[Line]) -> list[tuple[str | None, list[Line]]]:
 
 def _calls(line: Line) -> list[Cell]:
     model = Cell(printable(line.model or NONE), figures.others(line), printable(line.provider))
-    unpriced = [f"{grouped(line.unpriced_events)} unpriced"] if line.unpriced_events and line.cost_usd else []
-    counts = [Cell(grouped(quantity)) for quantity in figures.tokens(line)]
-    return [model, Cell(grouped(line.events), unpriced), *counts]
+    unpriced = [f"{figures.short(line.unpriced_events)} unpriced"] if line.unpriced_events and line.cost_usd else []
+    counts = [Cell(figures.short(quantity)) for quantity in figures.tokens(line)]
+    return [model, Cell(figures.short(line.events), unpriced), *counts]
 
 
 def _amount(money: Money, line: Line) -> Cell:
