@@ -82,6 +82,12 @@ _STATUS = {
     "month_not_over": 409,
     "month_not_ready": 409,
     "too_many_rates": 422,
+    "bill_too_large": 413,
+    "invoice_known": 409,
+    "invoice_trued_up": 409,
+    "nothing_to_true_up": 409,
+    "too_many_invoices": 422,
+    "too_many_mappings": 422,
 }
 RETRY_AFTER_SECONDS = 2
 

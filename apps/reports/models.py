@@ -125,3 +125,4 @@ class ExportPart(models.Model):
 
 
 from apps.reports.models_allocation import AllocationPool  # noqa: E402, F401  (so that Django finds it)
+from apps.reports.models_invoices import BillMapping, Invoice, InvoiceLine, TrueUp  # noqa: E402, F401

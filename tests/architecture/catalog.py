@@ -70,6 +70,7 @@ APPEND_ONLY = {
     "usage_eventkey": ["finops_worker"],
     "usage_posting": [],
     "usage_seal": [],
+    "reports_trueup": [],
 }
 # Functions that run with their owner's rights: the only DDL at run time, each takes a month and nothing else.
 DEFINER_FUNCTIONS = {

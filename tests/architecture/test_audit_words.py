@@ -11,6 +11,7 @@ APPS = Path(__file__).parents[2] / "apps"
 _ACTION = re.compile(r"[a-z_{}]+\.[a-z_{}]+")
 # An action that is put together where it is written, and what may stand in its place.
 PUT_TOGETHER = {
+    "invoices.{}": ("imported", "deleted"),
     "views.{}": ("saved", "renamed", "changed", "shared", "unshared", "taken", "deleted"),
     "budgets.raise_{}": ("approved", "refused"),
     "reratings.{}": ("previewed", "posting", "posted", "stopped", "resumed", "stale"),

@@ -22,6 +22,7 @@ COMMANDS = sorted(p.stem for p in ROOT.glob("apps/*/management/commands/*.py") i
 # Where a code stands among the arguments of what raises or answers it.
 CODE_AT = {
     "DomainError": 0,
+    "BillError": 0,
     "UsageError": 0,
     "Unreadable": 0,
     "BodyError": 1,
