@@ -18,9 +18,9 @@ _SPEND = (
     ("budgets", "teams", "workflows", "models"),
 )
 HOMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    Role.OWNER: (("stops",), *_SPEND),
+    Role.OWNER: (("stops",), *_SPEND, ("coverage",)),
     Role.ADMIN: (("stops",), *_SPEND),
-    Role.FINANCE: (("stops",), ("month",), *_SPEND),
+    Role.FINANCE: (("stops",), ("month",), ("coverage",), *_SPEND),
     Role.ENGINEER: (("stops",), ("own_workflows",), *_SPEND),
     # Stops and bounds are of the whole organization, and of teams there is one.
     Role.LEAD: (*_SPEND[:-1], ("budgets", "workflows", "models")),

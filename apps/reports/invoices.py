@@ -272,6 +272,11 @@ def find_invoices(
     return list(rows[:limit])
 
 
+def last_month(org: Organization) -> date | None:
+    """The last month that there is a bill of. Inside `tenant(org)`. Index: reports_invoice_month."""
+    return Invoice.objects.for_org(org).order_by("-month").values_list("month", flat=True).first()
+
+
 def find_lines(org: Organization, invoice: Invoice, *, after: int = 0, limit: int) -> list[InvoiceLine]:
     """In the order of the file, those after a number. Inside `tenant(org)`."""
     rows = InvoiceLine.objects.for_org(org).filter(invoice_id=invoice.pk, number__gt=after)

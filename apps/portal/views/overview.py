@@ -16,7 +16,7 @@ from apps.portal.homes import HOMES, Home
 from apps.portal.pages_overview import Card, OverviewPage
 from apps.portal.ranges import Span
 from apps.portal.spending import question
-from apps.portal.views import overview_control, overview_spend
+from apps.portal.views import overview_bills, overview_control, overview_spend
 from apps.portal.views.joining import first_event_page
 from apps.reports.selectors import COSTS, Spend, spend
 from apps.teams.selectors import list_teams
@@ -31,6 +31,7 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
 CARDS: Mapping[str, Callable[[Home], Any]] = {
     "stops": overview_control.stops,
     "month": overview_control.month,
+    "coverage": overview_bills.coverage,
     "own_workflows": overview_control.own_workflows,
     "nothing": overview_spend.nothing,
     "figures": overview_spend.figures,
