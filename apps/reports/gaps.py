@@ -22,7 +22,7 @@ BUCKETS = (PRICE, QUANTITY, UNMETERED, TIMING, CREDITS, TAXES, EXCHANGE, ROUNDED
 BESIDE_USAGE = (CREDITS, TAXES, EXCHANGE)
 
 CENT = Decimal("0.01")
-# Below this a difference is not worth a look, whatever share it is.
+# Below this the difference of a month is not worth a look, whatever share it is.
 FLOOR_USD = Decimal(5)
 MONTH_SHARE, DAY_SHARE = Decimal("0.01"), Decimal("0.02")
 PRICE_SHARE, UNEXPLAINED_SHARE = Decimal("0.001"), Decimal("0.005")
@@ -132,7 +132,7 @@ class Day:
 
     @property
     def verdict(self) -> str:
-        return _verdict(self.gap_usd, DAY_SHARE, self.billed_usd)
+        return _verdict(self.gap_usd, DAY_SHARE, self.billed_usd, floor=CENT)
 
 
 @dataclass(frozen=True)
@@ -311,6 +311,6 @@ def _days(lines: Sequence[Billed], rows: Sequence[Metered]) -> dict[str | None, 
     return found
 
 
-def _verdict(gap: Decimal, share: Decimal, billed: Decimal) -> str:
-    tolerance = max(WIDE.multiply(share, billed.copy_abs()), FLOOR_USD)
+def _verdict(gap: Decimal, share: Decimal, billed: Decimal, *, floor: Decimal = FLOOR_USD) -> str:
+    tolerance = max(WIDE.multiply(share, billed.copy_abs()), floor)
     return AGREES if gap.copy_abs() <= tolerance else LOOK
