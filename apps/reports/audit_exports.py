@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from apps.audit.models import AuditEntry
-from apps.reports.exports import cell
+from apps.reports.cells import cell
 
 COLUMNS = ("sequence", "at", "actor", "action", "subject", "data", "previous_hash", "hash")
 

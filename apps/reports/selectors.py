@@ -140,7 +140,7 @@ def _answer(org: Organization, question: SpendQuestion) -> tuple[list[datetime],
     # Which days are summed up by a facet, and their sums, are read one after the other: of one snapshot.
     with tenant(org, repeatable_read=question.source == dimensions.SOURCE_EVENTS):
         clock = calendar(org)
-        _check(question, clock)
+        check_question(question, clock)
         starts = _bucket_starts(question, clock)
         return starts, _ask(org, question, clock, starts)
 
@@ -191,7 +191,8 @@ def current_month(org: Organization, at: datetime) -> date:
         return calendar(org).month_of(at)
 
 
-def _check(question: SpendQuestion, clock: Calendar) -> None:
+def check_question(question: SpendQuestion, clock: Calendar) -> None:
+    """Raise `DomainError` with a code and the parameter where it cannot be asked so."""
     for name in question.group_by:
         dimensions.check(name, "group_by")
     for name in question.filters:

@@ -11,7 +11,7 @@ import xlsxwriter  # type: ignore[import-untyped]  # it has no types
 
 from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.core.money import usd_text
-from apps.reports.exports import cell
+from apps.reports.cells import cell
 from apps.reports.selectors import SpendRow, Sums, meter_sum
 
 COUNTS = ("events", "unpriced_events", "input_tokens", "cached_tokens", "output_tokens")

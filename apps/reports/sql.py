@@ -108,7 +108,7 @@ def sum_spend(org_id: int, asked: Asked, *, stores: Stores, ranges: Ranges, befo
 
     Index: the primary keys of the rollups, which lead with the organization and the bucket.
     """
-    query = _Query(org_id, asked)
+    query = Query(org_id, asked)
     parts = _stored_parts(query, stores, ranges)
     return _fetch(query, parts, _stored_parts(query, stores, before) if before else [], asked)
 
@@ -120,7 +120,7 @@ def sum_facet(
 
     Index: the primary key of usage_facetrollup.
     """
-    query = _Query(org_id, asked)
+    query = Query(org_id, asked)
     limit_time(timeout_ms)
     return _fetch(query, _facet_parts(query, ranges), _facet_parts(query, before) if before else [], asked)
 
@@ -146,7 +146,7 @@ def tag_keys(org_id: int, *, span: Range, team: str | None, events: int, limit: 
         return [key for (key,) in cursor.fetchall()]
 
 
-class _Query:
+class Query:
     """Groups, conditions and bound values that every part of the union shares."""
 
     def __init__(
@@ -166,9 +166,9 @@ class _Query:
             *(self._exclusion(name, value) for name, values in excluded.items() for value in values),
         ]
 
-    def of_facet(self, expression: str) -> "_Query":
+    def of_facet(self, expression: str) -> "Query":
         """The same question, asked of a table in which the facet's value is this expression."""
-        return _Query(self.values["org"], self.asked, facet=expression, values=self.values)
+        return Query(self.values["org"], self.asked, facet=expression, values=self.values)
 
     def bind(self, value: Any) -> str:
         name = f"v{len(self.values)}"
@@ -201,14 +201,14 @@ class _Query:
         return f"{column} >= {self.bind(span[0])} AND {column} < {self.bind(span[1])}"
 
 
-def _stored_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
+def _stored_parts(query: Query, stores: Stores, ranges: Ranges) -> list[str]:
     parts = _rollup_parts(query, stores, ranges)
     parts += [part for edge in ranges.edges for part in _event_parts(query, edge)]
     parts += [part for span in ranges.beyond for part in _event_parts(query, span, sign="-")]
     return parts
 
 
-def _rollup_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
+def _rollup_parts(query: Query, stores: Stores, ranges: Ranges) -> list[str]:
     if ranges.booked is not None:
         booked = query.within("booked_month", ranges.booked)
         # The middle of a month lies in its bucket in every zone, its first midnight in UTC does not.
@@ -220,7 +220,7 @@ def _rollup_parts(query: _Query, stores: Stores, ranges: Ranges) -> list[str]:
     return [query.part(table, at, query.measures, query.within(at, span)) for table, at, span in stored]
 
 
-def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
+def _event_parts(query: Query, span: Range, sign: str = "") -> list[str]:
     """Events and postings of [start, end): the bound on hour_start lets Postgres skip the other months."""
     start, end = span
     time = query.within("occurred_at", span)
@@ -234,7 +234,7 @@ def _event_parts(query: _Query, span: Range, sign: str = "") -> list[str]:
     ]
 
 
-def _facet_parts(query: _Query, ranges: FacetRanges) -> list[str]:
+def _facet_parts(query: Query, ranges: FacetRanges) -> list[str]:
     parts = [part for span in ranges.rest for part in _event_parts(query, span)]
     if ranges.summed:
         # No value of an event is empty: "" stands for none, which a key cannot be.
@@ -248,7 +248,7 @@ def _facet_parts(query: _Query, ranges: FacetRanges) -> list[str]:
     return parts
 
 
-def _fetch(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> Answer:
+def _fetch(query: Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> Answer:
     cursor = connection.cursor()
     cursor.execute(_statement(query, parts, before, asked), query.values)
     as_of, found, *total = cursor.fetchone()
@@ -263,7 +263,7 @@ def _groups(cursor: CursorWrapper, asked: Asked) -> Iterator[Group]:
                 yield _group(row[2:], asked)
 
 
-def _statement(query: _Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> str:
+def _statement(query: Query, parts: Sequence[str], before: Sequence[str], asked: Asked) -> str:
     """One row that sums everything and counts the groups, then the groups asked for."""
     starts = list(asked.bucket_starts)
     bucket = f"width_bucket(at, {query.bind(starts)}::timestamptz[])" if starts else "0"

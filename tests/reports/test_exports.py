@@ -1,6 +1,6 @@
 import pytest
 
-from apps.reports.exports import cell
+from apps.reports.cells import cell
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from apps.core.meters import METERS
 from apps.reports.document import Document, Line
-from apps.reports.exports import cell
+from apps.reports.cells import cell
 
 HEAD = (
     "statement", "number", "sha256", "month", "status", "organization", "team", "team_name", "cost_centre", "currency",

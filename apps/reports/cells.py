@@ -1,4 +1,4 @@
-"""Text in files that spreadsheets open."""
+"""Text in the cells of a spreadsheet. Pure."""
 
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
