@@ -71,6 +71,8 @@ _STATUS = {
     "too_many_keys": 422,
     "view_name_taken": 409,
     "too_many_views": 422,
+    "too_many_exports": 422,
+    "export_not_ready": 409,
     "tests_waiting": 409,
     "too_many_tests": 409,
     "rate_limited": 429,

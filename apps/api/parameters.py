@@ -18,7 +18,7 @@ YEAR_MIN, YEAR_MAX = 1971, 2200
 VALUE_LENGTH_MAX = 256
 
 
-def instant(parameters: QueryDict, name: str, default: datetime) -> datetime:
+def instant(parameters: Mapping[str, str], name: str, default: datetime) -> datetime:
     """An RFC 3339 instant with an offset."""
     text = parameters.get(name)
     if text is None:

@@ -135,10 +135,22 @@ class ExportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class FocusForm:
+    """Days as they were typed, or those of last month; `error` stands by the field that it is about."""
+
+    first_day: str
+    last_day: str
+    basis: str
+    error: str = ""
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ExportsPage:
     """`is_working`: something is not finished yet, and the page looks again by itself."""
 
     rows: tuple[ExportRow, ...]
+    focus: FocusForm
     is_working: bool
     url: str
     explorer_url: str

@@ -75,13 +75,13 @@ def read_span(query: QueryDict, calendar: Calendar, at: datetime) -> Span:
 
 
 def _days(first: date, last: date, calendar: Calendar, zone: ZoneInfo, at: datetime) -> Span:
-    start, end = _day_start(calendar, first), _day_start(calendar, last + timedelta(days=1))
-    before = _day_start(calendar, first - timedelta(days=(last - first).days + 1))
+    start, end = day_start(calendar, first), day_start(calendar, last + timedelta(days=1))
+    before = day_start(calendar, first - timedelta(days=(last - first).days + 1))
     previous_end = min(before + (at - start), start) if start < at < end else start
     return Span(start, end, first, last, days_label(first, last), None, zone, calendar, before, previous_end)
 
 
-def _day_start(calendar: Calendar, day: date) -> datetime:
+def day_start(calendar: Calendar, day: date) -> datetime:
     """In the zone that was in force on that day."""
     return local_start(calendar.zone_at(datetime.combine(day, time(12), UTC)), day)
 
@@ -96,7 +96,7 @@ def _preset(preset: str, calendar: Calendar, zone: ZoneInfo, at: datetime) -> Sp
     if preset in ("7d", "30d"):
         days = timedelta(days=int(preset.removesuffix("d")))
         first = today - days + timedelta(days=1)
-        start, before = _day_start(calendar, first), _day_start(calendar, first - days)
+        start, before = day_start(calendar, first), day_start(calendar, first - days)
         previous_end = min(before + (at - start), start)
         return Span(start, at, first, today, days_label(first, today), preset, zone, calendar, before, previous_end)
     this_month = calendar.month_of(at)

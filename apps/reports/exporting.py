@@ -2,13 +2,15 @@
 
 A worker answers the question in one statement, so that a file adds up, and writes it from there. It claims an export
 for a few minutes at a time and says how far it is; where it dies the claim runs out, and the next one begins anew.
+A FOCUS file says the same of many rows: it is kept packed.
 """
 
+import gzip
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import structlog
 from django.db.models import Q, QuerySet
@@ -20,14 +22,17 @@ from apps.core.errors import DomainError, NotFound
 from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
-from apps.organizations.selectors import calendar, list_keys
-from apps.reports import sheets
+from apps.organizations.selectors import Principal, calendar, list_keys
+from apps.reports import dimensions, focus_files, sheets
+from apps.reports.export_files import CONTENT_TYPES
 from apps.reports.models import Export, Exporter, ExportPart
-from apps.reports.selectors import COSTS, Spend, SpendQuestion, SpendRow, spend_streamed
+from apps.reports.selectors import COSTS, Spend, SpendQuestion, SpendRow, check_question, spend_streamed
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE_ROWS_MAX = 5_000
+# A group has a few rows, one for each meter.
+AT_ONCE_GROUPS_MAX = 2_000
 ROWS_MAX = 100_000
 FILE_BYTES_MAX = 32 * 2**20
 PART_BYTES = 2**20
@@ -43,7 +48,10 @@ KEPT, REMEMBERED = timedelta(days=7), timedelta(days=30)
 ROWS_A_WORD = 2_000
 # Memory that a file may take before it goes to the disk.
 SPOOL_BYTES = 4 * 2**20
+# Little is won by trying harder.
+PACKING = 2
 
+Actor = User | Principal
 State = Export.State
 UNFINISHED = (State.QUEUED, State.RUNNING)
 
@@ -56,25 +64,63 @@ class ClaimLost(Exception):
 class Asked:
     """Who wants which file; `team` is what everything in it is cut to, "" where nothing is."""
 
-    person: User
+    actor: Actor
     title: str
     format: str
     question: SpendQuestion
     team: str = ""
 
 
-def file_at_once(org: Organization, asked: Asked, out: IO[bytes]) -> bool:
-    """Write a small file; False, and nothing is written, where it takes a worker."""
+class Written(NamedTuple):
+    """How many rows a file has, and how many calls of what it is about have no known price."""
+
+    rows: int
+    unpriced_events: int
+
+
+def file_at_once(org: Organization, asked: Asked, out: IO[bytes]) -> Written | None:
+    """Write a small file; None, and nothing is written, where it takes a worker."""
+    if asked.format == Export.Format.FOCUS:
+        if focus_files.extent(org, asked.question).groups > AT_ONCE_GROUPS_MAX:
+            return None
+        return Written(*focus_files.write(org, asked.question, out))
     try:
         answer, rows = spend_streamed(org, _everything(asked.question, AT_ONCE_ROWS_MAX))
     except DomainError as error:
         if error.code != "query_too_slow":
             raise
-        return False
+        return None
     if answer.row_count > AT_ONCE_ROWS_MAX:
-        return False
+        return None
     sheets.write(_sheet(org, asked, asked.question, answer, rows), asked.format, out)
-    return True
+    return Written(answer.row_count, answer.total.unpriced_events)
+
+
+def check_asked(org: Organization, asked: Asked) -> None:
+    """Raise `DomainError` where no worker could ever write it: `format_unknown`, and what `spend` would refuse."""
+    question = asked.question
+    if asked.format not in CONTENT_TYPES:
+        raise DomainError(
+            "format_unknown", f"'{asked.format[:64]}' is no format: use {', '.join(CONTENT_TYPES)}.", param="format"
+        )
+    if (asked.format == Export.Format.FOCUS) == bool(question.group_by):
+        one = (
+            "A FOCUS file has its own columns: leave it out" if question.group_by else "Group by one dimension or more"
+        )
+        raise DomainError("group_by_invalid", f"{one}.", param="group_by")
+    kept = [
+        *question.filters.items(),
+        *((name, value) for name in question.excluded for value in question.excluded[name]),
+    ]
+    for name, value in kept:
+        dimensions.check(name, name[:64])
+        if not dimensions.is_possible(name, value):
+            raise DomainError("parameter_invalid", f"No event can have '{value[:64]}' as {name[:64]}.", param=name[:64])
+    if asked.format == Export.Format.FOCUS:
+        focus_files.extent(org, question)
+        return
+    with tenant(org):
+        check_question(question, calendar(org))
 
 
 def ask_export(*, org: Organization, asked: Asked) -> Export:
@@ -82,20 +128,26 @@ def ask_export(*, org: Organization, asked: Asked) -> Export:
     with tenant(org):
         # First, so that two that are asked for at once queue here and are counted one after the other.
         data = {"format": asked.format, "question": question_json(asked.question)}
-        audit.record(org=org, actor=asked.person, action="exports.asked", subject=asked.title, data=data)
+        audit.record(org=org, actor=asked.actor, action="exports.asked", subject=asked.title, data=data)
         exports = Export.objects.for_org(org)
-        _require_room(exports.filter(person=asked.person), "Of yours", UNFINISHED_MAX, KEPT_MAX)
+        maker = _maker(asked.actor)
+        _require_room(exports.filter(**maker), "Of yours", UNFINISHED_MAX, KEPT_MAX)
         _require_room(exports, "Of this organization", UNFINISHED_OF_ALL_MAX, KEPT_OF_ALL_MAX)
         Exporter.objects.bulk_create([Exporter(organization=org)], ignore_conflicts=True)
         return exports.create(
             organization=org,
-            person=asked.person,
+            **maker,
             team=asked.team,
             title=asked.title,
             format=asked.format,
             question=question_json(asked.question),
             asked_at=timezone.now(),
         )
+
+
+def _maker(actor: Actor) -> dict[str, Any]:
+    is_person = isinstance(actor, User)
+    return {"person": actor if is_person else None, "made_by_key": "" if is_person else str(actor)}
 
 
 def _require_room(exports: QuerySet[Export], whose: str, unfinished_max: int, kept_max: int) -> None:
@@ -126,22 +178,7 @@ def export_of(
 ) -> Export:
     """Raises `NotFound`, too where its file is not there."""
     with tenant(org):
-        found = _visible(org, person, sees_all, teams).filter(pk=export_id, state=State.DONE).first()
-    if found is None:
-        raise NotFound("export")
-    return found
-
-
-def file_of(org: Organization, export: Export) -> Iterator[bytes]:
-    """The file, piece by piece, each in a transaction of its own: whoever fetches it may be slow."""
-    number = 0
-    while True:
-        with tenant(org):
-            part = ExportPart.objects.for_org(org).filter(export_id=export.pk, number=number).first()
-        if part is None:
-            return
-        yield bytes(part.body)
-        number += 1
+        return _found(_visible(org, person, sees_all, teams).filter(state=State.DONE), export_id)
 
 
 def delete_export(
@@ -149,12 +186,20 @@ def delete_export(
 ) -> None:
     """Whatever its state: a worker that writes it stops. Raises `NotFound`."""
     with tenant(org):
-        found = _visible(org, person, sees_all, teams).filter(pk=export_id).first()
-        if found is None:
-            raise NotFound("export")
-        audit.record(org=org, actor=person, action="exports.deleted", subject=found.title, data={"export": found.pk})
-        ExportPart.objects.for_org(org).filter(export_id=found.pk).delete()
-        Export.objects.for_org(org).filter(pk=found.pk).delete()
+        _delete(org, person, _found(_visible(org, person, sees_all, teams), export_id))
+
+
+def _found(exports: QuerySet[Export], export_id: int) -> Export:
+    found = exports.filter(pk=export_id).first()
+    if found is None:
+        raise NotFound("export")
+    return found
+
+
+def _delete(org: Organization, actor: Actor, export: Export) -> None:
+    audit.record(org=org, actor=actor, action="exports.deleted", subject=export.title, data={"export": export.pk})
+    ExportPart.objects.for_org(org).filter(export_id=export.pk).delete()
+    Export.objects.for_org(org).filter(pk=export.pk).delete()
 
 
 def _visible(org: Organization, person: User, sees_all: bool, teams: Iterable[str] | None) -> QuerySet[Export]:
@@ -162,6 +207,32 @@ def _visible(org: Organization, person: User, sees_all: bool, teams: Iterable[st
     if not sees_all:
         found = found.filter(person=person)
     return found if teams is None else found.filter(team__in=list(teams))
+
+
+# --- for keys ------------------------------------------------------------------------------------------
+
+
+def exports_of_keys(org: Organization, *, within: Mapping[str, str], before: int | None, limit: int) -> list[Export]:
+    """What keys asked for, the newest first: of a pinned key, what is filtered by all its pins (`within`)."""
+    with tenant(org):
+        found = _of_keys(org, within).order_by("-pk")
+        return list((found if before is None else found.filter(pk__lt=before))[:limit])
+
+
+def export_of_keys(org: Organization, export_id: int, *, within: Mapping[str, str]) -> Export:
+    """Raises `NotFound`."""
+    with tenant(org):
+        return _found(_of_keys(org, within), export_id)
+
+
+def delete_export_of_key(*, org: Organization, export_id: int, key: Principal) -> None:
+    """One that this very key asked for. Raises `NotFound`."""
+    with tenant(org):
+        _delete(org, key, _found(Export.objects.for_org(org).filter(made_by_key=str(key)), export_id))
+
+
+def _of_keys(org: Organization, within: Mapping[str, str]) -> QuerySet[Export]:
+    return Export.objects.for_org(org).filter(person=None, question__filters__contains=dict(within))
 
 
 # --- the worker's side ---------------------------------------------------------------------------------
@@ -211,7 +282,21 @@ def _change(org: Organization, export: Export, **fields: Any) -> None:
 
 
 def _produce(org: Organization, export: Export) -> None:
-    question = _everything(read_question(export.question), ROWS_MAX)
+    write = _write_focus if export.format == Export.Format.FOCUS else _write_sheet
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as out:
+        written = write(org, export, read_question(export.question), out)
+        _store(org, export, out, written)
+
+
+def _write_focus(org: Organization, export: Export, question: SpendQuestion, out: IO[bytes]) -> Written:
+    """All of it in one transaction, which the claim outlasts: a million rows take less than a minute."""
+    _hold(org, export)
+    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=PACKING, mtime=0) as packed:
+        return Written(*focus_files.write(org, question, packed))
+
+
+def _write_sheet(org: Organization, export: Export, question: SpendQuestion, out: IO[bytes]) -> Written:
+    question = _everything(question, ROWS_MAX)
     answer, rows = spend_streamed(org, question)
     if answer.row_count > ROWS_MAX:
         raise DomainError(
@@ -219,10 +304,8 @@ def _produce(org: Organization, export: Export) -> None:
             f"It has {answer.row_count} rows, {ROWS_MAX} at most: filter, or group by less.",
         )
     _hold(org, export, row_count=answer.row_count)
-    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as out:
-        sheet = _sheet(org, export, question, answer, _told(org, export, rows))
-        sheets.write(sheet, export.format, out)
-        _store(org, export, out, answer.row_count)
+    sheets.write(_sheet(org, export, question, answer, _told(org, export, rows)), export.format, out)
+    return Written(answer.row_count, answer.total.unpriced_events)
 
 
 def _told(org: Organization, export: Export, rows: Iterable[SpendRow]) -> Iterator[SpendRow]:
@@ -240,7 +323,7 @@ def _hold(org: Organization, export: Export, **progress: int) -> None:
             raise ClaimLost
 
 
-def _store(org: Organization, export: Export, out: IO[bytes], rows: int) -> None:
+def _store(org: Organization, export: Export, out: IO[bytes], written: Written) -> None:
     """The file in pieces, and the word that it is there, in one transaction."""
     size = out.seek(0, 2)
     if size > FILE_BYTES_MAX:
@@ -258,7 +341,15 @@ def _store(org: Organization, export: Export, out: IO[bytes], rows: int) -> None
                 organization_id=org.pk, export_id=export.pk, number=number, body=body
             )
             number += 1
-        mine.update(state=State.DONE, rows_done=rows, size_bytes=size, claimed_until=None, finished_at=timezone.now())
+        mine.update(
+            state=State.DONE,
+            rows_done=written.rows,
+            row_count=written.rows,
+            unpriced_events=written.unpriced_events,
+            size_bytes=size,
+            claimed_until=None,
+            finished_at=timezone.now(),
+        )
 
 
 def _end(org: Organization, export: Export, **fields: Any) -> None:
@@ -295,6 +386,7 @@ def _everything(question: SpendQuestion, rows: int) -> SpendQuestion:
         filters=question.filters,
         excluded=question.excluded,
         before=question.before,
+        basis=question.basis,
         largest=True,
         limit=rows,
         is_patient=rows > AT_ONCE_ROWS_MAX,
@@ -310,6 +402,7 @@ def question_json(question: SpendQuestion) -> dict[str, Any]:
         "filters": dict(question.filters),
         "excluded": {name: list(values) for name, values in question.excluded.items()},
         "before": [at.isoformat() for at in question.before] if question.before else None,
+        "basis": question.basis,
     }
 
 
@@ -322,6 +415,7 @@ def read_question(kept: Mapping[str, Any]) -> SpendQuestion:
         filters=kept["filters"],
         excluded=kept["excluded"],
         before=(before[0], before[1]) if before else None,
+        basis=kept.get("basis", "occurred"),
     )
 
 

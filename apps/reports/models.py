@@ -62,8 +62,9 @@ class Exporter(models.Model):
 class Export(TenantModel):
     """A file that a worker writes, and that waits for who asked.
 
-    `question` is {"from", "to", "group_by", "filters", "excluded", "before"}. While it runs, it belongs to the try
-    number `tries` until `claimed_until`. `row_count` is known once the question is answered.
+    `question` is {"from", "to", "group_by", "filters", "excluded", "before", "basis"}. While it runs, it belongs to the
+    try number `tries` until `claimed_until`. `row_count` is known once the question is answered; `unpriced_events` are
+    the calls whose price nobody knows, once it is written.
     """
 
     class State(models.TextChoices):
@@ -76,16 +77,22 @@ class Export(TenantModel):
     class Format(models.TextChoices):
         CSV = "csv"
         XLSX = "xlsx"
+        FOCUS = "focus_csv"
 
-    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
+    # Who asked for it: a person, or a key as the audit log names it.
+    person = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    made_by_key = models.CharField(max_length=32, blank=True)
     # The team that everything in it is cut to; empty: of the whole organization.
     team = models.CharField(max_length=256, blank=True)
     title = models.CharField(max_length=300)
-    format = models.CharField(max_length=4, choices=Format)
+    format = models.CharField(max_length=9, choices=Format)
     question = models.JSONField()
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     rows_done = models.IntegerField(default=0)
     row_count = models.IntegerField(null=True)
+    unpriced_events = models.BigIntegerField(null=True)
     size_bytes = models.BigIntegerField(default=0)
     error = models.CharField(max_length=300, blank=True)
     tries = models.SmallIntegerField(default=0)
@@ -101,12 +108,21 @@ class Export(TenantModel):
                 | (~Q(state="running") & Q(claimed_until__isnull=True)),
                 name="reports_export_running_is_claimed",
             ),
+            models.CheckConstraint(
+                condition=Q(person__isnull=False, made_by_key="") | (Q(person=None) & ~Q(made_by_key="")),
+                name="reports_export_of_a_person_or_a_key",
+            ),
         ]
         # The tray, and the next one to write.
         indexes = [models.Index(fields=["organization", "-asked_at"], name="reports_export_newest")]
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def made_by(self) -> str:
+        """The address of the person, or the key as the audit log names it."""
+        return self.person.email if self.person else self.made_by_key
 
 
 class ExportPart(models.Model):

@@ -21,7 +21,7 @@ from apps.organizations import sso
 from apps.organizations.members import invite
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
-from apps.organizations.selectors import principal_for
+from apps.organizations.selectors import Principal, principal_for
 from apps.organizations.services import add_member, issue_key
 from apps.pricing.agreements import create_contract, set_model_alias
 from apps.reports.exporting import Asked as Wanted
@@ -51,6 +51,8 @@ NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
     "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
     "spare_export", "pool", "spare_pool",
+    "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export", "spare_export",
+    "key_export", "spare_key_export",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -173,6 +175,8 @@ def _names(word: str, side: Tenant) -> Names:
             "spare_view": str(_view(word, side, "spare_view").pk),
             "export": str(_export(word, side, now).pk),
             "spare_export": str(_export(word, side, now).pk),
+            "key_export": str(_export(word, side, now, principal_for(side.api.secret, at=now)).pk),
+            "spare_key_export": str(_export(word, side, now, principal_for(side.api.secret, at=now)).pk),
             "cursor": _cursor(f"{word}-event_id"),
             "run_cursor": _run_cursor(f"{word}-run_id"),
             "call_cursor": _call_cursor(f"{word}-event_id"),
@@ -325,10 +329,11 @@ def _view(word: str, side: Tenant, kind: str = "view") -> View:
     )
 
 
-def _export(word: str, side: Tenant, at: datetime) -> Export:
+def _export(word: str, side: Tenant, at: datetime, key: Principal | None = None) -> Export:
     """A file of no rows that names the team."""
     question = SpendQuestion(start=at - timedelta(days=9), end=at, group_by=("team",), filters={"team": f"{word}-team"})
-    made = ask_export(org=side.org, asked=Wanted(side.owner, f"{word}-export", "csv", question, f"{word}-team"))
+    wanted = Wanted(key or side.owner, f"{word}-export", "csv", question, f"{word}-team")
+    made = ask_export(org=side.org, asked=wanted)
     with as_worker():
         work(side.org)
     return made

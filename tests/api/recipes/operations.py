@@ -105,6 +105,9 @@ API: dict[str, Recipe] = {
     "GET /api/v1/runs/{run_id}": Recipe(path={"run_id": "{run_id}"}),
     "GET /api/v1/views": Recipe(neutral=LISTED),
     "GET /api/v1/views/{view_id}": Recipe(path={"view_id": "{view}"}),
+    "GET /api/v1/exports": Recipe(neutral=LISTED),
+    "GET /api/v1/exports/{export_id}": Recipe(path={"export_id": "{key_export}"}),
+    "GET /api/v1/exports/{export_id}/file": Recipe(path={"export_id": "{key_export}"}),
     # Writes, in an order in which none makes what a later one looks up.
     "POST /api/v1/projects/{slug}/move": Recipe(
         path={"slug": "{project}"},
@@ -127,6 +130,17 @@ API: dict[str, Recipe] = {
         needs=lambda own: {"query": "group_by=model"},
         neutral=frozenset({"name"}),
     ),
+    "POST /api/v1/exports": Recipe(
+        body={"filters": {"team": "{team}"}, "excluded": {"user": ["{user}"]}},
+        needs=lambda own: {
+            "format": "csv",
+            "group_by": ["model"],
+            "from": "2026-11-01T00:00:00Z",
+            "to": "2026-11-02T00:00:00Z",
+        },
+        neutral=frozenset({"format", "from", "to", "group_by", "basis"}),
+    ),
+    "DELETE /api/v1/exports/{export_id}": Recipe(path={"export_id": "{spare_key_export}"}),
     "DELETE /api/v1/views/{view_id}": Recipe(path={"view_id": "{spare_view}"}),
     "PATCH /api/v1/teams/{slug}": Recipe(
         path={"slug": "{team}"}, body={"name": "{team}"}, needs=lambda own: {"name": own.fill("{team}")}
