@@ -244,7 +244,7 @@ def derived_rate(cost_pico: int, quantity: int) -> int:
 # --- as text -------------------------------------------------------------------------------------------
 
 
-def write(found: Iterable[Row], out: IO[bytes] | io.BufferedIOBase) -> int:
+def write(found: Iterable[Row], out: IO[bytes]) -> int:
     """CSV in UTF-8 with CRLF and a header; how many rows it has."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\r\n")

@@ -5,7 +5,15 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.tenancy import TenantManager, TenantModel
-from apps.reports import models_statements as models_statements  # Django finds an app's models here.
+from apps.reports import (  # Django finds an app's models here.
+    models_allocation as models_allocation,
+)
+from apps.reports import (
+    models_invoices as models_invoices,
+)
+from apps.reports import (
+    models_statements as models_statements,
+)
 
 NAME_LENGTH_MAX = 100
 QUERY_LENGTH_MAX = 4_000
@@ -138,7 +146,3 @@ class ExportPart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.export_id}.{self.number}"
-
-
-from apps.reports.models_allocation import AllocationPool  # noqa: E402, F401  (so that Django finds it)
-from apps.reports.models_invoices import BillMapping, Invoice, InvoiceLine, TrueUp  # noqa: E402, F401

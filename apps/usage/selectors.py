@@ -272,8 +272,3 @@ def _exclusion(name: str, value: str) -> Q:
 
 def known_filters() -> Sequence[str]:
     return (*ATTRIBUTED, *EVENT_FILTERS, "priced")
-
-
-def first_open_month(org: HasPk) -> date | None:
-    """Months before it are closed; None where none ever was looked at. Inside `tenant(org)`."""
-    return OpenMonth.objects.for_org(org).values_list("first_open_month", flat=True).first()

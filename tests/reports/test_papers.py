@@ -16,8 +16,8 @@ from pypdf import PdfReader
 
 from apps.core.errors import DomainError
 from apps.core.meters import METERS
-from apps.reports.document import Document
 from apps.reports.cells import cell
+from apps.reports.document import Document
 from apps.reports.papers import PAPERS, figures
 from apps.reports.papers.chart import chart_alt, chart_of
 from apps.reports.papers.figures import Money

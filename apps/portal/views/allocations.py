@@ -82,7 +82,7 @@ def read_month(visit: Visit, text: str) -> date:
 
 def open_month(visit: Visit) -> date:
     with tenant(visit.org):
-        return first_open_month(visit.org) or date.min
+        return first_open_month(visit.org)
 
 
 def _tabs(visit: Visit, chosen: date) -> Iterable[Tab]:

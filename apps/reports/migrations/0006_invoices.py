@@ -9,7 +9,7 @@ from apps.core.walls import composite_key, grant, tenant_wall
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('reports', '0003_views_of_keys'),
+        ('reports', '0005_allocation_pools'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('organizations', '0004_people_and_closing'),
-        ('reports', '0003_views_of_keys'),
+        ('reports', '0006_invoices'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -10,8 +10,8 @@ from decimal import Decimal
 import msgspec
 
 from apps.core.errors import DomainError
-from apps.reports.document import Document
 from apps.reports.cells import cell
+from apps.reports.document import Document
 from apps.reports.papers.figures import KIND_LABELS, Money, build_up, last_day, month_words, team_words
 from apps.reports.papers.rows import csv_bytes
 

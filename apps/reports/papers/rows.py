@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterable, Iterator
 
 from apps.core.meters import METERS
-from apps.reports.document import Document, Line
 from apps.reports.cells import cell
+from apps.reports.document import Document, Line
 
 HEAD = (
     "statement", "number", "sha256", "month", "status", "organization", "team", "team_name", "cost_centre", "currency",
