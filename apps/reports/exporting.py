@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import structlog
 from django.db.models import Q, QuerySet
@@ -292,7 +292,7 @@ def _write_focus(org: Organization, export: Export, question: SpendQuestion, out
     """All of it in one transaction, which the claim outlasts: a million rows take less than a minute."""
     _hold(org, export)
     with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=PACKING, mtime=0) as packed:
-        return Written(*focus_files.write(org, question, packed))
+        return Written(*focus_files.write(org, question, cast("IO[bytes]", packed)))
 
 
 def _write_sheet(org: Organization, export: Export, question: SpendQuestion, out: IO[bytes]) -> Written:

@@ -2,7 +2,6 @@
 
 from contextlib import closing
 from datetime import datetime
-from io import BufferedIOBase
 from itertools import islice
 from typing import IO, NamedTuple
 
@@ -33,7 +32,7 @@ def extent(org: Organization, question: SpendQuestion) -> focus_sql.Extent:
         return focus_sql.extent(org.pk, _wanted(question, calendar(org)))
 
 
-def write(org: Organization, question: SpendQuestion, out: IO[bytes] | BufferedIOBase) -> Written:
+def write(org: Organization, question: SpendQuestion, out: IO[bytes]) -> Written:
     """The rows of the question as CSV. Raises as `extent` does, and `too_many_rows` above `ROWS_MAX`."""
     with tenant(org, repeatable_read=True):
         clock = calendar(org)
