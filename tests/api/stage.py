@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from apps.budgets import services as budgets
 from apps.budgets.decisions import Asked, decide, release
 from apps.budgets.services import BudgetTerms
 from apps.core.cursors import cursor_of
+from apps.core.periods import month_before
 from apps.organizations import sso
 from apps.organizations.members import invite
 from apps.organizations.models import Organization
@@ -24,6 +25,9 @@ from apps.organizations.permissions import Role
 from apps.organizations.selectors import Principal, principal_for
 from apps.organizations.services import add_member, issue_key
 from apps.pricing.agreements import create_contract, set_model_alias
+from apps.reports import adjustments, chargeback_terms, closing
+from apps.reports.adjustments import AdjustmentDraft
+from apps.reports.chargeback_terms import GivenRate
 from apps.reports.exporting import Asked as Wanted
 from apps.reports.exporting import ask_export, work
 from apps.reports.models import Export, View
@@ -56,6 +60,9 @@ NUMBERED = (
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
+# Months that are over, whatever today is: one that is final, and the one after it, in review.
+_THIS_MONTH = datetime.now(UTC).date().replace(day=1)
+SEALED, REVIEWED = (f"{month_before(_THIS_MONTH, count):%Y-%m}" for count in (3, 2))
 # Rolled up are one event of days ago and one of hours ago; one of hours ago and one of this minute still wait.
 ROLLED_UP = (timedelta(days=3), timedelta(hours=2))
 WAITING = (timedelta(hours=5), timedelta(0))
@@ -122,6 +129,7 @@ def fill(side: Tenant, names: Names) -> None:
     project = create_project(org=side.org, slug=names.values["project"], team=team)
     create_workflow(org=side.org, slug=names.values["workflow"], project=project)
     map_name(org=side.org, kind="team", name=names.values["alias"], slug=team.slug, actor=None)
+    _chargeback(side.org, names)
     _hold(side, names)
     _send(side, {name: names.values[name] for name in ("provider", "model")})
     for age in ROLLED_UP:
@@ -130,6 +138,23 @@ def fill(side: Tenant, names: Names) -> None:
         roll_up(side.org)
     for age in WAITING:
         _send(side, _everything(names, age))
+
+
+def _chargeback(org: Organization, names: Names) -> None:
+    """A month that is final, and one in review with a rate; on each an adjustment of the team."""
+    team, actor = names.values["team"], names.values["actor"]
+    sealed, reviewed = (date.fromisoformat(f"{name}-01") for name in (SEALED, REVIEWED))
+    lines = [
+        AdjustmentDraft("adjustment", team, f"{names.word}-adjusted", Decimal(1), f"{names.word}-reason", month)
+        for month in (sealed, reviewed)
+    ]
+    adjustments.book(org=org, lines=lines, actor=actor)
+    closing.fence(org=org, month=sealed, actor=actor)
+    with as_worker():
+        assert closing.work(org, at=datetime.now(UTC)) == 1
+    rate = GivenRate(reviewed, "EUR", "0.9", f"{names.word}-source")
+    chargeback_terms.enter_rates(org=org, rates=[rate], actor=actor)
+    closing.begin_review(org=org, month=reviewed, actor=actor)
 
 
 def _everything(names: Names, age: timedelta) -> dict[str, Any]:
@@ -157,6 +182,7 @@ def _names(word: str, side: Tenant) -> Names:
             "tag": f"{word}-tag",
             "tag_value": f"{word}-tag_value",
             "statement": f"{now:%Y-%m}:{word}-team",
+            "reviewed_statement": f"{REVIEWED}:{word}-team",
             "org": side.org.slug,
             "owner_email": side.owner.email,
             "api_key": str(principal_for(side.api.secret, at=now).key_id),

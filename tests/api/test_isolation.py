@@ -255,6 +255,10 @@ READ_TABLES = [
     {"usage_userhourrollup"},
     {"usage_userdayrollup"},
     {"usage_rerating"},
+    {"reports_statement"},
+    {"reports_adjustment"},
+    {"reports_exchangerate"},
+    {"reports_monthstep"},
     {"budgets_budget"},
     {"budgets_stop"},
     {"budgets_reservation"},
@@ -316,6 +320,8 @@ LOOKED_UP = {
     "POST /api/v1/alerts/channels/{channel_id}/enable": {("path", "channel_id")},
     "POST /api/v1/alerts/channels/{channel_id}/disable": {("path", "channel_id")},
     "POST /api/v1/alerts/deliveries/{delivery_id}/retry": {("path", "delivery_id")},
+    "POST /api/v1/statements/adjustments": {("body", "team")},
+    "POST /api/v1/statements/{statement_id}/finalize": {("path", "statement_id")},
     "POST /api/v1/reratings/{rerating_id}/resume": {("path", "rerating_id")},
     "POST /api/v1/reratings/{rerating_id}/stop": {("path", "rerating_id")},
     "POST /api/v1/reratings/{rerating_id}/post": {("path", "rerating_id")},
@@ -354,6 +360,8 @@ ALONE = {
     "DELETE /api/v1/budgets/{budget_id}",
     "DELETE /api/v1/run-bounds/{workflow}",
     "POST /o/{slug}/run-bounds/{workflow}/remove",
+    # In a month that is closed no rate is entered.
+    "POST /api/v1/statements/{statement_id}/finalize",
     # Settled, it is not extended any more.
     "POST /api/v1/reservations/{reservation_id}/settle",
     # Others send tests to it.

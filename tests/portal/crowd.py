@@ -31,6 +31,7 @@ from apps.reports.exporting import KEPT_MAX
 from apps.reports.models import Export, View
 from apps.reports.models_allocation import AllocationPool
 from apps.reports.pools import POOLS_MAX
+from apps.reports.models_statements import Adjustment, ExchangeRate
 from apps.reports.views import VIEWS_MAX
 from apps.teams.models import Alias, AttributionRule, Ownership, Project, Team, Workflow
 from apps.teams.rulebook import RULES_MAX
@@ -289,6 +290,22 @@ def _papers(shop: Shop, numbers: range) -> None:
         for n in up_to(KEPT_MAX, numbers)
     )  # fmt: skip
     _insert(shop, Export, exports)
+    month = at.date().replace(day=1)
+    adjusted = (
+        Adjustment(
+            organization=org, kind="adjustment", booked_month=month, of_month=month, team=f"s{n}", name=f"a{n}",
+            cost_usd=1, reason=REASON, booked_at=at, booked_by="tests",
+        )
+        for n in numbers
+    )  # fmt: skip
+    _insert(shop, Adjustment, adjusted)
+    rates = (
+        ExchangeRate(
+            organization=org, month=month, currency="EUR", rate=1, source="tests", entered_at=at, entered_by="tests"
+        )
+        for _ in numbers
+    )  # fmt: skip
+    _insert(shop, ExchangeRate, rates)
     with tenant(org):
         for n in numbers:
             audit.record(org=org, actor=f"actor-{n}", action="names.renamed", subject=f"team s{n}", data={"name": "x"})

@@ -23,6 +23,8 @@ SIGHTS: dict[str, str] = {
     "statements": "statements",
     "allocations": "allocations",
     "allocation-new": "allocations/new",
+    "adjustments": "statements/adjustments",
+    "closing": "statements/closing",
     "budgets": "budgets",
     "budget-new": "budgets/new",
     "reservations": "reservations",

@@ -21,7 +21,7 @@ from tests.world import make_event
 
 PAGES = (
     "", "spend", "views", "exports", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared",
-    "statements", "allocations", "allocations/new",
+    "statements", "statements/adjustments", "statements/closing", "allocations", "allocations/new",
     "prices",
     "prices/openai/o3",
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
@@ -33,8 +33,7 @@ PAGES = (
 # Pages with a form of their own.
 FORMS = (
     "views", "exports", "allocations/new", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop",
-    "unattributed",
-    "names", "teams",
+    "unattributed", "names", "teams", "statements/adjustments", "statements/closing",
     "projects",
     "workflows", "teams/search", "projects/search-project", "workflows/search-agent",
 )  # fmt: skip
@@ -103,6 +102,8 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("statements.csv", Permission.VIEW_STATEMENTS),
     ("statements/2026-11:search", Permission.VIEW_STATEMENTS),
     ("statements.csv?team=search", Permission.VIEW_STATEMENTS),
+    ("statements/adjustments", Permission.VIEW_STATEMENTS),
+    ("statements/closing", Permission.VIEW_STATEMENTS),
     *((page, Permission.VIEW_SPEND) for page in ("declared", "prices", "contracts", "reratings", "alerts")),
     ("alerts/channels/new", Permission.MANAGE_ALERTS),
     *((page, Permission.VIEW_AUDIT) for page in ("audit", "audit.csv", "audit.ndjson")),
@@ -240,6 +241,8 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("unpriced", "Every event has a price"),
     ("statements", "No statements for"),
     ("allocations", "Nothing is shared in"),
+    ("statements/adjustments", "Nothing was adjusted"),
+    ("statements/closing", "Statements are in USD: no rate is needed"),
     ("declared", "No cost was declared"),
     ("contracts", "No contracts yet"),
     ("reratings", "Nothing was priced again"),

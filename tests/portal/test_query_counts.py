@@ -42,6 +42,8 @@ PAGES: dict[str, dict[str, int]] = {
     "statement": {"statements/{statement}": 21},
     "allocations": {"allocations": 26},
     "allocation_new": {"allocations/new": 18},
+    "adjustments": {"statements/adjustments": 20},
+    "chargeback": {"statements/closing": 20},
     "unattributed": {"unattributed?range=30d": 39},
     "aliases": {"names": 14},
     "teams": {"teams": 23},
@@ -113,7 +115,7 @@ ACTS = {
     "raise_decide", "budget_end", "bound_remove", "lift", "channel_act", "delivery_retry", "leave", "invited",
     "member_remove", "member_transfer", "key_rotate", "key_revoke", "second_factor", "zone", "organization_close",
     "organization_restore", "domain_add", "domain_verify", "domain_remove", "sso_enforce", "sso_disconnect",
-    "session_end", "looking_end",
+    "session_end", "looking_end", "month_act",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from apps.portal.months import chargeback_tabs
 from apps.portal.pages import Crumb
 from apps.portal.pages_chargeback import AdjustmentRow, AdjustmentsPage, ChargebackPage, RateRow
 from apps.portal.pages_prices import FormError
-from apps.portal.views.statements import LINE_LABELS, statements_page
+from apps.portal.views.statements import LINE_LABELS, asked_month, statements_page
 from apps.reports import adjustments as booking
 from apps.reports import chargeback_terms, closing, months
 from apps.reports.adjustments import BY_HAND, AdjustmentDraft
@@ -67,9 +67,8 @@ def adjustments(visit: Visit) -> HttpResponse:
         given |= {
             name: str(visit.request.GET[name])[:300] for name in ("team", "refers_to") if name in visit.request.GET
         }
-    asked = str(visit.request.GET.get("month", ""))
+    month = asked_month(visit)
     with tenant(visit.org):
-        month = parse_month(asked) if asked else None
         rows = booking.find_adjustments(visit.org, month=month, after=None, limit=ROWS_SHOWN)
         teams = tuple(team.slug for team in list_teams(visit.org))
     page = AdjustmentsPage(

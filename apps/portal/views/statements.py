@@ -60,7 +60,7 @@ def statements(visit: Visit) -> HttpResponse:
 def statements_page(visit: Visit, error: FormError | None, month: date | None = None) -> HttpResponse:
     """The month that is asked for, with what went wrong where something was to be done with it."""
     this_month = visit.calendar.month_of(visit.at)
-    month = month or _month(visit, this_month)
+    month = month or asked_month(visit) or this_month
     found = reports.statements(visit.org, month, at=visit.at, team=visit.team)
     total_usd = sum_usd(usd(one.total_usd) for one in found)
     page = StatementsPage(
@@ -117,7 +117,7 @@ def _known(amount: str | None) -> Decimal | None:
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, within_team=True)
 def statements_download(visit: Visit) -> HttpResponse:
     """The month as CSV, or the statement of one team."""
-    month = _month(visit, visit.calendar.month_of(visit.at))
+    month = asked_month(visit) or visit.calendar.month_of(visit.at)
     team = visit.request.GET.get("team", visit.team)
     if team is not None and "\0" in team:
         raise NotFound("statement")
@@ -182,11 +182,12 @@ def _rate(found: Document) -> str:
     return f"1 USD = {found.rate.per_usd} {found.currency} ({found.rate.source})"
 
 
-def _month(visit: Visit, default: date) -> date:
+def asked_month(visit: Visit) -> date | None:
+    """The month that the address names; None where it names none."""
     try:
         return parse_month(visit.request.GET.get("month", ""))
     except DomainError:
-        return default
+        return None
 
 
 def _tabs(visit: Visit, this_month: date, chosen: date) -> Iterable[Tab]:

@@ -1,7 +1,7 @@
 """The operations of the API, in the order of the probe: reads, then writes."""
 
 from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
-from tests.api.stage import LABELS
+from tests.api.stage import LABELS, REVIEWED, SEALED
 from tests.world import make_event, unique
 
 PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
@@ -10,6 +10,8 @@ KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
 RANGE = frozenset({"from", "to", "limit"})
 MONTH = frozenset({"month"})
+# Of no organization's data: the first one there is closes, and nothing else is in it.
+LONG_AGO = {"month": "2020-01"}
 LISTED = frozenset({"limit", "cursor"})
 CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", "digest"})
 GIVEN_BY_RULES = {"team": "{given}", "project": "{project}", "workflow": "{workflow}"}
@@ -55,6 +57,10 @@ API: dict[str, Recipe] = {
     "GET /api/v1/statements.csv": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements/{statement_id}": Recipe(path={"statement_id": "{statement}"}),
     "GET /api/v1/statements/{statement_id}.csv": Recipe(path={"statement_id": "{statement}"}),
+    "GET /api/v1/statements/terms": Recipe(),
+    "GET /api/v1/statements/rates": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),
+    "GET /api/v1/statements/adjustments": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),
+    "GET /api/v1/statements/months/{month}": Recipe(path={"month": SEALED}, neutral=MONTH),
     "GET /api/v1/teams": Recipe(neutral=LISTED),
     "GET /api/v1/aliases": Recipe(neutral=LISTED),
     "GET /api/v1/keys": Recipe(),
@@ -359,6 +365,24 @@ API: dict[str, Recipe] = {
         needs=lambda own: {"kind": "team", "target": own.fill("{team}"), "reason": "tests"},
         neutral=frozenset({"kind", "reason"}),
     ),
+    "PUT /api/v1/statements/terms": Recipe(needs=lambda own: {"close_after_hours": 24}, neutral=frozenset({"currency"})),
+    "POST /api/v1/statements/rates": Recipe(
+        body={"source": "{team}"},
+        needs=lambda own: {"month": REVIEWED, "currency": "EUR", "rate": "0.9", "source": "tests"},
+        wrap=lambda fields: {"rates": [fields]},
+        neutral=MONTH | {"currency", "rate"},
+    ),
+    "POST /api/v1/statements/adjustments": Recipe(
+        body={"team": "{team}", "name": "{team}", "reason": "{team}"},
+        needs=lambda own: {
+            "month": REVIEWED, "team": own.fill("{team}"), "name": "tests", "amount_usd": "1", "reason": "tests",
+        },
+        neutral=MONTH | {"kind", "amount_usd", "refers_to"},
+    ),
+    "POST /api/v1/statements/months/{month}/review": Recipe(path=LONG_AGO, neutral=MONTH),
+    "POST /api/v1/statements/months/{month}/reopen": Recipe(path=LONG_AGO, neutral=MONTH),
+    "POST /api/v1/statements/months/{month}/close": Recipe(path=LONG_AGO, neutral=MONTH),
+    "POST /api/v1/statements/{statement_id}/finalize": Recipe(path={"statement_id": "{reviewed_statement}"}),
     "POST /api/v1/reratings/{rerating_id}/resume": Recipe(path={"rerating_id": "{stopped_rerating}"}),
     "POST /api/v1/reratings/{rerating_id}/stop": Recipe(path={"rerating_id": "{stopped_rerating}"}),
     "POST /api/v1/reratings/{rerating_id}/post": Recipe(path={"rerating_id": "{rerating}"}),

@@ -1,6 +1,7 @@
 """The pages and their forms."""
 
 from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
+from tests.api.stage import REVIEWED, SEALED
 from tests.identity import SAML, certificate
 from tests.world import unique
 
@@ -45,12 +46,14 @@ PAGES: dict[str, Recipe] = {
         asks=({"range": "30d"}, {"range": "30d", "sort": "cost"}),
     ),
     "GET /o/{slug}/runs/{run_id}": Recipe(path={**_ORG, "run_id": "{run_id}"}, query={"cursor": "{call_cursor}"}),
-    "GET /o/{slug}/statements": Recipe(path=_ORG),
+    "GET /o/{slug}/statements": Recipe(path=_ORG, asks=({"month": REVIEWED}, {"month": SEALED})),
     "GET /o/{slug}/statements.csv": Recipe(path=_ORG, query={"team": "{team}"}),
     "GET /o/{slug}/statements/{statement_id}": Recipe(path={**_ORG, "statement_id": "{statement}"}),
     "GET /o/{slug}/allocations": Recipe(path=_ORG),
     "GET /o/{slug}/allocations/new": Recipe(path=_ORG),
     "GET /o/{slug}/allocations/{pool_id}": Recipe(path={**_ORG, "pool_id": "{pool}"}),
+    "GET /o/{slug}/statements/adjustments": Recipe(path=_ORG, asks=({"month": REVIEWED}, {"month": SEALED})),
+    "GET /o/{slug}/statements/closing": Recipe(path=_ORG),
     "GET /o/{slug}/unattributed": Recipe(
         path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
     ),
@@ -203,6 +206,17 @@ PAGES: dict[str, Recipe] = {
         body={"target": "{team}"},
         needs=lambda own: {"kind": "team", "target": own.fill("{team}"), "reason": "tests"},
     ),
+    "POST /o/{slug}/statements/adjustments": Recipe(
+        path=_ORG,
+        body={"team": "{team}"},
+        needs=lambda own: {
+            "month": REVIEWED, "team": own.fill("{team}"), "name": "tests", "amount_usd": "1", "reason": "tests",
+        },
+    ),
+    "POST /o/{slug}/statements/closing": Recipe(
+        path=_ORG, needs=lambda own: {"month": REVIEWED, "currency": "EUR", "rate": "0.9", "source": "tests"}
+    ),
+    "POST /o/{slug}/statements/months/{month}/{act}": Recipe(path={**_ORG, "month": "2020-02", "act": "review"}),
     "POST /o/{slug}/reratings/new": Recipe(
         path=_ORG, needs=lambda own: {"reason": "tests", "from": "2026-01-01", "to": "2026-01-02"}
     ),
