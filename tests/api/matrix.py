@@ -11,6 +11,8 @@ ACTIVE = FINANCE | BUILDERS
 SEEING = ACTIVE | {"viewer"}
 EVERYBODY = SEEING | {"lead"}
 
+PAPERS_OF_A_STATEMENT = ("pdf", "xlsx", "csv", "json", "journal.csv", "journal.xlsx")
+
 # Everybody who is signed in, member or not: their own.
 PERSONAL = ("GET /", "GET /o/", "GET /organizations/new", "POST /organizations/new")
 
@@ -32,6 +34,7 @@ FOR_EVERYBODY = (
     "GET /o/{slug}/statements",
     "GET /o/{slug}/statements.csv",
     "GET /o/{slug}/statements/{statement_id}",
+    *(f"GET /o/{{slug}}/statements/{{statement_id}}.{paper}" for paper in PAPERS_OF_A_STATEMENT),
     "GET /o/{slug}/members",
     "GET /o/{slug}/organization",
     "POST /o/{slug}/members/leave",
@@ -201,7 +204,7 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "GET /api/v1/statements",
         "GET /api/v1/statements.csv",
         "GET /api/v1/statements/{statement_id}",
-        "GET /api/v1/statements/{statement_id}.csv",
+        *(f"GET /api/v1/statements/{{statement_id}}.{paper}" for paper in PAPERS_OF_A_STATEMENT),
         "GET /api/v1/statements/terms",
         "GET /api/v1/statements/rates",
         "GET /api/v1/statements/adjustments",

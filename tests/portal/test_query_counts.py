@@ -40,6 +40,10 @@ PAGES: dict[str, dict[str, int]] = {
     "statements": {"statements": 21},
     "statements_csv": {"statements.csv": 20},
     "statement": {"statements/{statement}": 21},
+    **{
+        f"statement_{paper.replace('.', '_')}": {f"statements/{{statement}}.{paper}": 21}
+        for paper in ("pdf", "xlsx", "csv", "json", "journal.csv", "journal.xlsx")
+    },
     "allocations": {"allocations": 26},
     "allocation_new": {"allocations/new": 18},
     "adjustments": {"statements/adjustments": 20},

@@ -1,5 +1,6 @@
 """The operations of the API, in the order of the probe: reads, then writes."""
 
+from apps.reports.papers import PAPERS
 from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
 from tests.api.stage import LABELS, REVIEWED, SEALED
 from tests.world import make_event, unique
@@ -56,7 +57,10 @@ API: dict[str, Recipe] = {
     "GET /api/v1/statements": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements.csv": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements/{statement_id}": Recipe(path={"statement_id": "{statement}"}),
-    "GET /api/v1/statements/{statement_id}.csv": Recipe(path={"statement_id": "{statement}"}),
+    **{
+        f"GET /api/v1/statements/{{statement_id}}.{paper}": Recipe(path={"statement_id": "{statement}"})
+        for paper in PAPERS
+    },
     "GET /api/v1/statements/terms": Recipe(),
     "GET /api/v1/statements/rates": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),
     "GET /api/v1/statements/adjustments": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),

@@ -1,5 +1,6 @@
 """The pages and their forms."""
 
+from apps.reports.papers import PAPERS
 from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
 from tests.api.stage import REVIEWED, SEALED
 from tests.identity import SAML, certificate
@@ -49,6 +50,10 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements": Recipe(path=_ORG, asks=({"month": REVIEWED}, {"month": SEALED})),
     "GET /o/{slug}/statements.csv": Recipe(path=_ORG, query={"team": "{team}"}),
     "GET /o/{slug}/statements/{statement_id}": Recipe(path={**_ORG, "statement_id": "{statement}"}),
+    **{
+        f"GET /o/{{slug}}/statements/{{statement_id}}.{paper}": Recipe(path={**_ORG, "statement_id": "{statement}"})
+        for paper in PAPERS
+    },
     "GET /o/{slug}/allocations": Recipe(path=_ORG),
     "GET /o/{slug}/allocations/new": Recipe(path=_ORG),
     "GET /o/{slug}/allocations/{pool_id}": Recipe(path={**_ORG, "pool_id": "{pool}"}),
