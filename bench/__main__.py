@@ -1,6 +1,6 @@
 """`python -m bench` runs everything; with a word, a part of it: `servers` compares web servers, `rerating` re-rates,
-`spend` asks for spend, `pages` looks at pages in a browser, `decisions` decides, `caps` is the short proof that caps
-hold, and `chaos` the long one.
+`spend` asks for spend, `focus` writes a FOCUS file, `pages` looks at pages in a browser, `decisions` decides, `caps` is
+the short proof that caps hold, and `chaos` the long one.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def main() -> None:
         secret = _prepare()
         chosen = {
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
-            "runaway": _runaway, "spend": _spend, "pages": _pages,
+            "runaway": _runaway, "spend": _spend, "focus": _focus, "pages": _pages,
         }.get("".join(sys.argv[1:]), _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -57,7 +57,20 @@ def _organization() -> str:
 
 
 def _everything(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import caps, cost_agreement, decisions, door, ingest, leasing, pages, pricing, rerating, runaway, spend
+    from bench import (
+        caps,
+        cost_agreement,
+        decisions,
+        door,
+        focus,
+        ingest,
+        leasing,
+        pages,
+        pricing,
+        rerating,
+        runaway,
+        spend,
+    )
     from bench.site import serving
 
     yield from cost_agreement.measure()
@@ -77,6 +90,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     month = _organization()
     yield from spend.measure(month)
     yield from rerating.measure(month)
+    yield from focus.measure(_organization())
     yield from decisions.measure()
     yield from leasing.measure()
     yield from runaway.measure()
@@ -87,6 +101,12 @@ def _spend(secret: str) -> Iterator[dict[str, Any]]:
     from bench import spend
 
     return spend.measure(secret)
+
+
+def _focus(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import focus
+
+    return focus.measure(secret)
 
 
 def _servers(secret: str) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,8 @@ CORRECTION = "Correction"
 # Distinct names of which JSON is kept, so that each is written once.
 _TEXTS_KEPT = 4_096
 _QUANTITY_PLACES = 6
+# Characters that are written at a time.
+_TEXT_MAX = 2**16
 
 # One row: what is not known is missing.
 Row = dict[str, str]
@@ -210,15 +212,17 @@ def amounts(meter: str, quantity: int, cost_pico: int, card: Card | None) -> Row
         return {**row, "ListCost": cost, "ContractedCost": cost, "ChargeClass": CORRECTION}
     listed, paid, basis = _unit_prices(meter, quantity, cost_pico, card)
     list_price, paid_price = unit_price(listed), unit_price(paid)
+    # Mostly all three are one.
+    paid_cost = cost if paid * quantity == cost_pico else usd(paid * quantity)
     row |= {
         "ConsumedQuantity": count(quantity),
         "PricingQuantity": _fixed(quantity, _QUANTITY_PLACES),
         "ListUnitPrice": list_price,
         "PricingCurrencyListUnitPrice": list_price,
-        "ListCost": usd(listed * quantity),
+        "ListCost": paid_cost if listed == paid else usd(listed * quantity),
         "ContractedUnitPrice": paid_price,
         "PricingCurrencyContractedUnitPrice": paid_price,
-        "ContractedCost": usd(paid * quantity),
+        "ContractedCost": paid_cost,
         "x_PriceBasis": basis,
     }
     return row
@@ -246,14 +250,17 @@ def derived_rate(cost_pico: int, quantity: int) -> int:
 
 def write(found: Iterable[Row], out: IO[bytes]) -> int:
     """CSV in UTF-8 with CRLF and a header; how many rows it has."""
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
+    text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     number = 0
-    for row in found:
+    for number, row in enumerate(found, start=1):  # noqa: B007  # it is what is answered
         writer.writerow(map(row.get, COLUMNS))
-        number += 1
-    text.detach()
+        if text.tell() > _TEXT_MAX:
+            out.write(text.getvalue().encode())
+            text.seek(0)
+            text.truncate()
+    out.write(text.getvalue().encode())
     return number
 
 
@@ -261,6 +268,7 @@ def usd(pico: int) -> str:
     return _fixed(pico, USD_PLACES)
 
 
+@lru_cache(_TEXTS_KEPT)
 def unit_price(rate: int) -> str:
     return _fixed(rate, RATE_PLACES)
 
