@@ -5,7 +5,6 @@ exactly; EffectiveCost, which is BilledCost too, is the meter's part of the grou
 /spend says. Unpriced calls have no cost, which FOCUS cannot say: they are in no row, and the first row counts them.
 """
 
-import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,8 +26,10 @@ CORRECTION = "Correction"
 # Distinct names of which JSON is kept, so that each is written once.
 _TEXTS_KEPT = 4_096
 _QUANTITY_PLACES = 6
-# Characters that are written at a time.
-_TEXT_MAX = 2**16
+_LINES_AT_A_TIME = 256
+# Columns of numbers, instants and our own words need no quotes.
+_PLAIN = ("Cost", "Quantity", "UnitPrice", "PeriodStart", "PeriodEnd", "Currency", "Category", "Class", "Frequency")
+_QUOTABLE = tuple(index for index, name in enumerate(COLUMNS) if not name.endswith(_PLAIN))
 
 # One row: what is not known is missing.
 Row = dict[str, str]
@@ -250,18 +251,30 @@ def derived_rate(cost_pico: int, quantity: int) -> int:
 
 def write(found: Iterable[Row], out: IO[bytes]) -> int:
     """CSV in UTF-8 with CRLF and a header; how many rows it has."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    number = 0
+    number, lines = 0, [",".join(COLUMNS)]
     for number, row in enumerate(found, start=1):  # noqa: B007  # it is what is answered
-        writer.writerow(map(row.get, COLUMNS))
-        if text.tell() > _TEXT_MAX:
-            out.write(text.getvalue().encode())
-            text.seek(0)
-            text.truncate()
-    out.write(text.getvalue().encode())
+        cells = [row.get(name, "") for name in COLUMNS]
+        for column in _QUOTABLE:
+            if text := cells[column]:
+                cells[column] = _quoted(text)
+        lines.append(",".join(cells))
+        if len(lines) >= _LINES_AT_A_TIME:
+            _flush(lines, out)
+    _flush(lines, out)
     return number
+
+
+def _flush(lines: list[str], out: IO[bytes] | io.BufferedIOBase) -> None:
+    out.write("".join(f"{line}\r\n" for line in lines).encode())
+    lines.clear()
+
+
+@lru_cache(_TEXTS_KEPT)
+def _quoted(text: str) -> str:
+    """As the csv module writes it, which looks at each character of each cell again."""
+    if any(mark in text for mark in ',"\r\n'):
+        return f'"{text.replace(chr(34), chr(34) * 2)}"'
+    return text
 
 
 def usd(pico: int) -> str:

@@ -1,5 +1,6 @@
 """Exports of the explorer: small ones at once, large ones by a worker, for who asked and nobody else."""
 
+import gzip
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,7 @@ from tests.database import as_worker
 from tests.portal.conftest import HOSTILE_NAME, Shop, client_of, make_person, make_shop
 from tests.portal.files import book_of, rows_of
 from tests.portal.reading import get
+from tests.reports.focus_rows import read, total
 from tests.world import make_event
 
 COST = Decimal("0.0045")
@@ -323,3 +325,68 @@ def test_there_is_a_limit_of_files_that_one_person_keeps_and_of_all(
     assert ask(alice, shop).status_code == 302
     monkeypatch.setattr(exporting, "UNFINISHED_OF_ALL_MAX", 1)
     assert "Of this organization, 1 exports are being written" in ask(bob, shop).content.decode()
+
+
+# --- FOCUS ---
+
+
+def ask_focus(client: Client, shop: Shop, days: int = 1, **fields: str) -> Any:
+    today = timezone.now().date()
+    first = today - timedelta(days=days)
+    given = {"format": "focus_csv", "from": first.isoformat(), "to": today.isoformat(), "basis": "occurred", **fields}
+    return client.post(shop.url("exports"), given)
+
+
+def test_a_small_focus_file_comes_at_once(shop: Shop, bob: Client) -> None:
+    response = ask_focus(bob, shop)
+    assert response["Content-Disposition"].endswith('.focus.csv"')
+    assert response["X-Unpriced-Events"] == "1"
+    assert total(read(response.content)) == 121 * COST
+    assert stored(shop) == []
+
+
+def test_a_large_focus_file_waits_in_the_tray(shop: Shop, bob: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "AT_ONCE_GROUPS_MAX", 0)
+    assert ask_focus(bob, shop)["Location"] == shop.url("exports")
+    work(shop)
+    page = get(bob, shop.url("exports"))
+    assert "FOCUS 1.2, " in page.text
+    assert "1 calls unpriced" in page.text
+    (export,) = stored(shop)
+    response = bob.get(shop.url(f"exports/{export.pk}"), headers={"Accept-Encoding": "gzip"})
+    assert response["Content-Encoding"] == "gzip"
+    assert total(read(gzip.decompress(body_of(response)))) == 121 * COST
+    assert total(read(body_of(bob.get(shop.url(f"exports/{export.pk}"))))) == 121 * COST
+
+
+def test_the_form_begins_with_last_month_and_keeps_what_was_typed(shop: Shop, bob: Client) -> None:
+    assert 'id="focus-from" name="from" type="date" value="20' in get(bob, shop.url("exports")).html
+    for fields, says in (
+        ({"from": "nonsense"}, "is no day"),
+        ({"from": "2026-10-09", "to": "2026-10-01"}, "on or after 2026-10-09"),
+        ({"from": "2026-10-09", "to": "2026-10-31", "basis": "booked"}, "begins a month"),
+        ({"basis": "sideways"}, "is no basis"),
+    ):
+        response = ask_focus(bob, shop, **fields)
+        assert response.status_code == 400, fields
+        page = response.content.decode()
+        assert says in page
+        assert f'value="{fields.get("from", "")}' in page
+    assert stored(shop) == []
+
+
+def test_a_booked_month_is_exported_whole(shop: Shop, bob: Client) -> None:
+    month = timezone.now().date().replace(day=1)
+    last = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+    response = ask_focus(bob, shop, **{"from": month.isoformat(), "to": last.isoformat(), "basis": "booked"})
+    assert total(read(response.content)) == 121 * COST
+
+
+def test_a_lead_exports_the_focus_file_of_the_team_alone(shop: Shop) -> None:
+    create_team(org=shop.org, slug="search")
+    shop.api.send(make_event(team="search"))
+    lead = make_person("lead")
+    add_member(org=shop.org, user=lead, role=Role.LEAD, teams=["search"], actor=None)
+    rows = read(ask_focus(client_of(lead), shop).content)
+    assert {row["SubAccountId"] for row in rows} == {"search"}
+    assert total(rows) == COST

@@ -157,6 +157,13 @@ def test_no_cell_starts_a_formula(name: str) -> None:
         assert not [text for text in shown if text.startswith(("=", "+", "-", "@", "\t", "＝"))]
 
 
+@pytest.mark.parametrize("name", ['say "hello"', "a,b", 'x","y', "Größe 日本"])
+def test_names_are_read_as_they_were_given(name: str) -> None:
+    row = rows_of(calls(team=name, project=name, workflow=name, model=name, provider=name, environment=name))[0]
+    assert (row["SubAccountId"], row["ResourceId"], row["x_Environment"]) == (name, f"{name}/{name}", name)
+    assert json.loads(row["Tags"])["project"] == json.loads(row["SkuPriceDetails"])["ModelId"] == name
+
+
 def test_each_meter_has_a_name_and_a_unit() -> None:
     rows = rows_of(calls(quantities=dict.fromkeys(METERS, 5), cost_pico=10**9))
     assert [row["x_Meter"] for row in rows] == list(METERS)
