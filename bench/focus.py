@@ -1,8 +1,9 @@
-"""A FOCUS file of a month of 10,000,000 calls, of rollups that a script made: rows a second, and memory."""
+"""A month of 10,000,000 calls, of rollups that a script made: its statements drafted, and written as FOCUS."""
 
 import json
 import resource
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,9 +33,14 @@ FROM generate_series(0, %(days)s - 1) AS day, generate_series(1, %(groups)s) AS 
 
 def measure(secret: str) -> Iterator[dict[str, Any]]:
     in_worker(_make, secret)
+    events = DAYS * GROUPS_A_DAY * EVENTS_A_GROUP
+    in_worker(_draft, secret)
+    for name, seconds in json.loads(_told().read_text()).items():
+        detail = f"{events} events in {DAYS * GROUPS_A_DAY} groups, 2,000 lines on 20 statements; aim: under 2 s"
+        yield {"name": f"statement_draft_{name}", "value": round(seconds, 2), "unit": "s", "detail": detail}
     seconds = in_worker(_write, secret)
     found = json.loads(_told().read_text())
-    events, megabytes = DAYS * GROUPS_A_DAY * EVENTS_A_GROUP, found["bytes"] / 2**20
+    megabytes = found["bytes"] / 2**20
     detail = f"{found['rows']} rows, {megabytes:.0f} MiB, {events} events in {DAYS * GROUPS_A_DAY} groups; aim: 20,000"
     yield {"name": "focus_rows", "value": round(found["rows"] / seconds), "unit": "rows/s", "detail": detail}
     detail = "what writing it added to the process; of a twentieth of the days: the next"
@@ -60,6 +66,19 @@ def _make(org: Any) -> None:
     }  # fmt: skip
     with store.tenant(org), connection.cursor() as cursor:
         cursor.execute(MAKE, values)
+
+
+def _draft(org: Any) -> None:
+    from apps.reports.drafts import drafts
+
+    taken = {}
+    # The first finds the catalog of prices not loaded, as a process does once.
+    for name, team, part in (("first", None, 1), ("all", None, 1), ("one", "team-1", 20)):
+        began = time.monotonic()
+        found = drafts(org, SINCE.date(), at=SINCE + timedelta(days=40), team=team)
+        taken[name] = time.monotonic() - began
+        assert sum(one.events for one in found) * part == DAYS * GROUPS_A_DAY * EVENTS_A_GROUP
+    _told().write_text(json.dumps(taken))
 
 
 def _write(org: Any, days: int = DAYS) -> None:
