@@ -60,6 +60,7 @@ class PercentField:
     number: int
     team: str
     percent: str
+    is_wrong: bool
 
 
 @dataclass(frozen=True, slots=True)

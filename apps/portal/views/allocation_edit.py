@@ -117,7 +117,7 @@ def _preview(visit: Visit, found: AllocationPool | None, given: Mapping[str, str
         teams=tuple(moved),
         team_count=len(rows),
         total=_change_row(None, looked.total),
-        bearers=bearers(parts),
+        bearers=bearers(parts, given.get("method", "")),
         bearer_count=len(parts),
     )
 
@@ -218,7 +218,7 @@ def _form(
         ),
         drivers=_options(((driver, driver_label(driver)) for driver in DRIVERS), given.get("driver", "")),
         bases=_options(BASE_LABELS.items(), given.get("base") or DIRECT_USAGE),
-        percents=tuple(_percent_fields(given)),
+        percents=tuple(_percent_fields(given, is_wrong=error is not None and error.field == "percents")),
         preview=looked,
         is_new=found is None,
         submit="Make the pool" if found is None else "Change the pool",
@@ -234,11 +234,11 @@ def _options(known: Iterable[tuple[str, str]], chosen: str) -> tuple[Option, ...
     return tuple(Option(value, label, value == chosen) for value, label in known)
 
 
-def _percent_fields(given: Mapping[str, str]) -> Iterable[PercentField]:
+def _percent_fields(given: Mapping[str, str], *, is_wrong: bool) -> Iterable[PercentField]:
     filled = [
         pair
         for number in range(1, PERCENTS_MAX + SPARE_PERCENTS + 1)
         if any(pair := (given.get(f"share_team.{number}", ""), given.get(f"share_percent.{number}", "")))
     ]
     for number, (team, percent) in enumerate([*filled, *[("", "")] * SPARE_PERCENTS], start=1):
-        yield PercentField(number, team, percent)
+        yield PercentField(number, team, percent, is_wrong and (number == 1 or bool(team or percent)))

@@ -18,7 +18,7 @@ from apps.portal.pages_allocations import AllocationsPage, BearerRow, PoolPanel
 from apps.portal.views.contracts import LABELS
 from apps.portal.views.events import meter_label
 from apps.reports import allocation, pools
-from apps.reports.chargeback import DIRECT_AND_THROUGHPUT, Share
+from apps.reports.chargeback import CENTRAL, DIRECT_AND_THROUGHPUT, Share
 from apps.reports.models_allocation import AllocationPool
 from apps.reports.statements import parse_month
 from apps.usage.selectors import first_open_month
@@ -98,7 +98,7 @@ def _panel(
 ) -> PoolPanel:
     parts = [share for share in shares if not share.is_taken]
     taken = next((share for share in shares if share.is_taken), None)
-    shown = bearers(parts)
+    shown = bearers(parts, row.method)
     rest = sum(share.pico for share in _largest(parts)[BEARERS_SHOWN:])
     address = visit.url_below("allocations", str(row.pk))
     return PoolPanel(
@@ -120,18 +120,24 @@ def _panel(
     )
 
 
-def bearers(parts: Sequence[Share]) -> tuple[BearerRow, ...]:
-    """Who bears most of a pool."""
+def bearers(parts: Sequence[Share], method: str) -> tuple[BearerRow, ...]:
+    """Who bears most of a pool that is shared by a method."""
     return tuple(
         BearerRow(
             team=share.team,
             kind=KIND_LABELS.get(share.kind, ""),
-            driver=share.driver_text,
+            driver=_driver_words(share, method),
             share=share.share,
             cost_usd=usd_from_pico(share.pico),
         )
         for share in _largest(parts)[:BEARERS_SHOWN]
     )
+
+
+def _driver_words(share: Share, method: str) -> str:
+    if share.driver == CENTRAL:
+        return "shared with no team" if method == CENTRAL else "nobody has any: it stays with no team"
+    return share.driver_text.replace(",", formats.THIN)
 
 
 def _largest(parts: Sequence[Share]) -> list[Share]:
