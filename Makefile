@@ -59,6 +59,8 @@ lock: $(UV) ## Pin the newest allowed versions of every dependency, with hashes
 	@$(compile) --upgrade pyproject.toml -o requirements.lock
 	@$(compile) --upgrade --group dev pyproject.toml -o requirements-dev.lock
 	@grep -o 'uv==[0-9.]*' pyproject.toml | $(compile) --custom-compile-command 'make lock' - -o requirements-uv.lock
+	@printf 'focus-validator==2.2.1\npyarrow<22\n' | $(compile:3.11=3.12) --custom-compile-command 'make lock' - \
+		-o requirements-focus.lock
 
 # --- what the commands above are made of ---
 
