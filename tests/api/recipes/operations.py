@@ -153,7 +153,10 @@ API: dict[str, Recipe] = {
     "DELETE /api/v1/exports/{export_id}": Recipe(path={"export_id": "{spare_key_export}"}),
     "DELETE /api/v1/views/{view_id}": Recipe(path={"view_id": "{spare_view}"}),
     "PATCH /api/v1/teams/{slug}": Recipe(
-        path={"slug": "{team}"}, body={"name": "{team}"}, needs=lambda own: {"name": own.fill("{team}")}
+        path={"slug": "{team}"},
+        body={"name": "{team}"},
+        needs=lambda own: {"name": own.fill("{team}")},
+        neutral=frozenset({"cost_centre"}),
     ),
     "PATCH /api/v1/workflows/{slug}": Recipe(
         path={"slug": "{workflow}"},
@@ -220,7 +223,6 @@ API: dict[str, Recipe] = {
         path={"member_id": "{member}"}, needs=lambda own: {"role": "viewer"}, neutral=frozenset({"role"})
     ),
     "DELETE /api/v1/members/{member_id}": Recipe(path={"member_id": "{member}"}),
-    "POST /api/v1/teams": Recipe(body={"slug": "{team}", "name": "{team}"}, needs=lambda own: {"slug": unique("t")}),
     "POST /api/v1/allocations/preview": Recipe(
         body={"replaces": "{pool}"},
         needs=lambda own: {"pool": {"name": unique("pool"), **A_POOL}},
@@ -241,6 +243,11 @@ API: dict[str, Recipe] = {
         neutral=POOL_WORDS,
     ),
     "DELETE /api/v1/allocations/{pool_id}": Recipe(path={"pool_id": "{spare_pool}"}, neutral=MONTH),
+    "POST /api/v1/teams": Recipe(
+        body={"slug": "{team}", "name": "{team}"},
+        needs=lambda own: {"slug": unique("t")},
+        neutral=frozenset({"cost_centre"}),
+    ),
     "POST /api/v1/contracts/{contract_id}/end": Recipe(
         path={"contract_id": "{contract}"}, neutral=frozenset({"ends_at"})
     ),
