@@ -61,7 +61,7 @@ def statements_page(visit: Visit, error: FormError | None, month: date | None = 
     """The month that is asked for, with what went wrong where something was to be done with it."""
     this_month = visit.calendar.month_of(visit.at)
     month = month or asked_month(visit) or this_month
-    found = reports.statements(visit.org, month, at=visit.at, team=visit.team)
+    found = reports.statements(visit.org, month, at=visit.at, team=visit.team, is_bounded=False)
     total_usd = sum_usd(usd(one.total_usd) for one in found)
     page = StatementsPage(
         month_label=f"{month:%B %Y}",
@@ -121,7 +121,7 @@ def statements_download(visit: Visit) -> HttpResponse:
     team = visit.request.GET.get("team", visit.team)
     if team is not None and "\0" in team:
         raise NotFound("statement")
-    found = reports.statements(visit.org, month, at=visit.at, team=team)
+    found = reports.statements(visit.org, month, at=visit.at, team=team, is_bounded=False)
     response = HttpResponse(statements_csv(found), content_type=CSV)
     name = f"chargeback-{month:%Y-%m}" + ("" if team is None else f"-{slugify(team) or 'unattributed'}")
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
