@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
-from apps.core.money import COST_MAX_USD, USD_PLACES, sum_usd, usd_text
+from apps.core.money import USD_PLACES, sum_usd, usd_text
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.models import Organization
@@ -39,6 +39,7 @@ MAPPINGS_MAX = 100
 INVOICES_MAX = 5_000
 # No currency is worth ten thousand dollars; what a bill comes to in USD stays within its column.
 RATE_MIN = Decimal("0.0001")
+BILL_MAX = Decimal(10) ** 18
 _PICO = Decimal(1).scaleb(-USD_PLACES)
 
 
@@ -242,8 +243,8 @@ def _stored(line: BillLine, per_usd: Decimal | None) -> LineRow:
 
 
 def _bounded(total: Decimal) -> Decimal:
-    if total.copy_abs() >= COST_MAX_USD:
-        raise DomainError("bill_row_invalid", f"The bill comes to {total:E}, which no bill does.", param="file")
+    if total.copy_abs() >= BILL_MAX:
+        raise DomainError("bill_row_invalid", f"The bill comes to {total:.2E}, which no bill does.", param="file")
     return total
 
 

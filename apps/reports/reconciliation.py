@@ -33,9 +33,10 @@ from apps.reports.gaps import (
     compare,
     share_of,
 )
+from apps.reports.invoices import RATE_MIN
 from apps.reports.invoices_sql import BilledRow, MeteredRow
 from apps.reports.models_invoices import Invoice, TrueUp
-from apps.reports.months import rate_of
+from apps.reports.models_statements import ExchangeRate
 
 # Models by days of one month.
 METERED_ROWS_MAX = 100_000
@@ -106,38 +107,45 @@ def reconciled(org: Organization, month: date, provider: str = "") -> MonthBills
     by_provider: dict[str, list[Invoice]] = defaultdict(list)
     for invoice in invoices.filter(provider=provider) if provider else invoices:
         by_provider[invoice.provider].append(invoice)
-    book = RateBook(load_catalog(), load_terms(org), load_model_aliases(org))
-    usage = _Usage(org, month, book)
-    found = [_of_provider(org, usage, name, rows) for name, rows in sorted(by_provider.items())]
+    usage = _Usage(org, month, RateBook(load_catalog(), load_terms(org), load_model_aliases(org)))
+    billed = _Billed(org, month, [invoice for rows in by_provider.values() for invoice in rows], usage.names)
+    found = [_of_provider(usage, billed, name, rows) for name, rows in sorted(by_provider.items())]
     without = {
         name: usd for name, usd in sorted(usage.month_usd.items()) if usd and name not in by_provider and not provider
     }
     return MonthBills(month, found, without)
 
 
-def _of_provider(org: Organization, usage: "_Usage", provider: str, invoices: Sequence[Invoice]) -> Reconciliation:
+def _of_provider(usage: "_Usage", billed: "_Billed", provider: str, invoices: Sequence[Invoice]) -> Reconciliation:
     days = "local" if all(invoice.days == Invoice.Days.LOCAL for invoice in invoices) else "utc"
-    rates = _rates(org, invoices)
-    by_id = {invoice.pk: invoice for invoice in invoices}
-    lines = [
-        _billed(row, by_id[row.invoice_id], rates, usage.names) for row in invoices_sql.billed(org.pk, list(by_id))
-    ]
     metered, sent = usage.of(provider, days)
-    booked: dict[str, Decimal] = defaultdict(Decimal)
-    for row in TrueUp.objects.for_org(org).filter(month=usage.month, provider=provider):
-        booked[row.bucket] = EXACT.add(booked[row.bucket], row.cost_usd)
-    gap = compare(lines, metered, month_usd=usage.month_usd.get(provider, _ZERO))
-    return Reconciliation(usage.month, provider, days, invoices, gap, booked, sent)
+    gap = compare(billed.lines[provider], metered, month_usd=usage.month_usd.get(provider, _ZERO))
+    return Reconciliation(usage.month, provider, days, invoices, gap, billed.booked_usd[provider], sent)
 
 
 # --- what was billed -----------------------------------------------------------------------------------
 
 
-def _rates(org: Organization, invoices: Sequence[Invoice]) -> dict[str, Decimal]:
-    """The statements' rates of the bills' currencies, where they were entered."""
-    currencies = {(invoice.currency, invoice.month) for invoice in invoices if invoice.per_usd is not None}
-    found = {currency: rate_of(org, month, currency) for currency, month in currencies}
-    return {currency: rate.rate for currency, rate in found.items() if rate is not None}
+class _Billed:
+    """Bills of a month, and what was booked of them, by provider: read at once, however many there are."""
+
+    def __init__(self, org: Organization, month: date, invoices: Sequence[Invoice], names: Names) -> None:
+        by_id = {invoice.pk: invoice for invoice in invoices}
+        rates = _rates(org, month) if any(invoice.per_usd is not None for invoice in invoices) else {}
+        self.lines: dict[str, list[Billed]] = defaultdict(list)
+        for row in invoices_sql.billed(org.pk, list(by_id)):
+            invoice = by_id[row.invoice_id]
+            self.lines[invoice.provider].append(_billed(row, invoice, rates, names))
+        self.booked_usd: dict[str, dict[str, Decimal]] = defaultdict(dict)
+        for booked in TrueUp.objects.for_org(org).filter(month=month):
+            of = self.booked_usd[booked.provider]
+            of[booked.bucket] = EXACT.add(of.get(booked.bucket, _ZERO), booked.cost_usd)
+
+
+def _rates(org: Organization, month: date) -> dict[str, Decimal]:
+    """What statements of the month are reckoned with, by currency: of several rates of one the newest."""
+    rates = ExchangeRate.objects.for_org(org).filter(month=month, rate__gte=RATE_MIN).order_by("pk")
+    return dict(rates.values_list("currency", "rate"))
 
 
 def _billed(row: BilledRow, invoice: Invoice, rates: Mapping[str, Decimal], names: Names) -> Billed:

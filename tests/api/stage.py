@@ -30,6 +30,7 @@ from apps.reports.adjustments import AdjustmentDraft
 from apps.reports.chargeback_terms import GivenRate
 from apps.reports.exporting import Asked as Wanted
 from apps.reports.exporting import ask_export, work
+from apps.reports.invoices import BillFile, import_invoice, save_mapping
 from apps.reports.models import Export, View
 from apps.reports.pool_terms import PoolTerms
 from apps.reports.pools import create_pool
@@ -55,8 +56,8 @@ NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
     "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
     "spare_export", "pool", "spare_pool",
-    "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export", "spare_export",
     "key_export", "spare_key_export",
+    "invoice", "spare_invoice", "bill_mapping", "spare_bill_mapping",
 )  # fmt: skip
 RERATINGS = ("rerating", "stopped_rerating")
 BY_UUID = (*RERATINGS, "delivery", "reservation", "released", "lease")
@@ -199,6 +200,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_channels(word, side.org),
             **_rules(word, side.org),
             **_pools(word, side.org, now),
+            **_bills(word, side.org, now),
             "view": str(_view(word, side).pk),
             "spare_view": str(_view(word, side, "spare_view").pk),
             "export": str(_export(word, side, now).pk),
@@ -349,6 +351,32 @@ def _pools(word: str, org: Organization, at: datetime) -> dict[str, str]:
         for name, team in (("pool", "given"), ("spare_pool", "other"))
     )
     return {"pool": str(kept.pk), "spare_pool": str(spare.pk)}
+
+
+def _bills(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """Of usage that nobody metered, so that there is something to true up; and mappings that read such files."""
+    fields = {"day": "Day", "provider": "Provider", "model": "Model", "amount": "Amount", "currency": "=USD"}
+    kept, spare = (
+        save_mapping(org=org, name=f"{word}-{name}", fields=fields, actor=f"{word}-actor")
+        for name in ("bill_mapping", "spare_bill_mapping")
+    )
+    lines = f"Day,Provider,Model,Amount\n{at:%Y-%m}-01,{word}-provider,{word}-billed,7"
+    bills = (
+        import_invoice(
+            org=org,
+            file=BillFile("csv", f"{lines}{name}\n".encode(), number=f"{word}{name}", mapping=kept.name),
+            actor=f"{word}-actor",
+        )
+        for name in ("1", "2")
+    )
+    invoice, spare_invoice = bills
+    return {
+        "invoice": str(invoice.pk),
+        "spare_invoice": str(spare_invoice.pk),
+        "bill_mapping": str(kept.pk),
+        "spare_bill_mapping": str(spare.pk),
+        "bill_mapping_name": kept.name,
+    }
 
 
 def _view(word: str, side: Tenant, kind: str = "view") -> View:

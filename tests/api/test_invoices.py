@@ -9,6 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from apps.core.periods import next_month
+from apps.reports.chargeback_terms import GivenRate, enter_rates
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
 from tests.reports.bill_files import MAPPED, MODEL, MONTH, bill, imported, metered, on, row, save_mapping, send_bill
@@ -247,6 +248,18 @@ def test_all_bills_of_a_provider_and_month_are_one_reconciliation(api):
     for made in (first, second):
         found = reconciliation(api, made)
         assert (found["gap_usd"], found["invoices"]) == ("0.000000000000", [first["id"], second["id"]])
+
+
+def test_what_the_months_rate_makes_of_a_bill_is_exchange(org, api):
+    metered(api, {"input_tokens": 10 * MILLION})
+    made = imported(api, [row("9.20", currency="EUR", quantity="10000000")], per_usd="0.92", source="bill")
+    assert buckets(reconciliation(api, made)) == {}
+    for rate in ("0.80", "0.90"):
+        enter_rates(org=org, rates=[GivenRate(MONTH, "EUR", rate, "bank")], actor=None)
+    found = reconciliation(api, made)
+    assert buckets(found) == {"exchange": Decimal("0.222222222222")}
+    (share,) = true_up(api, made).json()["shares"]
+    assert (share["kind"], share["team"], share["cost_usd"]) == ("exchange", None, "0.222222222222")
 
 
 def test_a_pinned_key_has_no_bills(org, api):

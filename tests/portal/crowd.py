@@ -20,6 +20,7 @@ from apps.alerts.models import Channel, Delivery
 from apps.audit import services as audit
 from apps.budgets.models import Budget, Counter, Crossing, Raise, Reservation, RunBound, Stop
 from apps.budgets.services import RAISES_MAX, BudgetTerms, create_budget
+from apps.core.periods import month_before
 from apps.core.tenancy import tenant
 from apps.organizations.members import INVITATIONS_OPEN_MAX
 from apps.organizations.models import ApiKey, Domain, Invitation, Membership, Organization
@@ -28,10 +29,12 @@ from apps.organizations.services import touch_facts
 from apps.organizations.sso import DOMAINS_MAX
 from apps.pricing.models import Contract, ModelAlias, PriceFlag
 from apps.reports.exporting import KEPT_MAX
+from apps.reports.invoices import MAPPINGS_MAX
 from apps.reports.models import Export, View
 from apps.reports.models_allocation import AllocationPool
-from apps.reports.pools import POOLS_MAX
+from apps.reports.models_invoices import BillMapping, Invoice, InvoiceLine
 from apps.reports.models_statements import Adjustment, ExchangeRate
+from apps.reports.pools import POOLS_MAX
 from apps.reports.views import VIEWS_MAX
 from apps.teams.models import Alias, AttributionRule, Ownership, Project, Team, Workflow
 from apps.teams.rulebook import RULES_MAX
@@ -45,6 +48,9 @@ from tests.world import make_event, unique
 
 # The run, the budget and the re-rating of which there is much.
 RUN, BUDGET, RERATING = "long", "Each user", uuid4()
+# By organization, the bill that has many lines; bills are of the month that is over.
+BILLS: dict[int, int] = {}
+BILL_MONTH = month_before(datetime.now(UTC).date().replace(day=1))
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
@@ -58,6 +64,7 @@ def add(shop: Shop, numbers: range, operator: User) -> None:
     _alerts(shop, numbers)
     _prices(shop, numbers)
     _papers(shop, numbers)
+    _bills(shop, numbers)
     _people(shop, numbers, operator)
     shop.org.refresh_from_db()
 
@@ -312,6 +319,31 @@ def _papers(shop: Shop, numbers: range) -> None:
 
 
 # --- people ------------------------------------------------------------------------------------------
+
+
+def _bills(shop: Shop, numbers: range) -> None:
+    """Bills of as many providers in the last month, lines of one of them, and mappings."""
+    now = timezone.now()
+    by = {"imported_at": now, "imported_by": "tests"}
+    one = {
+        "organization": shop.org, "month": BILL_MONTH, "format": "csv", "currency": "USD", "total": 1, "total_usd": 1,
+        "days": "utc", "line_count": 1, **by,
+    }  # fmt: skip
+    bills = (Invoice(**one, provider=f"p{number}", sha256=f"{number:064}") for number in numbers)
+    first = min(bill.pk for bill in _insert(shop, Invoice, bills))
+    if numbers.start == 0:
+        BILLS[shop.org.pk] = first
+    kept = BILLS[shop.org.pk]
+    lines = (
+        InvoiceLine(
+            organization_id=shop.org.pk, invoice_id=kept, number=number + 1, row=number + 1, day=BILL_MONTH,
+            model=f"m{number}", amount=1, amount_usd=1, kind="usage",
+        )
+        for number in numbers
+    )  # fmt: skip
+    _insert(shop, InvoiceLine, lines)
+    mapped = {"organization": shop.org, "fields": {}, "saved_at": now, "saved_by": "tests"}
+    _insert(shop, BillMapping, (BillMapping(name=f"m{n}", **mapped) for n in up_to(MAPPINGS_MAX, numbers)))
 
 
 def _people(shop: Shop, numbers: range, operator: User) -> None:

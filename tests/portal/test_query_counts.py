@@ -48,6 +48,11 @@ PAGES: dict[str, dict[str, int]] = {
     "allocation_new": {"allocations/new": 18},
     "adjustments": {"statements/adjustments": 20},
     "chargeback": {"statements/closing": 20},
+    "invoices": {"invoices": 24},
+    "invoice_new": {"invoices/new": 14},
+    "bill_mappings": {"invoices/mappings": 14},
+    "invoice": {"invoices/{invoice}": 14},
+    "reconciliation": {"invoices/{invoice}/reconciliation": 28},
     "unattributed": {"unattributed?range=30d": 39},
     "aliases": {"names": 14},
     "teams": {"teams": 23},
@@ -120,6 +125,7 @@ ACTS = {
     "member_remove", "member_transfer", "key_rotate", "key_revoke", "second_factor", "zone", "organization_close",
     "organization_restore", "domain_add", "domain_verify", "domain_remove", "sso_enforce", "sso_disconnect",
     "session_end", "looking_end", "month_act",
+    "invoice_delete", "bill_mapping_remove", "true_up",
 }  # fmt: skip
 
 
@@ -187,6 +193,7 @@ def count_all(client: Client, shop: Shop) -> dict[str, int]:
         "budget": budget,
         "run": crowd.RUN,
         "rerating": crowd.RERATING,
+        "invoice": crowd.BILLS[shop.org.pk],
         "statement": quote(f"{month:%Y-%m}:s1", safe=""),
     }
     return {address: count_queries(client, address.format_map(names)) for address in QUERIES_MAX}

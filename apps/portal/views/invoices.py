@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from itertools import islice
 
 from django.http import HttpResponse, HttpResponseRedirect
 
@@ -47,7 +48,7 @@ def invoices(visit: Visit) -> HttpResponse:
         coverage=compared.coverage,
         billed_usd=sum_usd(one.gap.billed_usd for one in compared.found),
         metered_usd=sum_usd(one.gap.metered_usd for one in compared.found),
-        providers=tuple(_providers(visit, compared)),
+        providers=tuple(islice(_providers(visit, compared), ROWS_SHOWN)),
         rows=tuple(_row(visit, invoice) for invoice in shown),
         next_url=visit.url("invoices", {**here, "cursor": cursor_of(shown[-1].pk)}) if more else None,
         first_url=visit.url("invoices", here) if before is not None else None,

@@ -113,12 +113,31 @@ API: dict[str, Recipe] = {
         neutral=RANGE | {"outcome", "status", "with", "sort"},
     ),
     "GET /api/v1/runs/{run_id}": Recipe(path={"run_id": "{run_id}"}),
+    "GET /api/v1/invoices": Recipe(query={"provider": "{provider}"}, neutral=MONTH | LISTED),
+    "GET /api/v1/invoices/mappings": Recipe(),
+    "GET /api/v1/invoices/{invoice_id}": Recipe(path={"invoice_id": "{invoice}"}, neutral=LISTED),
+    "GET /api/v1/invoices/{invoice_id}/reconciliation": Recipe(
+        path={"invoice_id": "{invoice}"}, query={"model": "{model}"}
+    ),
+    "GET /api/v1/invoices/{invoice_id}/true-up": Recipe(path={"invoice_id": "{invoice}"}),
     "GET /api/v1/views": Recipe(neutral=LISTED),
     "GET /api/v1/views/{view_id}": Recipe(path={"view_id": "{view}"}),
     "GET /api/v1/exports": Recipe(neutral=LISTED),
     "GET /api/v1/exports/{export_id}": Recipe(path={"export_id": "{key_export}"}),
     "GET /api/v1/exports/{export_id}/file": Recipe(path={"export_id": "{key_export}"}),
     # Writes, in an order in which none makes what a later one looks up.
+    # A file is the body: what of it could be somebody's, its mapping, is named in the query.
+    "POST /api/v1/invoices": Recipe(
+        query={"mapping": "{bill_mapping_name}", "provider": "{provider}"},
+        neutral=frozenset({"format", "month", "number", "per_usd", "source", "days", "category", "file"}),
+    ),
+    "POST /api/v1/invoices/mappings": Recipe(
+        body={"name": "{bill_mapping_name}"},
+        needs=lambda own: {"name": unique("m"), "mapped": {"provider": "=x", "amount": "A", "currency": "=USD"}},
+    ),
+    "DELETE /api/v1/invoices/mappings/{mapping_id}": Recipe(path={"mapping_id": "{spare_bill_mapping}"}),
+    "POST /api/v1/invoices/{invoice_id}/true-up": Recipe(path={"invoice_id": "{invoice}"}),
+    "DELETE /api/v1/invoices/{invoice_id}": Recipe(path={"invoice_id": "{spare_invoice}"}),
     "POST /api/v1/projects/{slug}/move": Recipe(
         path={"slug": "{project}"},
         body={"team": "{team}"},
@@ -376,7 +395,9 @@ API: dict[str, Recipe] = {
         needs=lambda own: {"kind": "team", "target": own.fill("{team}"), "reason": "tests"},
         neutral=frozenset({"kind", "reason"}),
     ),
-    "PUT /api/v1/statements/terms": Recipe(needs=lambda own: {"close_after_hours": 24}, neutral=frozenset({"currency"})),
+    "PUT /api/v1/statements/terms": Recipe(
+        needs=lambda own: {"close_after_hours": 24}, neutral=frozenset({"currency"})
+    ),
     "POST /api/v1/statements/rates": Recipe(
         body={"source": "{team}"},
         needs=lambda own: {"month": REVIEWED, "currency": "EUR", "rate": "0.9", "source": "tests"},
@@ -386,7 +407,11 @@ API: dict[str, Recipe] = {
     "POST /api/v1/statements/adjustments": Recipe(
         body={"team": "{team}", "name": "{team}", "reason": "{team}"},
         needs=lambda own: {
-            "month": REVIEWED, "team": own.fill("{team}"), "name": "tests", "amount_usd": "1", "reason": "tests",
+            "month": REVIEWED,
+            "team": own.fill("{team}"),
+            "name": "tests",
+            "amount_usd": "1",
+            "reason": "tests",
         },
         neutral=MONTH | {"kind", "amount_usd", "refers_to"},
     ),

@@ -59,6 +59,30 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/allocations/{pool_id}": Recipe(path={**_ORG, "pool_id": "{pool}"}),
     "GET /o/{slug}/statements/adjustments": Recipe(path=_ORG, asks=({"month": REVIEWED}, {"month": SEALED})),
     "GET /o/{slug}/statements/closing": Recipe(path=_ORG),
+    "GET /o/{slug}/invoices": Recipe(path=_ORG),
+    "GET /o/{slug}/invoices/new": Recipe(path=_ORG),
+    "POST /o/{slug}/invoices/new": Recipe(path=_ORG, body={"mapping": "{bill_mapping_name}"}),
+    "GET /o/{slug}/invoices/mappings": Recipe(path=_ORG),
+    "POST /o/{slug}/invoices/mappings": Recipe(
+        path=_ORG,
+        body={"name": "{bill_mapping_name}"},
+        needs=lambda own: {
+            "name": unique("m"),
+            "sample": '[["A"], []]',
+            "column.amount": "A",
+            "always.provider": "x",
+            "always.currency": "USD",
+        },
+    ),
+    "POST /o/{slug}/invoices/mappings/{mapping_id}/remove": Recipe(path={**_ORG, "mapping_id": "{spare_bill_mapping}"}),
+    "GET /o/{slug}/invoices/{invoice_id}": Recipe(path={**_ORG, "invoice_id": "{invoice}"}),
+    "GET /o/{slug}/invoices/{invoice_id}/reconciliation": Recipe(
+        path={**_ORG, "invoice_id": "{invoice}"}, query={"model": "{model}"}
+    ),
+    "POST /o/{slug}/invoices/{invoice_id}/true-up": Recipe(
+        path={**_ORG, "invoice_id": "{invoice}"}, needs=lambda own: {"bucket": "unmetered"}
+    ),
+    "POST /o/{slug}/invoices/{invoice_id}/delete": Recipe(path={**_ORG, "invoice_id": "{spare_invoice}"}),
     "GET /o/{slug}/unattributed": Recipe(
         path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
     ),
@@ -215,7 +239,11 @@ PAGES: dict[str, Recipe] = {
         path=_ORG,
         body={"team": "{team}"},
         needs=lambda own: {
-            "month": REVIEWED, "team": own.fill("{team}"), "name": "tests", "amount_usd": "1", "reason": "tests",
+            "month": REVIEWED,
+            "team": own.fill("{team}"),
+            "name": "tests",
+            "amount_usd": "1",
+            "reason": "tests",
         },
     ),
     "POST /o/{slug}/statements/closing": Recipe(
