@@ -68,8 +68,8 @@ class BillFile:
 def import_invoice(*, org: Organization, file: BillFile, actor: object) -> Invoice:
     """The bill with all its lines, or nothing.
 
-    Raises `BillError`, and `DomainError` (invoice_known, bill_mixed, bill_month_unknown, rate_missing, rate_invalid,
-    rate_unneeded, days_unknown, number_invalid, mapping_unknown, too_many_invoices).
+    Raises `BillError`, and `DomainError` (invoice_known, bill_mixed, bill_month_unknown, bill_rate_missing,
+    bill_rate_invalid, bill_rate_unneeded, days_unknown, number_invalid, mapping_unknown, too_many_invoices).
     """
     _check_said(file)
     bill = read_bill(file.format, file.body, mapped=_mapped(org, file), category=file.category)
@@ -218,18 +218,18 @@ def _rate(file: BillFile, currency: str) -> Decimal | None:
     """The bill's own rate, None for one in USD."""
     if currency == USD:
         if file.per_usd:
-            raise DomainError("rate_unneeded", "The bill is in USD: leave its rate out.", param="per_usd")
+            raise DomainError("bill_rate_unneeded", "The bill is in USD: leave its rate out.", param="per_usd")
         return None
     if not file.per_usd or not file.source.strip():
         detail = f"The bill is in {currency}: say how many {currency} one USD is on it, and who says so."
-        raise DomainError("rate_missing", detail, param="source" if file.per_usd else "per_usd")
+        raise DomainError("bill_rate_missing", detail, param="source" if file.per_usd else "per_usd")
     if not is_name(file.source.strip(), SOURCE_LENGTH_MAX):
-        raise DomainError("rate_invalid", f"A source has at most {SOURCE_LENGTH_MAX} characters.", param="source")
+        raise DomainError("bill_rate_invalid", f"A source has at most {SOURCE_LENGTH_MAX} characters.", param="source")
     whole, _, decimals = file.per_usd.partition(".")
     is_number = all(part.isascii() and part.isdigit() for part in (whole, decimals or "0"))
     if not is_number or len(whole) > 12 or len(decimals) > USD_PLACES or Decimal(file.per_usd) < RATE_MIN:
         detail = f"'{file.per_usd[:40]}' is no rate: write how many {currency} one USD is, such as 0.92."
-        raise DomainError("rate_invalid", detail, param="per_usd")
+        raise DomainError("bill_rate_invalid", detail, param="per_usd")
     return Decimal(file.per_usd)
 
 

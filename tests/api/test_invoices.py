@@ -113,14 +113,14 @@ def test_a_file_of_several_months_needs_one(api):
 def test_a_bill_in_another_currency_keeps_both_amounts(api):
     save_mapping(api)
     euros = bill(row("9.20", currency="EUR"), row("-0.01", currency="EUR", kind="credit"))
-    refused(send_bill(api, euros), 400, "rate_missing", "per_usd")
-    refused(send_bill(api, euros, per_usd="0.92"), 400, "rate_missing", "source")
+    refused(send_bill(api, euros), 400, "bill_rate_missing", "per_usd")
+    refused(send_bill(api, euros, per_usd="0.92"), 400, "bill_rate_missing", "source")
     for rate in ("0", "-1", "1e2", "1,2", "0.00001", "٣"):
-        refused(send_bill(api, euros, per_usd=rate, source="bank"), 400, "rate_invalid", "per_usd")
+        refused(send_bill(api, euros, per_usd=rate, source="bank"), 400, "bill_rate_invalid", "per_usd")
     made = send_bill(api, euros, per_usd="0.92", source="Invoice, page 2").json()
     assert (made["currency"], made["total"], made["total_usd"]) == ("EUR", "9.190000000000", "9.989130434783")
     assert (made["per_usd"], made["rate_source"]) == ("0.92", "Invoice, page 2")
-    refused(send_bill(api, bill(row("1")), per_usd="0.92"), 400, "rate_unneeded", "per_usd")
+    refused(send_bill(api, bill(row("1")), per_usd="0.92"), 400, "bill_rate_unneeded", "per_usd")
     refused(send_bill(api, bill(row("1"), row("1", currency="EUR"))), 400, "bill_mixed", "currency")
 
 

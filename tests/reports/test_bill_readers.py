@@ -90,7 +90,7 @@ def test_focus_takes_ai_rows_and_tolerates_nulls() -> None:
     assert read_bill("focus", gzip.compress((FILES / "focus.csv").read_bytes())) == bill
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="../shared is absent: no real FOCUS bill to read")
+@pytest.mark.skipif(not SAMPLE.exists(), reason="no real FOCUS bill lies beside the project")
 def test_a_real_focus_bill() -> None:
     body = SAMPLE.read_bytes()
     bill = read_bill("focus", body, category="")
