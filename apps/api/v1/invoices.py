@@ -142,7 +142,7 @@ class ReconciliationOutput(serializers.Serializer[Any]):
     days = DayOutput(many=True, help_text="Of all models, or with model= of one.")
 
 
-class ShareOutput(serializers.Serializer[Any]):
+class BorneOutput(serializers.Serializer[Any]):
     bucket = serializers.CharField()
     kind = serializers.CharField(help_text="Of the statement's line.")
     team = serializers.CharField(allow_null=True, help_text="Null: the statement without a team.")
@@ -158,10 +158,10 @@ class TrueUpInput(Exact):
 
 class TrueUpOutput(serializers.Serializer[Any]):
     booked_month = serializers.CharField(allow_null=True, help_text="Whose statements have the lines; null: a preview.")
-    shares = ShareOutput(many=True)
+    shares = BorneOutput(many=True)
 
 
-class MappingInput(Exact):
+class BillMappingInput(Exact):
     name = serializers.CharField(max_length=100, help_text="A mapping of this name gets other fields.")
     mapped = serializers.DictField(
         child=serializers.CharField(max_length=200, allow_blank=True),
@@ -170,7 +170,7 @@ class MappingInput(Exact):
     )
 
 
-class MappingOutput(serializers.Serializer[Any]):
+class BillMappingOutput(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     name = serializers.CharField()
     mapped = serializers.DictField(child=serializers.CharField())
@@ -321,7 +321,7 @@ class MappingsView(ScopedView):
 
     @extend_schema(
         operation_id="invoice_mappings_list",
-        responses=listing(MappingOutput),
+        responses=listing(BillMappingOutput),
         description=f"By name; at most {invoices.MAPPINGS_MAX}.",
     )
     def get(self, request: Request) -> Response:
@@ -330,10 +330,10 @@ class MappingsView(ScopedView):
             rows = invoices.list_mappings(self.organization)
         return Response({"data": [_mapping(row) for row in rows], "next": None})
 
-    @extend_schema(operation_id="invoice_mappings_save", request=MappingInput, responses={201: MappingOutput})
+    @extend_schema(operation_id="invoice_mappings_save", request=BillMappingInput, responses={201: BillMappingOutput})
     def post(self, request: Request) -> Response:
         parameters.require_unpinned(self.principal)
-        given = validated(MappingInput, request)
+        given = validated(BillMappingInput, request)
         row = invoices.save_mapping(
             org=self.organization, name=given["name"], fields=given["mapped"], actor=self.principal
         )
