@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiRequest, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from msgspec import Meta
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -211,7 +211,7 @@ class InvoicesView(ScopedView):
     @extend_schema(
         operation_id="invoices_import",
         parameters=IMPORT,
-        request=OpenApiRequest(FILE),
+        request=FILE,
         responses={201: InvoiceOutput},
         description="The file as the body, or in the field `file` of a form; gzip is read. Imported whole or not at"
         " all, and once: sent again it is 409 invoice_known.",
