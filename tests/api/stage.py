@@ -77,11 +77,9 @@ class Names:
     values: Mapping[str, str]
 
     def fill(self, template: Any) -> Any:
-        """The template with these names in it; of a mapping, its keys and its values; of a list, what is in it."""
+        """The template with these names in it; of a mapping, its keys and its values."""
         if isinstance(template, Mapping):
             return {self.fill(key): self.fill(value) for key, value in template.items()}
-        if isinstance(template, list):
-            return [self.fill(one) for one in template]
         return template.format_map(self.values)
 
     @property

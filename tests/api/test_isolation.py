@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -195,10 +194,7 @@ def _texts(recipe: Recipe, position: Position) -> list[str]:
     """The templates of what was sent in the position, and of each name in them."""
     kind, name = position
     template = getattr(recipe, kind)[name]
-    sent = [name, template]
-    if isinstance(template, Mapping):
-        listed = [value if isinstance(value, list) else [value] for value in template.values()]
-        sent = [name, *template, *chain.from_iterable(listed)]
+    sent = [name, *template, *template.values()] if isinstance(template, Mapping) else [name, template]
     return sent + re.findall(r"\{\w+\}", " ".join(sent))
 
 
