@@ -41,7 +41,7 @@ from apps.portal.entrance import asked_lately, is_of_a_provider_alone, providers
 from apps.portal.filters import Filters, read_filters
 from apps.portal.looking import looking_of
 from apps.portal.pages import Crumb, Frame, NoPermission, OrgLink, OrgRef
-from apps.portal.rail import LABELS, rail_of
+from apps.portal.rail import LABELS, rail_of, tabs_of
 from apps.portal.ranges import Parameters, Span, query_string, range_control, read_span
 from apps.usage.parts_sql import Part
 
@@ -125,6 +125,12 @@ class Visit:
         """This month so far: what pages show that are asked for no range."""
         return read_span(QueryDict(), self.calendar, self.at)
 
+    @property
+    def _name(self) -> str:
+        """What the page is called in the table of addresses."""
+        match = self.request.resolver_match
+        return (match.url_name or "") if match else ""
+
     def frame(
         self,
         title: str,
@@ -139,6 +145,7 @@ class Visit:
             if span
             else None
         )
+        permissions, is_lead = ROLE_PERMISSIONS[self.membership.role], self.membership.role == Role.LEAD
         return Frame(
             org=OrgRef(self.org.name, self.org.slug, self.calendar.zone_at(self.at).key),
             organizations=organization_links(memberships_shown(self.request), self.org),
@@ -149,12 +156,8 @@ class Visit:
             at=self.at,
             range=control,
             closes_at=self.org.closes_at,
-            rail=rail_of(
-                self.org.slug,
-                self.section,
-                ROLE_PERMISSIONS[self.membership.role],
-                self.membership.role == Role.LEAD,
-            ),
+            rail=rail_of(self.org.slug, self.section, permissions, is_lead),
+            tabs=tabs_of(self.org.slug, self.section, self._name, permissions, is_lead),
         )
 
     def render(self, template: str, *, error: object = None, **context: Any) -> HttpResponse:

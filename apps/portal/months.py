@@ -1,19 +1,16 @@
-"""How a month of statements stands, for who may close it, and the tabs of chargeback."""
+"""How a month of statements stands, for who may close it."""
 
 from collections.abc import Iterable
 from datetime import date
 
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit
-from apps.portal.pages import Tab
 from apps.portal.pages_statements import CheckRow, MonthPanel, StepRow
 from apps.reports import closing
 from apps.reports.closing import MonthState
 from apps.reports.models_statements import MonthStep
 from apps.reports.months import CLOSING, FINAL, IN_REVIEW, OPEN, Check
 
-# Pages of chargeback beside the statements: (name, label). A lead sees none of them.
-TABS = (("statements", "Statements"), ("adjustments", "Adjustments"), ("chargeback", "Currency and closing"))
 CHECK_LABELS = {"ended": "The month is over", "in_order": "Earlier months are closed", "rate": "Its exchange rate"}
 STEP_LABELS = {
     MonthStep.Step.REVIEW: "Review began",
@@ -22,12 +19,6 @@ STEP_LABELS = {
     MonthStep.Step.FAIL: "Not made final",
     MonthStep.Step.SEAL: "Made final",
 }
-
-
-def chargeback_tabs(visit: Visit, active: str) -> tuple[Tab, ...]:
-    if visit.team is not None:
-        return ()
-    return tuple(Tab(label, visit.url(name), name == active) for name, label in TABS)
 
 
 def month_panel(visit: Visit, month: date) -> MonthPanel | None:

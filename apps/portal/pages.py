@@ -7,6 +7,7 @@ from decimal import Decimal
 from apps.accounts.models import User
 from apps.portal.pages_prices import WaitingRow
 from apps.portal.rail import RailGroup
+from apps.portal.rail import Tab as Tab
 
 # --- frame -------------------------------------------------------------------------------------------
 
@@ -32,13 +33,6 @@ class Crumb:
 
     label: str
     url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Tab:
-    label: str
-    url: str
-    active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +66,7 @@ class Frame:
     range: Range | None
     closes_at: datetime | None
     rail: tuple[RailGroup, ...]
+    tabs: tuple[Tab, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from apps.portal.pages import Tab
 from apps.portal.pages_prices import FormError
 
 
@@ -36,7 +35,6 @@ class AdjustmentsPage:
     error: FormError | None
     may_change: bool
     all_url: str
-    tabs: tuple[Tab, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +63,3 @@ class ChargebackPage:
     rates: tuple[RateRow, ...]
     error: FormError | None
     may_change: bool
-    tabs: tuple[Tab, ...]

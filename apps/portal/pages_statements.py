@@ -61,7 +61,6 @@ class StatementsPage:
     total: StatementRow
     csv_url: str
     panel: MonthPanel | None
-    tabs: tuple[Tab, ...]
     error: FormError | None
 
 
@@ -111,6 +110,18 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class MeterRow:
+    """`rate`: USD per million units as listed; "" where it changed within the month or is not known."""
+
+    model: str
+    provider: str
+    label: str
+    quantity: int
+    rate: str
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class StatementPage:
     id: str
     team: str | None
@@ -124,6 +135,8 @@ class StatementPage:
     rate: str
     sections: tuple[PaperSection, ...]
     figures: tuple[Figure, ...]
+    meters: tuple[MeterRow, ...]
+    meters_usd: Decimal
     total_usd: Decimal | None
     total: str | None
     total_url: str

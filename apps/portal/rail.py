@@ -56,7 +56,24 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 )
 # Groups that are folded until one is in them: a screen holds what is used every day.
 FOLDED = frozenset({"Organization", "Prices", "Settings"})
+# Pages beside the one that a section is called by, shown above each of them.
+TABS: dict[str, tuple[tuple[str, str], ...]] = {
+    "statements": (
+        ("statements", "Statements"),
+        ("allocations", "Shared cost"),
+        ("invoices", "Bills"),
+        ("adjustments", "Adjustments"),
+        ("chargeback", "Currency and closing"),
+    ),
+}
 LABELS = {name: label for _, entries in GROUPS for name, label, _ in entries}
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    label: str
+    url: str
+    active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,19 @@ def rail_of(slug: str, section: str, permissions: frozenset[Permission], is_lead
             folds = title in FOLDED
             groups.append(RailGroup(title, links, any(link.is_here for link in links) if folds else None))
     return tuple(groups)
+
+
+def tabs_of(slug: str, section: str, here: str, permissions: frozenset[Permission], is_lead: bool) -> tuple[Tab, ...]:
+    """The pages beside the one named `here`, itself among them; none where it stands alone."""
+    entries = TABS.get(section, ())
+    if here not in dict(entries):
+        return ()
+    tabs = tuple(
+        Tab(label, reverse(f"portal:{name}", args=[slug]), name == here)
+        for name, label in entries
+        if may_open(name, permissions, is_lead)
+    )
+    return tabs if len(tabs) > 1 else ()
 
 
 def may_open(name: str, permissions: frozenset[Permission], is_lead: bool) -> bool:

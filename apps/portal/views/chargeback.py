@@ -6,7 +6,6 @@ from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
-from apps.portal.months import chargeback_tabs
 from apps.portal.pages import Crumb
 from apps.portal.pages_chargeback import AdjustmentRow, AdjustmentsPage, ChargebackPage, RateRow
 from apps.portal.pages_prices import FormError
@@ -81,7 +80,6 @@ def adjustments(visit: Visit) -> HttpResponse:
         error=error,
         may_change=visit.may(Permission.MANAGE_STATEMENTS),
         all_url=visit.url("adjustments"),
-        tabs=chargeback_tabs(visit, "adjustments"),
     )
     frame = visit.frame("Adjustments", Crumb("Statements", visit.url("statements")), Crumb("Adjustments"))
     return visit.render("portal/adjustments.html", frame=frame, adjustments=page, error=error)
@@ -150,7 +148,6 @@ def chargeback(visit: Visit) -> HttpResponse:
         rates=tuple(_rate_row(row) for row in rates),
         error=error,
         may_change=visit.may(Permission.MANAGE_STATEMENTS),
-        tabs=chargeback_tabs(visit, "chargeback"),
     )
     frame = visit.frame("Currency and closing", Crumb("Statements", visit.url("statements")), Crumb("Closing"))
     return visit.render("portal/chargeback.html", frame=frame, chargeback=page, error=error)

@@ -11,11 +11,12 @@ from apps.core.periods import month_before, next_month
 from apps.organizations.permissions import Permission
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
-from apps.portal.months import chargeback_tabs, month_panel
+from apps.portal.months import month_panel
 from apps.portal.pages import Crumb, Tab
 from apps.portal.pages_prices import FormError
 from apps.portal.pages_statements import (
     Figure,
+    MeterRow,
     PaperLine,
     PaperSection,
     Quantity,
@@ -27,7 +28,16 @@ from apps.portal.spending import ratio
 from apps.portal.views.events import meter_label
 from apps.reports import statements as reports
 from apps.reports.currencies import USD
-from apps.reports.document import ADJUSTMENT_KINDS, CREDIT_KINDS, FEE_KINDS, SHARED_KINDS, Document, Line, usd
+from apps.reports.document import (
+    ADJUSTMENT_KINDS,
+    CREDIT_KINDS,
+    FEE_KINDS,
+    SHARED_KINDS,
+    Document,
+    Line,
+    MeterCost,
+    usd,
+)
 from apps.reports.papers import CSV, PAPERS
 from apps.reports.papers.rows import statements_csv
 from apps.reports.statements import parse_month, statement_by_id
@@ -72,7 +82,6 @@ def statements_page(visit: Visit, error: FormError | None, month: date | None = 
         total=_total(visit, month, found, total_usd),
         csv_url=visit.url("statements_csv", {"month": f"{month:%Y-%m}"}),
         panel=None if visit.team is not None else month_panel(visit, month),
-        tabs=chargeback_tabs(visit, "statements"),
         error=error,
     )
     frame = visit.frame("Statements", Crumb("Statements"))
@@ -145,6 +154,8 @@ def statement(visit: Visit, statement_id: str) -> HttpResponse:
         rate=_rate(found),
         sections=tuple(_sections(visit, found)),
         figures=tuple(_figures(found)),
+        meters=tuple(_meter(row) for row in found.by_meter),
+        meters_usd=sum_usd(Decimal(row.cost_usd) for row in found.by_meter),
         total_usd=_known(found.total_usd),
         total=found.total,
         total_url=visit.url("spend", {"group_by": "workflow", "team": found.team or "", **_days(month)}),
@@ -290,6 +301,12 @@ def _made_by(visit: Visit, found: Document, line: Line) -> str:
         **_days(parse_month(line.of_month) if line.of_month else found.first_day),
     }
     return visit.url("events", filters)
+
+
+def _meter(row: MeterCost) -> MeterRow:
+    label = meter_label(row.meter) if row.meter else "Correction of a price"
+    rate = row.list_usd_per_million or ""
+    return MeterRow(row.model, row.provider, label, row.quantity, rate, Decimal(row.cost_usd))
 
 
 def _figures(found: Document) -> Iterable[Figure]:
