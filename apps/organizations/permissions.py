@@ -20,7 +20,7 @@ ROLE_MEANS: dict[str, str] = {
     Role.ADMIN: "everything but owners and deleting the organization",
     Role.FINANCE: "sees all, sets budgets, prices and alerts, and closes months",
     Role.ENGINEER: "sees all, names workflows, and can stop them",
-    Role.LEAD: "sees what belongs to the teams it leads, nothing else",
+    Role.LEAD: "sees what belongs to the teams it leads, and disputes their statements",
     Role.VIEWER: "sees all, changes nothing",
 }
 
@@ -39,6 +39,7 @@ class Permission(StrEnum):
     STOP = "stop"
     MANAGE_ALERTS = "manage_alerts"
     MANAGE_STATEMENTS = "manage_statements"
+    DISPUTE_STATEMENTS = "dispute_statements"
     MANAGE_MEMBERS = "manage_members"
     MANAGE_ORGANIZATION = "manage_organization"
     VIEW_AUDIT = "view_audit"
@@ -58,11 +59,12 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
         Permission.STOP,
         Permission.MANAGE_ALERTS,
         Permission.MANAGE_STATEMENTS,
+        Permission.DISPUTE_STATEMENTS,
         Permission.VIEW_AUDIT,
     },
     Role.ENGINEER: _READ | {Permission.VIEW_KEYS, Permission.MANAGE_NAMES, Permission.STOP},
     # Of their own teams alone: a page that cannot be cut to a team is closed to them.
-    Role.LEAD: _READ,
+    Role.LEAD: _READ | {Permission.DISPUTE_STATEMENTS},
     Role.VIEWER: _READ,
 }
 

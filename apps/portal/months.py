@@ -11,7 +11,12 @@ from apps.reports.closing import MonthState
 from apps.reports.models_statements import MonthStep
 from apps.reports.months import CLOSING, FINAL, IN_REVIEW, OPEN, Check
 
-CHECK_LABELS = {"ended": "The month is over", "in_order": "Earlier months are closed", "rate": "Its exchange rate"}
+CHECK_LABELS = {
+    "ended": "The month is over",
+    "in_order": "Earlier months are closed",
+    "rate": "Its exchange rate",
+    "disputes": "Its disputes are answered",
+}
 STEP_LABELS = {
     MonthStep.Step.REVIEW: "Review began",
     MonthStep.Step.REOPEN: "Review ended without closing",
@@ -67,7 +72,7 @@ def _says(found: MonthState) -> str:
 
 
 def _check(visit: Visit, check: Check) -> CheckRow:
-    ways = {"rate": "chargeback", "ended": "chargeback"}
+    ways = {"rate": "chargeback", "ended": "chargeback", "disputes": "disputes"}
     url = visit.url(ways[check.code]) if check.code in ways and not check.holds else ""
     return CheckRow(CHECK_LABELS.get(check.code, check.code), check.holds, check.detail, url)
 

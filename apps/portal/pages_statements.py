@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from apps.portal.pages import Tab
+from apps.portal.pages_disputes import DisputeRow
 from apps.portal.pages_prices import FormError
 
 
@@ -86,6 +87,7 @@ class PaperLine:
     url: str
     title: str = ""
     detail: str = ""
+    dispute_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +144,4 @@ class StatementPage:
     total_url: str
     sha256: str
     downloads: tuple[tuple[str, str], ...]
+    disputes: tuple[DisputeRow, ...]

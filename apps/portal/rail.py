@@ -62,6 +62,7 @@ TABS: dict[str, tuple[tuple[str, str], ...]] = {
         ("statements", "Statements"),
         ("allocations", "Shared cost"),
         ("invoices", "Bills"),
+        ("disputes", "Disputes"),
         ("adjustments", "Adjustments"),
         ("chargeback", "Currency and closing"),
     ),

@@ -31,6 +31,7 @@ from apps.reports.allocation import drivers_of, pools_of
 from apps.reports.chargeback import ContractLine, Share, allocate, in_currency
 from apps.reports.contract_lines import ContractCost, contract_costs
 from apps.reports.currencies import converted, decimals_of
+from apps.reports.disputes import notes_of
 from apps.reports.document import (
     ADJUSTMENT_KINDS,
     CREDIT_KINDS,
@@ -39,6 +40,7 @@ from apps.reports.document import (
     KINDS,
     SHARED_KINDS,
     USAGE_KINDS,
+    DisputeNote,
     Document,
     Line,
     MeterCost,
@@ -71,6 +73,7 @@ class Month:
     teams: Mapping[str, Team]
     summaries: Summaries
     meters: Mapping[str | None, list[MeterCost]]
+    disputes: Mapping[str | None, list[DisputeNote]]
 
 
 def drafts(org: Organization, month: date, *, at: datetime, team: str | None = None) -> list[Document]:
@@ -105,6 +108,7 @@ def draft_documents(org: Organization, month: date, *, at: datetime, team: str |
         teams=_teams(org, lines),
         summaries=summaries.load(org, month, clock, at=at, team=team),
         meters=costs_by_meter(org, month, terms, team=team),
+        disputes=notes_of(org, month),
     )
     return [_document(shown, owner, lines[owner]) for owner in sorted(lines, key=lambda one: (one is None, one or ""))]
 
@@ -264,7 +268,7 @@ def _document(shown: Month, team: str | None, lines: Sequence[Line]) -> Document
         summary=shown.summaries.of(team, usage_usd=usage_usd, total_usd=total_usd),
         lines=listed,
         by_meter=shown.meters.get(team, []),
-        disputes=[],
+        disputes=shown.disputes.get(team, []),
     )
 
 

@@ -9,6 +9,9 @@ from apps.reports import (  # Django finds an app's models here.
     models_allocation as models_allocation,
 )
 from apps.reports import (
+    models_disputes as models_disputes,
+)
+from apps.reports import (
     models_invoices as models_invoices,
 )
 from apps.reports import (

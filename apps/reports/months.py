@@ -11,7 +11,7 @@ from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import HasPk
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
-from apps.reports import statements_sql
+from apps.reports import disputes, statements_sql
 from apps.reports.currencies import USD
 from apps.reports.models_statements import ChargebackTerms, ExchangeRate, MonthStep
 from apps.usage.selectors import first_open_month
@@ -121,7 +121,14 @@ def checks_of(org: Organization, month: date, *, at: datetime) -> list[Check]:
             money.rate is not None,
             _rate_says(money),
         ),
+        _disputes(org, month),
     ]
+
+
+def _disputes(org: Organization, month: date) -> Check:
+    waiting = disputes.open_in(org, month)
+    said = f"{waiting} of its disputes {'waits' if waiting == 1 else 'wait'} for an answer: reject or move first."
+    return Check("disputes", not waiting, said if waiting else "No dispute of it is open.")
 
 
 def _rate_says(money: Money) -> str:

@@ -1,5 +1,6 @@
 """What a month's statements are made of. All need `tenant(org)` around them."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -96,6 +97,34 @@ def _parts(columns: str, team: str | None, also: str = "") -> str:
     if team is not None:
         scope += " AND team = %(team)s AND team_id IS NOT NULL" if team else " AND team_id IS NULL"
     return " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {scope}{also}" for table in _STORES)
+
+
+def cost_from(
+    org_id: int,
+    month: date,
+    *,
+    team: str | None,
+    names: Mapping[str, str | None],
+    start: datetime,
+    end: datetime | None,
+) -> Decimal:
+    """What the priced usage of one line, booked in a month, cost on the days [start, end).
+
+    Index: usage_dayrollup_booked.
+
+    `names` are the line's `project`, `workflow`, `provider` and `model`; None is what no project or workflow owns.
+    """
+    scope = " AND priced AND provider = %(provider)s AND model = %(model)s AND day_start >= %(start)s"
+    for name in ("project", "workflow"):
+        owned = f" AND {name} = %({name})s AND {name}_id IS NOT NULL"
+        scope += owned if names[name] is not None else f" AND {name}_id IS NULL"
+    if end is not None:
+        scope += " AND day_start < %(end)s"
+    values = {"org": org_id, "month": month, "team": team or "", "start": start, "end": end, **names}
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT sum(cost_usd) FROM ({_parts('cost_usd', team or '', scope)}) AS parts", values)
+        found: Decimal | None = cursor.fetchone()[0]
+        return found or Decimal(0)
 
 
 def first_booked_month(org_id: int, since: date) -> date | None:

@@ -34,7 +34,9 @@ FOR_EVERYBODY = (
     "GET /o/{slug}/statements",
     "GET /o/{slug}/statements.csv",
     "GET /o/{slug}/statements/{statement_id}",
+    "GET /o/{slug}/statements/disputes",
     *(f"GET /o/{{slug}}/statements/{{statement_id}}.{paper}" for paper in PAPERS_OF_A_STATEMENT),
+    "GET /o/{slug}/statements/disputes/{dispute_id}",
     "GET /o/{slug}/members",
     "GET /o/{slug}/organization",
     "POST /o/{slug}/members/leave",
@@ -77,6 +79,11 @@ FOR_WHO_SEES_ALL = (
     "GET /o/{slug}/stop",
     # Asking for a raise.
     "POST /o/{slug}/budgets/{budget_id}",
+)
+# Of their own teams.
+FOR_WHO_BEARS = (
+    "GET /o/{slug}/statements/disputes/new",
+    "POST /o/{slug}/statements/disputes/new",
 )
 FOR_BUILDERS = ("GET /o/{slug}/keys",)
 FOR_WHO_ACTS = (
@@ -133,6 +140,7 @@ FOR_FINANCE = (
     "POST /o/{slug}/reratings/{rerating_id}/{act}",
     "POST /o/{slug}/statements/adjustments",
     "POST /o/{slug}/statements/closing",
+    "POST /o/{slug}/statements/disputes/{dispute_id}",
     "POST /o/{slug}/statements/months/{month}/{act}",
 )
 FOR_MANAGERS = (
@@ -170,6 +178,7 @@ PAGES: dict[str, frozenset[str]] = {
     for operations, roles in (
         (FOR_EVERYBODY, EVERYBODY),
         (FOR_WHO_SEES_ALL, SEEING),
+        (FOR_WHO_BEARS, FINANCE | {"lead"}),
         (FOR_BUILDERS, BUILDERS),
         (FOR_WHO_ACTS, ACTIVE),
         (FOR_FINANCE, FINANCE),
@@ -218,6 +227,7 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "GET /api/v1/statements/terms",
         "GET /api/v1/statements/rates",
         "GET /api/v1/statements/adjustments",
+        "GET /api/v1/statements/disputes",
         "GET /api/v1/statements/months/{month}",
         "GET /api/v1/teams",
         "GET /api/v1/aliases",
@@ -319,6 +329,9 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "PUT /api/v1/statements/terms",
         "POST /api/v1/statements/rates",
         "POST /api/v1/statements/adjustments",
+        "POST /api/v1/statements/disputes",
+        "POST /api/v1/statements/disputes/{dispute_id}/reject",
+        "POST /api/v1/statements/disputes/{dispute_id}/move",
         "POST /api/v1/statements/months/{month}/review",
         "POST /api/v1/statements/months/{month}/reopen",
         "POST /api/v1/statements/months/{month}/close",

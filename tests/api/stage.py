@@ -18,6 +18,7 @@ from apps.budgets.decisions import Asked, decide, release
 from apps.budgets.services import BudgetTerms
 from apps.core.cursors import cursor_of
 from apps.core.periods import month_before
+from apps.core.tenancy import tenant
 from apps.organizations import sso
 from apps.organizations.members import invite
 from apps.organizations.models import Organization
@@ -28,10 +29,13 @@ from apps.pricing.agreements import create_contract, set_model_alias
 from apps.reports import adjustments, chargeback_terms, closing
 from apps.reports.adjustments import AdjustmentDraft
 from apps.reports.chargeback_terms import GivenRate
+from apps.reports.disputes import IDENTITY
+from apps.reports.document import Line
 from apps.reports.exporting import Asked as Wanted
 from apps.reports.exporting import ask_export, work
 from apps.reports.invoices import BillFile, import_invoice, save_mapping
 from apps.reports.models import Export, View
+from apps.reports.models_disputes import Dispute
 from apps.reports.pool_terms import PoolTerms
 from apps.reports.pools import create_pool
 from apps.reports.selectors import SpendQuestion
@@ -55,7 +59,7 @@ LABELS = [
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
     "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
-    "spare_export", "pool", "spare_pool",
+    "spare_export", "pool", "spare_pool", "dispute", "spare_dispute",
     "key_export", "spare_key_export",
     "invoice", "spare_invoice", "bill_mapping", "spare_bill_mapping",
 )  # fmt: skip
@@ -197,6 +201,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_holds(word, side),
             **_channels(word, side.org),
             **_rules(word, side.org),
+            **_disputes(word, side.org, now),
             **_pools(word, side.org, now),
             **_bills(word, side.org, now),
             "view": str(_view(word, side).pk),
@@ -375,6 +380,26 @@ def _bills(word: str, org: Organization, at: datetime) -> dict[str, str]:
         "spare_bill_mapping": str(spare.pk),
         "bill_mapping_name": kept.name,
     }
+
+
+def _disputes(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """Two that are open: one of the line that calls make, by a key of its own, so that the line can be disputed too."""
+    line = usage_line(f"{word}-project", f"{word}-workflow")
+    with tenant(org):
+        made = [
+            Dispute.objects.for_org(org).create(
+                organization=org, month=_THIS_MONTH, team=f"{word}-team", line=line, line_key=name, amount_usd=1,
+                reason=f"{word}-reason", raised_at=at, raised_by=f"{word}-actor",
+            )
+            for name in ("dispute", "spare_dispute")
+        ]  # fmt: skip
+    return {row.line_key: str(row.pk) for row in made}
+
+
+def usage_line(project: str, workflow: str) -> dict[str, str | None]:
+    """The line of the priced calls that say everything."""
+    line = Line("usage", None, project, workflow, "anthropic", "claude-sonnet-4-5")
+    return {name: getattr(line, name) for name in IDENTITY}
 
 
 def _view(word: str, side: Tenant, kind: str = "view") -> View:

@@ -259,6 +259,7 @@ READ_TABLES = [
     {"reports_adjustment"},
     {"reports_exchangerate"},
     {"reports_monthstep"},
+    {"reports_dispute"},
     {"budgets_budget"},
     {"budgets_stop"},
     {"budgets_reservation"},
@@ -321,6 +322,7 @@ LOOKED_UP = {
     "POST /api/v1/alerts/channels/{channel_id}/disable": {("path", "channel_id")},
     "POST /api/v1/alerts/deliveries/{delivery_id}/retry": {("path", "delivery_id")},
     "POST /api/v1/statements/adjustments": {("body", "team")},
+    "POST /api/v1/statements/disputes/{dispute_id}/move": {("path", "dispute_id")},
     "POST /api/v1/statements/{statement_id}/finalize": {("path", "statement_id")},
     "POST /api/v1/reratings/{rerating_id}/resume": {("path", "rerating_id")},
     "POST /api/v1/reratings/{rerating_id}/stop": {("path", "rerating_id")},
@@ -360,6 +362,8 @@ ALONE = {
     "DELETE /api/v1/budgets/{budget_id}",
     "DELETE /api/v1/run-bounds/{workflow}",
     "POST /o/{slug}/run-bounds/{workflow}/remove",
+    # The API's recipe disputes the same line.
+    "POST /o/{slug}/statements/disputes/new",
     # In a month that is closed no rate is entered.
     "POST /api/v1/statements/{statement_id}/finalize",
     # Settled, it is not extended any more.

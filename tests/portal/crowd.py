@@ -28,10 +28,12 @@ from apps.organizations.permissions import Role
 from apps.organizations.services import touch_facts
 from apps.organizations.sso import DOMAINS_MAX
 from apps.pricing.models import Contract, ModelAlias, PriceFlag
+from apps.reports.disputes import IDENTITY
 from apps.reports.exporting import KEPT_MAX
 from apps.reports.invoices import MAPPINGS_MAX
 from apps.reports.models import Export, View
 from apps.reports.models_allocation import AllocationPool
+from apps.reports.models_disputes import Dispute
 from apps.reports.models_invoices import BillMapping, Invoice, InvoiceLine
 from apps.reports.models_statements import Adjustment, ExchangeRate
 from apps.reports.pools import POOLS_MAX
@@ -306,6 +308,14 @@ def _papers(shop: Shop, numbers: range) -> None:
         for n in numbers
     )  # fmt: skip
     _insert(shop, Adjustment, adjusted)
+    disputed = (
+        Dispute(
+            organization=org, month=month, team=f"s{n}", line=dict.fromkeys(IDENTITY) | {"kind": "usage"},
+            line_key=f"{n}", amount_usd=1, reason=REASON, raised_at=at, raised_by="tests",
+        )
+        for n in numbers
+    )  # fmt: skip
+    _insert(shop, Dispute, disputed)
     rates = (
         ExchangeRate(
             organization=org, month=month, currency="EUR", rate=1, source="tests", entered_at=at, entered_by="tests"

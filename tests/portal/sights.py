@@ -23,6 +23,7 @@ SIGHTS: dict[str, str] = {
     "statements": "statements",
     "allocations": "allocations",
     "allocation-new": "allocations/new",
+    "disputes": "statements/disputes",
     "adjustments": "statements/adjustments",
     "closing": "statements/closing",
     "bills": "invoices",

@@ -21,7 +21,8 @@ from tests.world import make_event
 
 PAGES = (
     "", "spend", "views", "exports", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared",
-    "statements", "statements/adjustments", "statements/closing", "allocations", "allocations/new",
+    "statements", "statements/adjustments", "statements/closing",
+    "statements/disputes", "statements/disputes/new", "allocations", "allocations/new",
     "invoices", "invoices/mappings",
     "prices",
     "prices/openai/o3",
@@ -34,7 +35,7 @@ PAGES = (
 # Pages with a form of their own.
 FORMS = (
     "views", "exports", "allocations/new", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop",
-    "unattributed", "names", "teams", "statements/adjustments", "statements/closing",
+    "unattributed", "names", "teams", "statements/adjustments", "statements/closing", "statements/disputes/new",
     "projects",
     "workflows", "teams/search", "projects/search-project", "workflows/search-agent",
 )  # fmt: skip
@@ -104,6 +105,8 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("statements/2026-11:search", Permission.VIEW_STATEMENTS),
     ("statements.csv?team=search", Permission.VIEW_STATEMENTS),
     ("statements/adjustments", Permission.VIEW_STATEMENTS),
+    ("statements/disputes", Permission.VIEW_STATEMENTS),
+    ("statements/disputes/1", Permission.VIEW_STATEMENTS),
     ("statements/closing", Permission.VIEW_STATEMENTS),
     *((page, Permission.VIEW_SPEND) for page in ("declared", "prices", "contracts", "reratings", "alerts")),
     ("alerts/channels/new", Permission.MANAGE_ALERTS),
@@ -246,6 +249,8 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("statements", "No statements for"),
     ("allocations", "Nothing is shared in"),
     ("statements/adjustments", "Nothing was adjusted"),
+    ("statements/disputes", "No open disputes"),
+    ("statements/disputes/new", "No line to dispute"),
     ("statements/closing", "Statements are in USD: no rate is needed"),
     ("invoices", "No bill of"),
     ("invoices/mappings", "No mapping yet"),

@@ -32,7 +32,7 @@ from apps.reports.statements import parse_month, statement_by_id, stored_stateme
 from apps.reports.tasks import hint_seal
 
 MONTH = OpenApiParameter("month", str, description="Only what is booked in YYYY-MM.")
-_Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+RowId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 PAGED = [
     OpenApiParameter("limit", int, description=f"1 to {adjustments.PAGE_MAX}, default 100."),
     OpenApiParameter("cursor", str, description="`next` of the page before."),
@@ -343,7 +343,7 @@ def _page(request: Request) -> tuple[date | None, int | None, int]:
     cursor = query.get("cursor")
     return (
         parse_month(query["month"]) if "month" in query else None,
-        position_of(cursor, _Id) if cursor else None,
+        position_of(cursor, RowId) if cursor else None,
         parameters.integer(query, "limit", 100, minimum=1, maximum=adjustments.PAGE_MAX),
     )
 

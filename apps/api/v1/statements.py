@@ -113,18 +113,18 @@ PAPER_VIEWS = {name: _paper_view(name) for name in sorted(PAPERS, key=len, rever
 def _asked(principal: Principal, request: Request) -> tuple[date, str | None]:
     """The month, and the team where only one is asked for or the key belongs to one."""
     query = request.query_params
-    asked = _within_team(principal, parameters.filters(query, {"team"}, {"month"}))
+    asked = within_team(principal, parameters.filters(query, {"team"}, {"month"}))
     month = parameters.month(query, default=current_month(principal.organization, timezone.now()))
     return month, asked.get("team")
 
 
 def _statement(principal: Principal, statement_id: str) -> Document:
     found = statement_by_id(principal.organization, statement_id, at=timezone.now())
-    _within_team(principal, {"team": found.team or ""})
+    within_team(principal, {"team": found.team or ""})
     return found
 
 
-def _within_team(principal: Principal, asked: Mapping[str, str]) -> dict[str, str]:
+def within_team(principal: Principal, asked: Mapping[str, str]) -> dict[str, str]:
     """A statement is a team's: a key of a project or an environment reads none."""
     found = parameters.within_pins(principal, asked)
     for pin in ("project", "environment"):

@@ -8,9 +8,11 @@ from django.utils.text import slugify
 from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
 from apps.core.periods import month_before, next_month
+from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
+from apps.portal.dispute_rows import row_of
 from apps.portal.months import month_panel
 from apps.portal.pages import Crumb, Tab
 from apps.portal.pages_prices import FormError
@@ -28,6 +30,8 @@ from apps.portal.spending import ratio
 from apps.portal.views.events import meter_label
 from apps.reports import statements as reports
 from apps.reports.currencies import USD
+from apps.reports.disputes import disputes_of, line_key, line_of
+from apps.reports.disputing import may_be_disputed
 from apps.reports.document import (
     ADJUSTMENT_KINDS,
     CREDIT_KINDS,
@@ -141,6 +145,10 @@ def statements_download(visit: Visit) -> HttpResponse:
 def statement(visit: Visit, statement_id: str) -> HttpResponse:
     found = statement_of(visit, statement_id)
     month, here = found.first_day, visit.url_below("statements", found.id)
+    with tenant(visit.org):
+        # A final document holds those of its seal; here stand the later ones too.
+        disputed = disputes_of(visit.org, month, found.team)
+        may_dispute = visit.may(Permission.DISPUTE_STATEMENTS) and may_be_disputed(visit.org, month)
     page = StatementPage(
         id=found.label if found.number is not None else f"{found.month} / {found.team or 'unattributed'}",
         team=found.team,
@@ -152,7 +160,7 @@ def statement(visit: Visit, statement_id: str) -> HttpResponse:
         as_of=found.as_of,
         currency=found.currency,
         rate=_rate(found),
-        sections=tuple(_sections(visit, found)),
+        sections=tuple(_sections(visit, found, may_dispute)),
         figures=tuple(_figures(found)),
         meters=tuple(_meter(row) for row in found.by_meter),
         meters_usd=sum_usd(Decimal(row.cost_usd) for row in found.by_meter),
@@ -161,6 +169,7 @@ def statement(visit: Visit, statement_id: str) -> HttpResponse:
         total_url=visit.url("spend", {"group_by": "workflow", "team": found.team or "", **_days(month)}),
         sha256=found.sha256 if found.number is not None else "",
         downloads=tuple((label, f"{here}.{paper}") for paper, label in DOWNLOADS),
+        disputes=tuple(row_of(visit, row) for row in disputed),
     )
     crumbs = (Crumb("Statements", visit.url("statements", {"month": found.month})), Crumb(page.team_name))
     frame = visit.frame(f"Statement of {page.team_name}, {page.month_label}", *crumbs)
@@ -231,33 +240,37 @@ _BESIDE = (
 )
 
 
-def _sections(visit: Visit, found: Document) -> Iterable[PaperSection]:
+def _sections(visit: Visit, found: Document, may_dispute: bool) -> Iterable[PaperSection]:
     """A section a project, then what has no project, what came late, what no event made, and what has no price."""
     own = [line for line in found.lines if line.kind in ("usage", "unattributed")]
     for project in sorted({line.project for line in own if line.project is not None}):
-        yield _section(visit, found, "usage", project, "", [line for line in own if line.project == project])
+        yield _section(
+            visit, found, may_dispute, "usage", project, "", [line for line in own if line.project == project]
+        )
     if loose := [line for line in own if line.project is None]:
         title = "Without a project" if found.team is not None else "Unattributed"
         note = "Events that name no project this organization knows."
-        yield _section(visit, found, "unattributed", title, note, loose)
+        yield _section(visit, found, may_dispute, "unattributed", title, note, loose)
     if late := [line for line in found.lines if line.kind == "late"]:
         note = "Usage of earlier months that came, or changed, after they were closed."
-        yield _section(visit, found, "late", "Late usage", note, late)
+        yield _section(visit, found, may_dispute, "late", "Late usage", note, late)
     for kinds, name, title, note in _BESIDE:
         if beside := [line for line in found.lines if line.kind in kinds]:
-            yield _section(visit, found, name, title, note, beside)
+            yield _section(visit, found, may_dispute, name, title, note, beside)
     if unpriced := [line for line in found.lines if line.kind == "unpriced"]:
         note = "No price is known for these models. Their cost is in no amount above."
-        yield _section(visit, found, "unpriced", "Unpriced", note, unpriced)
+        yield _section(visit, found, may_dispute, "unpriced", "Unpriced", note, unpriced)
 
 
-def _section(visit: Visit, found: Document, kind: str, title: str, note: str, lines: Sequence[Line]) -> PaperSection:
+def _section(
+    visit: Visit, found: Document, may_dispute: bool, kind: str, title: str, note: str, lines: Sequence[Line]
+) -> PaperSection:
     amounts = [Decimal(line.amount) for line in lines if line.amount is not None]
     return PaperSection(
         kind=kind,
         title=title,
         note=note,
-        lines=tuple(_line(visit, found, line) for line in lines),
+        lines=tuple(_line(visit, found, may_dispute, line) for line in lines),
         events=sum(line.events for line in lines),
         unpriced_events=sum(line.unpriced_events for line in lines),
         subtotal_usd=None if kind == "unpriced" else sum_usd(usd(line.cost_usd) for line in lines),
@@ -265,7 +278,7 @@ def _section(visit: Visit, found: Document, kind: str, title: str, note: str, li
     )
 
 
-def _line(visit: Visit, found: Document, line: Line) -> PaperLine:
+def _line(visit: Visit, found: Document, may_dispute: bool, line: Line) -> PaperLine:
     return PaperLine(
         project=line.project,
         workflow=line.workflow,
@@ -279,7 +292,13 @@ def _line(visit: Visit, found: Document, line: Line) -> PaperLine:
         url=_made_by(visit, found, line),
         title=f"{LINE_LABELS[line.kind]}: {line.name}" if line.kind in LINE_LABELS else "",
         detail=" · ".join(filter(None, (line.driver, line.of_month and f"of {line.of_month}", line.refers_to))),
+        dispute_url=_dispute_url(visit, found, line) if may_dispute and line.cost_usd is not None else "",
     )
+
+
+def _dispute_url(visit: Visit, found: Document, line: Line) -> str:
+    named = {"month": found.month, "team": found.team or "", "line": line_key(line_of(line))}
+    return visit.url("dispute_new", named)
 
 
 def _made_by(visit: Visit, found: Document, line: Line) -> str:

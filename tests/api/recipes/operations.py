@@ -2,7 +2,7 @@
 
 from apps.reports.papers import PAPERS
 from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
-from tests.api.stage import LABELS, REVIEWED, SEALED
+from tests.api.stage import LABELS, REVIEWED, SEALED, usage_line
 from tests.world import make_event, unique
 
 PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
@@ -64,6 +64,7 @@ API: dict[str, Recipe] = {
     "GET /api/v1/statements/terms": Recipe(),
     "GET /api/v1/statements/rates": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),
     "GET /api/v1/statements/adjustments": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),
+    "GET /api/v1/statements/disputes": Recipe(query={"team": "{team}"}, neutral=LISTED | MONTH | {"state"}),
     "GET /api/v1/statements/months/{month}": Recipe(path={"month": SEALED}, neutral=MONTH),
     "GET /api/v1/teams": Recipe(neutral=LISTED),
     "GET /api/v1/aliases": Recipe(neutral=LISTED),
@@ -415,6 +416,24 @@ API: dict[str, Recipe] = {
             "reason": "tests",
         },
         neutral=MONTH | {"kind", "amount_usd", "refers_to"},
+    ),
+    "POST /api/v1/statements/disputes": Recipe(
+        body={"statement": "{reviewed_statement}", "reason": "{team}"},
+        needs=lambda own: {
+            "statement": own.fill("{statement}"),
+            "line": usage_line(own.fill("{project}"), own.fill("{workflow}")),
+            "reason": "tests",
+        },
+        neutral=frozenset(("line", "kind", "project", "workflow", "provider", "model", "of_month", "name", "source")),
+    ),
+    "POST /api/v1/statements/disputes/{dispute_id}/reject": Recipe(
+        path={"dispute_id": "{spare_dispute}"}, needs=lambda own: {"answer": "tests"}, neutral=frozenset({"answer"})
+    ),
+    "POST /api/v1/statements/disputes/{dispute_id}/move": Recipe(
+        path={"dispute_id": "{dispute}"},
+        body={"team": "{team}"},
+        needs=lambda own: {"team": own.fill("{given}"), "preview": True},
+        neutral=frozenset({"answer", "from_day"}),
     ),
     "POST /api/v1/statements/months/{month}/review": Recipe(path=LONG_AGO, neutral=MONTH),
     "POST /api/v1/statements/months/{month}/reopen": Recipe(path=LONG_AGO, neutral=MONTH),

@@ -1,8 +1,9 @@
 """The pages and their forms."""
 
+from apps.reports.disputes import line_key
 from apps.reports.papers import PAPERS
 from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
-from tests.api.stage import REVIEWED, SEALED
+from tests.api.stage import REVIEWED, SEALED, usage_line
 from tests.identity import SAML, certificate
 from tests.world import unique
 
@@ -83,6 +84,9 @@ PAGES: dict[str, Recipe] = {
         path={**_ORG, "invoice_id": "{invoice}"}, needs=lambda own: {"bucket": "unmetered"}
     ),
     "POST /o/{slug}/invoices/{invoice_id}/delete": Recipe(path={**_ORG, "invoice_id": "{spare_invoice}"}),
+    "GET /o/{slug}/statements/disputes": Recipe(path=_ORG),
+    "GET /o/{slug}/statements/disputes/new": Recipe(path=_ORG),
+    "GET /o/{slug}/statements/disputes/{dispute_id}": Recipe(path={**_ORG, "dispute_id": "{dispute}"}),
     "GET /o/{slug}/unattributed": Recipe(
         path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
     ),
@@ -245,6 +249,21 @@ PAGES: dict[str, Recipe] = {
             "amount_usd": "1",
             "reason": "tests",
         },
+    ),
+    "POST /o/{slug}/statements/disputes/new": Recipe(
+        path=_ORG,
+        body={"team": "{team}"},
+        needs=lambda own: {
+            "month": own.fill("{statement}")[:7],
+            "team": own.fill("{team}"),
+            "line": line_key(usage_line(own.fill("{project}"), own.fill("{workflow}"))),
+            "reason": "tests",
+        },
+    ),
+    "POST /o/{slug}/statements/disputes/{dispute_id}": Recipe(
+        path={**_ORG, "dispute_id": "{dispute}"},
+        body={"team": "{team}"},
+        needs=lambda own: {"act": "preview", "team": own.fill("{given}")},
     ),
     "POST /o/{slug}/statements/closing": Recipe(
         path=_ORG, needs=lambda own: {"month": REVIEWED, "currency": "EUR", "rate": "0.9", "source": "tests"}
