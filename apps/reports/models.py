@@ -5,18 +5,9 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.tenancy import TenantManager, TenantModel
-from apps.reports import (  # Django finds an app's models here.
-    models_allocation as models_allocation,
-)
-from apps.reports import (
-    models_disputes as models_disputes,
-)
-from apps.reports import (
-    models_invoices as models_invoices,
-)
-from apps.reports import (
-    models_statements as models_statements,
-)
+
+# Django finds the models of an app in this module.
+from apps.reports import models_allocation, models_disputes, models_invoices, models_statements  # noqa: F401
 
 NAME_LENGTH_MAX = 100
 QUERY_LENGTH_MAX = 4_000

@@ -56,7 +56,7 @@ class RejectInput(Exact):
     answer = serializers.CharField(max_length=500)
 
 
-class MoveInput(Exact):
+class DisputeMoveInput(Exact):
     team = serializers.CharField(max_length=256, help_text="Who bears it instead.")
     from_day = serializers.CharField(
         max_length=20, required=False, allow_blank=True, default="", help_text="YYYY-MM-DD; default: all of the line."
@@ -138,13 +138,13 @@ class DisputeMoveView(ScopedView):
 
     @extend_schema(
         operation_id="disputes_move",
-        request=MoveInput,
+        request=DisputeMoveInput,
         responses=DisputeOutput,
         description="Books two lines that add up to 0, in the month while it is open, else in the first open one.",
     )
     def post(self, request: Request, dispute_id: int) -> Response:
         parameters.require_unpinned(self.principal)
-        given = validated(MoveInput, request)
+        given = validated(DisputeMoveInput, request)
         asked = {"to_team": given["team"], "from_day": given["from_day"]}
         if given["preview"]:
             with tenant(self.organization):
