@@ -88,7 +88,7 @@ class Caller:
             headers=self.key if is_api else {},
         )
         headers = sorted((k, v) for k, v in response.headers.items() if k not in ("Content-Length", "X-Request-Id"))
-        return Answer(response.status_code, repr(headers), response.getvalue().decode())
+        return Answer(response.status_code, repr(headers), response.getvalue().decode(errors="backslashreplace"))
 
 
 def _encoded(body: Any, is_api: bool) -> bytes:
