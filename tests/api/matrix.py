@@ -11,7 +11,7 @@ ACTIVE = FINANCE | BUILDERS
 SEEING = ACTIVE | {"viewer"}
 EVERYBODY = SEEING | {"lead"}
 
-PAPERS_OF_A_STATEMENT = ("pdf", "xlsx", "csv", "json", "journal.csv", "journal.xlsx")
+PAPERS_OF_A_STATEMENT = ("pdf", "xlsx", "csv", "json", "focus.csv", "journal.csv", "journal.xlsx")
 
 # Everybody who is signed in, member or not: their own.
 PERSONAL = ("GET /", "GET /o/", "GET /organizations/new", "POST /organizations/new")

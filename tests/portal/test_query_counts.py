@@ -42,7 +42,7 @@ PAGES: dict[str, dict[str, int]] = {
     "statement": {"statements/{statement}": 21},
     **{
         f"statement_{paper.replace('.', '_')}": {f"statements/{{statement}}.{paper}": 21}
-        for paper in ("pdf", "xlsx", "csv", "json", "journal.csv", "journal.xlsx")
+        for paper in ("pdf", "xlsx", "csv", "json", "focus.csv", "journal.csv", "journal.xlsx")
     },
     "invoices": {"invoices": 27},
     "invoice_new": {"invoices/new": 14},

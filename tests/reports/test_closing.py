@@ -14,6 +14,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.reports import months
 from apps.reports.models_statements import Statement
+from apps.reports.papers import PAPERS
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
 from tests.database import as_worker
@@ -232,12 +233,16 @@ def test_what_comes_late_stands_once_on_the_next_month(org: Organization, api: A
 def test_a_later_price_or_name_changes_no_byte_of_what_is_final(org: Organization, api: Api) -> None:
     send(api, "search", "unknown")
     close(org, api)
-    names = (f"{NAME}:search", f"{NAME}:", f"{NAME}:search.csv")
+    names = (f"{NAME}:search", f"{NAME}:", *(f"{NAME}:search.{paper}" for paper in PAPERS))
     before = [api.get(f"statements/{name}").content for name in names]
     api.post("contracts", {"kind": "discount", "name": "deal", "percent": "50", "starts_at": MIDDLE.isoformat()})
     api.post("contracts", {"kind": "seats", "name": "seats", "amount_usd": "9", "starts_at": MIDDLE.isoformat()})
+    pool = {"name": "shared", "source": "amount", "amount_usd": "9", "method": "even"}
+    assert api.post("allocations", pool).status_code == 201
     create_team(org=org, slug="unknown")
-    as_owner("UPDATE teams_team SET name = 'Renamed' WHERE organization_id = %s", org.pk)
+    as_owner("UPDATE teams_team SET name = 'Renamed', cost_centre = 'x' WHERE organization_id = %s", org.pk)
+    as_owner("UPDATE organizations_organization SET name = 'Renamed' WHERE id = %s", org.pk)
+    api.call("put", "statements/terms", {"currency": "EUR"})
     assert [api.get(f"statements/{name}").content for name in names] == before
 
 

@@ -49,7 +49,7 @@ from apps.reports.statements import parse_month, statement_by_id
 MONTHS_SHOWN = 6
 FIRST_YEAR = 1980
 # What the page offers, by the end of the file's name.
-DOWNLOADS = (("pdf", "PDF"), ("xlsx", "XLSX"), ("csv", "CSV"), ("journal.csv", "Journal"))
+DOWNLOADS = (("pdf", "PDF"), ("xlsx", "XLSX"), ("csv", "CSV"), ("journal.csv", "Journal"), ("focus.csv", "FOCUS"))
 LINE_LABELS = {
     "throughput": "Provisioned throughput",
     "throughput_idle": "Provisioned throughput that nobody used",
