@@ -95,6 +95,19 @@ SUMS = {
 COLUMNS = {
     "pricing_contract.ends_at": "a term of a contract is never edited but for its end",
     "reports_allocationpool.until_month": "a pool is never edited but for its end",
+    **{
+        f"reports_dispute.{column}": "what was disputed is never edited, but for its answer"
+        for column in (
+            "state",
+            "answer",
+            "answered_at",
+            "answered_by",
+            "to_team",
+            "from_day",
+            "moved_usd",
+            "booked_month",
+        )
+    },
 }
 
 PARAMETERS: dict[str, Any] = {

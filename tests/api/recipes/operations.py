@@ -11,8 +11,8 @@ KNOWN = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
 RANGE = frozenset({"from", "to", "limit"})
 MONTH = frozenset({"month"})
-# Of no organization's data: the first one there is closes, and nothing else is in it.
-LONG_AGO = {"month": "2020-01"}
+# Months with nothing in them, one for each act: what is closed is not reviewed.
+CLOSED, LOOKED_OVER, REOPENED = ({"month": f"2020-0{number}"} for number in (1, 3, 4))
 LISTED = frozenset({"limit", "cursor"})
 CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", "digest"})
 GIVEN_BY_RULES = {"team": "{given}", "project": "{project}", "workflow": "{workflow}"}
@@ -435,9 +435,9 @@ API: dict[str, Recipe] = {
         needs=lambda own: {"team": own.fill("{given}"), "preview": True},
         neutral=frozenset({"answer", "from_day"}),
     ),
-    "POST /api/v1/statements/months/{month}/review": Recipe(path=LONG_AGO, neutral=MONTH),
-    "POST /api/v1/statements/months/{month}/reopen": Recipe(path=LONG_AGO, neutral=MONTH),
-    "POST /api/v1/statements/months/{month}/close": Recipe(path=LONG_AGO, neutral=MONTH),
+    "POST /api/v1/statements/months/{month}/review": Recipe(path=LOOKED_OVER, neutral=MONTH),
+    "POST /api/v1/statements/months/{month}/reopen": Recipe(path=REOPENED, neutral=MONTH),
+    "POST /api/v1/statements/months/{month}/close": Recipe(path=CLOSED, neutral=MONTH),
     "POST /api/v1/statements/{statement_id}/finalize": Recipe(path={"statement_id": "{reviewed_statement}"}),
     "POST /api/v1/reratings/{rerating_id}/resume": Recipe(path={"rerating_id": "{stopped_rerating}"}),
     "POST /api/v1/reratings/{rerating_id}/stop": Recipe(path={"rerating_id": "{stopped_rerating}"}),
