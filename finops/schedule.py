@@ -15,6 +15,8 @@ SCHEDULE = {
     "close-months": {"task": "reports.close_months", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
     # Crossings that nobody was told of, and messages that are due.
     "alerts": {"task": "alerts.tell_everybody", "schedule": schedule(30.0), "options": {"expires": 30}},
+    # Statements of months that became final, digests, and mails that wait for their next try.
+    "statement-mails": {"task": "alerts.mail_statements", "schedule": schedule(60.0), "options": {"expires": 60}},
     "old-deliveries": {"task": "alerts.forget_old", "schedule": crontab(minute=29, hour=3)},
     # events + postings = rollups + pending deltas, for every organization.
     "reconcile": {

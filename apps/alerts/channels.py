@@ -32,7 +32,7 @@ TESTS_WAITING_MAX = 5
 TESTS_PER_HOUR_MAX = 30
 # Plain ones: a domain of two labels or more. Quoted names, addresses of machines such as root@[10.0.0.1] and
 # root@localhost lead a mail server into its own network.
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*")
+PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*")
 CHANGEABLE = frozenset({"name", "target", "team", "min_severity", "quiet_from", "quiet_until", "digest"})
 
 
@@ -253,7 +253,7 @@ def _addresses(text: str) -> list[str]:
     for address in found:
         try:
             validate_email(address)
-            if not _ADDRESS.fullmatch(address):
+            if not PLAIN_ADDRESS.fullmatch(address):
                 raise ValidationError("not plain")
         except ValidationError:
             raise DomainError("address_invalid", f"'{address[:64]}' is no mail address.", param="target") from None

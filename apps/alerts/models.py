@@ -7,6 +7,7 @@ foreign key's target.
 from django.db import models
 from django.db.models import Q
 
+from apps.alerts import models_statement_mail as models_statement_mail  # Django finds an app's models here.
 from apps.core.encryption import TOKEN_BEGINS
 from apps.core.tenancy import TenantModel
 from apps.usage.models import Tenant

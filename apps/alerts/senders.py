@@ -6,7 +6,7 @@ import re
 import secrets
 import smtplib
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr, parsedate_to_datetime
@@ -55,7 +55,8 @@ class Refusal:
 class Outcome:
     """What became of one try. `may_have_arrived`: it was sent and nobody said what became of it.
 
-    Of a mail, `accepted` counts the addresses that the server took; the `refused` ones it did not.
+    Of a mail, `accepted` counts the addresses that the server took; the `refused` ones it did not. `is_content`: the
+    server took the addresses and not what was to be sent to them.
     """
 
     sent: bool
@@ -67,6 +68,7 @@ class Outcome:
     gone: bool = False
     accepted: int = 0
     refused: tuple[Refusal, ...] = ()
+    is_content: bool = False
 
 
 def new_secret() -> str:
@@ -93,14 +95,25 @@ def send_mail(
     headers = {"Message-ID": mail_id(message_id), "Auto-Submitted": "auto-generated"}
     if is_repeat:
         headers[REPEAT_HEADER] = "1"
-    connection = get_connection()
     mail = EmailMultiAlternatives(message.subject, message.text, None, list(addresses), headers=headers)
     mail.attach_alternative(message.html, "text/html")
+    return send_letter(mail, recipients)
+
+
+def send_letter(
+    mail: EmailMultiAlternatives, recipients: list[str], *, before: Callable[[], bool] | None = None
+) -> Outcome:
+    """Send one mail to these addresses. `before` is asked once the mail server answers, right before it is given the
+    mail; where it says no, nothing is sent.
+    """
+    connection = get_connection()
     try:
         connection.open()
     except (smtplib.SMTPException, OSError) as error:
         return Outcome(sent=False, error=_said(error))
     try:
+        if before is not None and not before():
+            return Outcome(sent=False, error="it is no longer this process's to send")
         refused = _hand_over(connection, mail, recipients)
     except smtplib.SMTPRecipientsRefused as error:
         # Nobody has it, those that were not asked for any more either.
@@ -108,7 +121,8 @@ def send_mail(
     except smtplib.SMTPServerDisconnected as error:
         return Outcome(sent=False, error=_said(error), may_have_arrived=True)
     except smtplib.SMTPResponseException as error:
-        return Outcome(sent=False, status=error.smtp_code, error=_said(error))
+        is_content = isinstance(error, smtplib.SMTPDataError)
+        return Outcome(sent=False, status=error.smtp_code, error=_said(error), is_content=is_content)
     except smtplib.SMTPException as error:
         return Outcome(sent=False, error=_said(error))
     except OSError as error:

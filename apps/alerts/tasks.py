@@ -7,7 +7,7 @@ from celery import shared_task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from apps.alerts import measures, services
+from apps.alerts import mail_work, measures, services
 from apps.alerts.selectors import subscribers
 
 log = structlog.get_logger(__name__)
@@ -29,6 +29,27 @@ def tell_everybody() -> None:
     """A task for each organization that has something to be told: a slow receiver holds up nobody else's."""
     for organization_id in services.organizations_with_work():
         tell.apply_async((organization_id,), expires=60)
+
+
+@shared_task(name="alerts.mail_statements")
+def mail_statements() -> None:
+    """A task for each organization whose statement mails are due."""
+    for organization_id in mail_work.organizations_with_work(at=timezone.now()):
+        hint_mail(organization_id)
+
+
+@shared_task(name="alerts.mail_statements_of")
+def mail_statements_of(organization_id: int) -> None:
+    """Make the mails that are due and send them. Twice, or beside itself, it does the same as once."""
+    mail_work.work(organization_id)
+
+
+def hint_mail(organization_id: int) -> None:
+    """Ask a worker to send what waits. Without a broker the next tick does."""
+    try:
+        mail_statements_of.apply_async((organization_id,), expires=60, retry=False)
+    except OperationalError:
+        log.warning("no broker for the mail hint", organization_id=organization_id)
 
 
 @shared_task(name="alerts.measure")

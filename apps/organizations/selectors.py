@@ -8,7 +8,7 @@ from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 from apps.accounts.models import User
 from apps.core.errors import DomainError, NotFound
 from apps.core.periods import Calendar
-from apps.core.tenancy import tenant
+from apps.core.tenancy import HasPk, tenant
 from apps.core.text import is_name
 from apps.organizations import keys
 from apps.organizations.models import (
@@ -194,6 +194,20 @@ def memberships_by_provider(user: User, provider_ids: Iterable[str]) -> list[Mem
 
 def members_with_role(org: Organization, role: str) -> list[User]:
     return list(User.objects.filter(memberships__organization=org, memberships__role=role).order_by("email"))
+
+
+def leads_of(org: HasPk) -> dict[str, tuple[str, ...]]:
+    """The teams of each team lead who may sign in, by address in small letters."""
+    rows = Membership.objects.filter(organization_id=org.pk, role=Membership.Role.LEAD, user__is_active=True)
+    return {
+        email.lower(): tuple(teams) for email, teams in rows.order_by("user__email").values_list("user__email", "teams")
+    }
+
+
+def members_among(org: HasPk, addresses: Collection[str]) -> set[str]:
+    """Those of these addresses, in small letters, that are of members."""
+    rows = Membership.objects.filter(organization_id=org.pk, user__email__in=addresses)
+    return {email.lower() for email in rows.values_list("user__email", flat=True)}
 
 
 def organization_ids(*, after: int, limit: int) -> list[int]:

@@ -1,17 +1,17 @@
 """Statements as they are read: final ones as they were stored, the others as drafts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd, usd_from_pico
 from apps.core.periods import Calendar, next_month
-from apps.core.tenancy import tenant
+from apps.core.tenancy import HasPk, tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.pricing.selectors import load_terms
@@ -19,7 +19,7 @@ from apps.reports import months
 from apps.reports.contract_lines import contract_costs
 from apps.reports.document import Document, document_of
 from apps.reports.drafts import draft_documents
-from apps.reports.models_statements import Adjustment, Statement
+from apps.reports.models_statements import Adjustment, MonthStep, Statement
 from apps.reports.selectors import COSTS, ROWS_MAX, SpendQuestion, Sums, spend
 
 _MONTH = re.compile(r"(19[89]\d|20\d\d|21\d\d)-(0[1-9]|1[0-2])")
@@ -58,6 +58,28 @@ def statements(
 def _stored(org: Organization, month: date, team: str | None) -> Sequence[Statement]:
     rows = Statement.objects.for_org(org).filter(month=month).order_by("number")
     return list(rows if team is None else rows.filter(team=team or None))
+
+
+def final_statements(org: HasPk, month: date, teams: Collection[str | None] | None = None) -> list[Document]:
+    """The stored documents of a month by number, all of them or of these teams (None: of no team); none before it is
+    final. Inside `tenant(org)`.
+    """
+    rows = Statement.objects.for_org(org).filter(month=month).order_by("number")
+    if teams is not None:
+        named = Q(team__in=[team for team in teams if team is not None])
+        rows = rows.filter(named | Q(team__isnull=True) if None in teams else named)
+    return [document_of(bytes(row.document)) for row in rows]
+
+
+def final_teams(org: HasPk, month: date) -> list[str | None]:
+    """Whose statements a final month has. Inside `tenant(org)`."""
+    return list(Statement.objects.for_org(org).filter(month=month).order_by("number").values_list("team", flat=True))
+
+
+def sealed_since(org: HasPk, since: datetime, until: datetime) -> list[date]:
+    """Months that became final within (since, until], in order. Inside `tenant(org)`."""
+    seals = MonthStep.objects.for_org(org).filter(step=MonthStep.Step.SEAL, at__gt=since, at__lte=until)
+    return list(seals.order_by("month").values_list("month", flat=True))
 
 
 def stored_statements(org: Organization, month: date) -> Sequence[Statement]:

@@ -23,6 +23,7 @@ DIRECTORY = {
     "organizations_ssoconnection": "an identity provider's answer finds its organization",
     "reports_exporter": "workers find the organizations that asked for an export; it holds nothing else",
     "alerts_subscriber": "workers find the organizations that have a channel; it holds nothing else",
+    "alerts_mailer": "workers find the organizations that mail statements; it holds nothing else",
 }
 # Tables of no organization.
 GLOBAL = {
