@@ -26,6 +26,7 @@ from apps.api.v1 import (
     run_bounds,
     runs,
     spend,
+    statement_mail,
     statements,
     stops,
     unpriced,
@@ -56,6 +57,20 @@ urlpatterns = [
     path("statements/months/<str:month>/review", months.MonthReviewView.as_view(), name="month_review"),
     path("statements/months/<str:month>/reopen", months.MonthReopenView.as_view(), name="month_reopen"),
     path("statements/months/<str:month>/close", months.MonthCloseView.as_view(), name="month_close"),
+    path("statements/mail", statement_mail.MailTermsView.as_view(), name="statement_mail"),
+    path("statements/recipients", statement_mail.RecipientsView.as_view(), name="statement_recipients"),
+    path(
+        "statements/recipients/confirm", statement_mail.AddressConfirmView.as_view(), name="statement_recipient_confirm"
+    ),
+    path(
+        "statements/recipients/<int:recipient_id>",
+        statement_mail.RecipientView.as_view(),
+        name="statement_recipient",
+    ),
+    path("statements/mails", statement_mail.MailsView.as_view(), name="statement_mails"),
+    path(
+        "statements/mails/<int:mail_id>/resend", statement_mail.MailResendView.as_view(), name="statement_mail_resend"
+    ),
     path("statements/<path:statement_id>/finalize", months.FinalizeView.as_view(), name="statement_finalize"),
     *(
         path(f"statements/<path:statement_id>.{name}", view.as_view(), name=f"statement_{name.replace('.', '_')}")

@@ -12,6 +12,8 @@ import psycopg
 from apps.accounts.models import User
 from apps.accounts.services import get_or_create_user
 from apps.alerts.channels import create_channel, send_test
+from apps.alerts.mail_terms import add_recipient, note_bounce
+from apps.alerts.models_statement_mail import StatementMail
 from apps.api.schema import USAGE_EVENT
 from apps.budgets import services as budgets
 from apps.budgets.decisions import Asked, decide, release
@@ -60,6 +62,7 @@ NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
     "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
     "spare_export", "pool", "spare_pool", "dispute", "spare_dispute",
+    "mail", "api_mail", "spare_recipient", "worn_recipient",
     "key_export", "spare_key_export",
     "invoice", "spare_invoice", "bill_mapping", "spare_bill_mapping",
 )  # fmt: skip
@@ -200,6 +203,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_budgets(word, side.org, now),
             **_holds(word, side),
             **_channels(word, side.org),
+            **_mails(word, side.org, now),
             **_rules(word, side.org),
             **_disputes(word, side.org, now),
             **_pools(word, side.org, now),
@@ -321,6 +325,40 @@ def _channels(word: str, org: Organization) -> dict[str, str]:
         "channel": str(made.pk),
         "spare_channel": str(spare.pk),
         "delivery": str(waiting.delivery_id),
+    }
+
+
+def _mails(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """Readers of statements, two of whom bounced, and mails that may be sent again."""
+    reader, bounced, spare = (f"{word}-{name}@people.example" for name in ("reader", "bounced", "spare"))
+    rows = [
+        add_recipient(org=org, actor=None, address=address, covers=covers)
+        for address, covers in ((reader, "everything"), (bounced, "everything"), (spare, "unattributed"))
+    ]
+    with tenant(org):
+        for address in (bounced, spare):
+            note_bounce(org, address, f"550 {word}-bounce")
+        mails = [
+            StatementMail.objects.for_org(org).create(
+                organization=org,
+                kind="test",
+                period=at.date().replace(day=1),
+                address=reader,
+                state="refused",
+                made_at=at,
+                reply=f"550 {word}-reply",
+            )
+            for _ in range(2)
+        ]
+    return {
+        "mail_address": reader,
+        "bounced": bounced,
+        "spare_bounced": spare,
+        "spare_recipient": str(rows[1].pk),
+        "worn_recipient": str(rows[2].pk),
+        "mail": str(mails[0].pk),
+        "api_mail": str(mails[1].pk),
+        "this_month": f"{at:%Y-%m}",
     }
 
 

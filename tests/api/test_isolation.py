@@ -265,6 +265,8 @@ READ_TABLES = [
     {"budgets_reservation"},
     {"alerts_channel"},
     {"alerts_delivery"},
+    {"alerts_recipient"},
+    {"alerts_statementmail"},
     {"audit_auditentry"},
 ]
 
@@ -314,6 +316,7 @@ LOOKED_UP = {
     "POST /api/v1/attribution-rules/preview": {("body", "team"), ("body", "project"), ("body", "workflow")},
     "PUT /api/v1/attribution-rules/{rule_id}": {("path", "rule_id"), ("body", "team")},
     "POST /api/v1/attribution-rules/{rule_id}/move": {("path", "rule_id")},
+    "POST /api/v1/statements/recipients": {("body", "team")},
     "PATCH /api/v1/alerts/channels/{channel_id}": {("path", "channel_id"), ("body", "team")},
     "POST /api/v1/alerts/channels": {("body", "team")},
     "POST /api/v1/alerts/channels/{channel_id}/test": {("path", "channel_id")},

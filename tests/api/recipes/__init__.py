@@ -20,6 +20,7 @@ PUBLIC = {
     "/looking/end": "an operator's own looking as a member, of no organization",
     "/api/v1/docs": "describes the API, holds no data",
     "/sso/": "leads to an organization's own sign-in, before anybody belongs to anything",
+    "/unsubscribe/{token}": "opened and posted to by whoever got the mail: its token says whose digest it ends",
     "/invitations/{token}": "read by whoever got the mail, before they belong to anything",
     "/account/sessions/{session_id}/end": "a person's own sessions, of no organization",
     "/accounts/": "allauth: signing in and out, before any organization is chosen",

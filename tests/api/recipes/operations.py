@@ -82,6 +82,11 @@ API: dict[str, Recipe] = {
     "GET /api/v1/model-aliases": Recipe(),
     "GET /api/v1/reratings": Recipe(),
     "GET /api/v1/reratings/{rerating_id}": Recipe(path={"rerating_id": "{rerating}"}),
+    "GET /api/v1/statements/mail": Recipe(),
+    "GET /api/v1/statements/recipients": Recipe(),
+    "GET /api/v1/statements/mails": Recipe(
+        asks=({"month": "{this_month}"}, {"state": "refused"}), neutral=frozenset({"state", "month", "limit", "cursor"})
+    ),
     "GET /api/v1/alerts/channels": Recipe(),
     "GET /api/v1/alerts/channels/{channel_id}": Recipe(path={"channel_id": "{channel}"}),
     "GET /api/v1/alerts/deliveries": Recipe(
@@ -289,6 +294,21 @@ API: dict[str, Recipe] = {
         },
         neutral=frozenset({"kind", "service_tier", "starts_at", "ends_at", "percent", "amount_usd"}),
     ),
+    "PUT /api/v1/statements/mail": Recipe(needs=lambda own: {"hours_after": 1}),
+    "POST /api/v1/statements/recipients": Recipe(
+        body={"team": "{team}"},
+        needs=lambda own: {
+            "address": f"{unique('a')}@people.example",
+            "covers": "team",
+            "team": own.fill("{team}"),
+        },
+        neutral=frozenset({"address", "covers"}),
+    ),
+    "POST /api/v1/statements/recipients/confirm": Recipe(
+        body={"address": "{spare_bounced}"}, needs=lambda own: {"address": own.fill("{bounced}")}
+    ),
+    "DELETE /api/v1/statements/recipients/{recipient_id}": Recipe(path={"recipient_id": "{worn_recipient}"}),
+    "POST /api/v1/statements/mails/{mail_id}/resend": Recipe(path={"mail_id": "{api_mail}"}),
     "POST /api/v1/alerts/channels": Recipe(
         body={"name": "{channel_name}", "target": "{team}@example.com", "team": "{team}"},
         needs=lambda own: {"kind": "email", "name": unique("ch"), "target": "ops@example.com"},

@@ -87,6 +87,24 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements/disputes": Recipe(path=_ORG),
     "GET /o/{slug}/statements/disputes/new": Recipe(path=_ORG),
     "GET /o/{slug}/statements/disputes/{dispute_id}": Recipe(path={**_ORG, "dispute_id": "{dispute}"}),
+    "GET /o/{slug}/statements/mail": Recipe(path=_ORG, asks=({"state": "unclear"},)),
+    "GET /o/{slug}/statements/mail/preview": Recipe(
+        path=_ORG, query={"to": "{mail_address}"}, asks=({"month": "{this_month}"},)
+    ),
+    "POST /o/{slug}/statements/mail": Recipe(
+        path=_ORG,
+        body={"team": "{team}"},
+        needs=lambda own: {
+            "act": "add",
+            "address": f"{unique('a')}@people.example",
+            "covers": "team",
+            "team": own.fill("{team}"),
+        },
+    ),
+    "POST /o/{slug}/statements/mail/recipients/{recipient_id}/remove": Recipe(
+        path={**_ORG, "recipient_id": "{spare_recipient}"}
+    ),
+    "POST /o/{slug}/statements/mail/{mail_id}/resend": Recipe(path={**_ORG, "mail_id": "{mail}"}),
     "GET /o/{slug}/unattributed": Recipe(
         path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
     ),
