@@ -64,6 +64,7 @@ TABS: dict[str, tuple[tuple[str, str], ...]] = {
         ("invoices", "Bills"),
         ("disputes", "Disputes"),
         ("adjustments", "Adjustments"),
+        ("statement_mail", "Mail"),
         ("chargeback", "Currency and closing"),
     ),
 }

@@ -40,6 +40,7 @@ from apps.portal.views import (
     search,
     spend,
     sso,
+    statement_mail,
     statements,
     stops,
 )
@@ -79,6 +80,14 @@ urlpatterns = [
         )
         for paper in sorted(PAPERS, key=len, reverse=True)
     ),
+    path("o/<slug:slug>/statements/mail", statement_mail.statement_mail, name="statement_mail"),
+    path("o/<slug:slug>/statements/mail/preview", statement_mail.mail_preview, name="mail_preview"),
+    path(
+        "o/<slug:slug>/statements/mail/recipients/<int:recipient_id>/remove",
+        statement_mail.recipient_remove,
+        name="recipient_remove",
+    ),
+    path("o/<slug:slug>/statements/mail/<int:mail_id>/resend", statement_mail.mail_resend, name="mail_resend"),
     path("o/<slug:slug>/statements/<path:statement_id>", statements.statement, name="statement"),
     path("o/<slug:slug>/allocations", allocations.allocations, name="allocations"),
     path("o/<slug:slug>/allocations/new", allocation_edit.allocation_new, name="allocation_new"),
@@ -167,6 +176,7 @@ urlpatterns = [
     path("o/<slug:slug>/first-event", joining.first_event, name="first_event"),
     path("o/<slug:slug>/first-event/seen", joining.first_event_seen, name="first_event_seen"),
     path("organizations/new", joining.organization_new, name="organization_new"),
+    path("unsubscribe/<str:token>", statement_mail.unsubscribe, name="unsubscribe"),
     path("invitations/<str:token>", joining.invitation, name="invitation"),
     path("sso/", sso.start, name="sso"),
     path("sso/<slug:slug>/", sso.go, name="sso_go"),

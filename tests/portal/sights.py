@@ -29,6 +29,7 @@ SIGHTS: dict[str, str] = {
     "bills": "invoices",
     "bill-new": "invoices/new",
     "bill-mappings": "invoices/mappings",
+    "statement-mail": "statements/mail",
     "budgets": "budgets",
     "budget-new": "budgets/new",
     "reservations": "reservations",

@@ -24,6 +24,7 @@ PAGES = (
     "statements", "statements/adjustments", "statements/closing",
     "statements/disputes", "statements/disputes/new", "allocations", "allocations/new",
     "invoices", "invoices/mappings",
+    "statements/mail",
     "prices",
     "prices/openai/o3",
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
@@ -43,7 +44,8 @@ FORMS = (
 DOWNLOADS = ("statements.csv", "audit.csv", "audit.ndjson", "spend/values?add=team")
 # Pages of a person, not of an organization.
 PERSONAL = {
-    "home", "switch", "reviews", "organization_new", "invitation", "session_end", "sso", "sso_go", "looking_end",
+    "home", "switch", "reviews", "organization_new", "invitation", "unsubscribe", "session_end",
+    "sso", "sso_go", "looking_end",
 }  # fmt: skip
 NOBODY = "/o/no-such-organization/"
 
@@ -102,6 +104,8 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("allocations", Permission.VIEW_STATEMENTS),
     ("allocations/new", Permission.MANAGE_STATEMENTS),
     ("statements.csv", Permission.VIEW_STATEMENTS),
+    ("statements/mail", Permission.VIEW_STATEMENTS),
+    ("statements/mail/preview", Permission.MANAGE_STATEMENTS),
     ("statements/2026-11:search", Permission.VIEW_STATEMENTS),
     ("statements.csv?team=search", Permission.VIEW_STATEMENTS),
     ("statements/adjustments", Permission.VIEW_STATEMENTS),
@@ -254,6 +258,7 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("statements/closing", "Statements are in USD: no rate is needed"),
     ("invoices", "No bill of"),
     ("invoices/mappings", "No mapping yet"),
+    ("statements/mail", "No mail yet"),
     ("declared", "No cost was declared"),
     ("contracts", "No contracts yet"),
     ("reratings", "Nothing was priced again"),

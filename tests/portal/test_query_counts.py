@@ -54,6 +54,7 @@ PAGES: dict[str, dict[str, int]] = {
     "disputes": {"statements/disputes": 17},
     "adjustments": {"statements/adjustments": 20},
     "chargeback": {"statements/closing": 20},
+    "statement_mail": {"statements/mail": 27},
     "unattributed": {"unattributed?range=30d": 39},
     "aliases": {"names": 14},
     "teams": {"teams": 23},
@@ -102,6 +103,8 @@ OTHERS: dict[str, dict[str, int]] = {
 }
 # What has no list in it, or no end.
 NOT_MEASURED = {
+    "mail_preview": "one mail: of at most five statements in full, of others a line",
+    "unsubscribe": "one address",
     "audit_csv": "of any length: asks once for each 500 entries, as it sends them",
     "audit_ndjson": "of any length: asks once for each 500 entries, as it sends them",
     "home": "leads to the organization, or to the list of them that `switch` shows",
@@ -124,6 +127,7 @@ NOT_MEASURED = {
 ACTS = {
     "view_act", "export_delete", "rule_act", "allocation_act", "contract_end", "alias_remove", "rerating_act",
     "unpriced_policy",
+    "recipient_remove", "mail_resend",
     "raise_decide", "budget_end", "bound_remove", "lift", "channel_act", "delivery_retry", "leave", "invited",
     "member_remove", "member_transfer", "key_rotate", "key_revoke", "second_factor", "zone", "organization_close",
     "organization_restore", "domain_add", "domain_verify", "domain_remove", "sso_enforce", "sso_disconnect",
