@@ -232,7 +232,7 @@ def test_every_command_stands_in_a_document(command: str) -> None:
         ("ingestion.md", [scope.value for scope in Scope]),
         ("spend.md", KNOWN),
         ("spend.md", known_filters()),
-        ("spend.md", COLUMNS),
+        ("chargeback.md", COLUMNS),
         ("runbook.md", ["usage_event_default"]),
     ],
     ids=["fields", "scopes", "dimensions", "filters", "columns", "tables"],
