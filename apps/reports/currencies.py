@@ -31,12 +31,3 @@ def converted(usd: Decimal, rate: Decimal, decimals: int) -> Decimal:
     The product of 38 and 24 digits fits the context, so nothing is rounded before.
     """
     return _EXACT_ENOUGH.multiply(usd, rate).quantize(Decimal(1).scaleb(-decimals), context=_EXACT_ENOUGH)
-
-
-def minor_units(amount: Decimal, decimals: int) -> int:
-    """An amount of `decimals` decimals as a whole number of minor units."""
-    return int(amount.scaleb(decimals, context=_EXACT_ENOUGH))
-
-
-def from_minor_units(units: int, decimals: int) -> Decimal:
-    return Decimal(units).scaleb(-decimals, context=_EXACT_ENOUGH)

@@ -19,7 +19,7 @@ import msgspec
 
 from apps.core.errors import DomainError
 from apps.core.meters import METERS
-from apps.core.money import EXACT, sum_usd, usd_from_pico, usd_text
+from apps.core.money import sum_usd, usd_from_pico, usd_text
 from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
@@ -234,7 +234,7 @@ def _document(shown: Month, team: str | None, lines: Sequence[Line]) -> Document
     costs = [usd(line.cost_usd) for line in listed if line.cost_usd is not None]
     total_usd = sum_usd(costs) if costs else None
     amounts = [Decimal(line.amount) for line in listed if line.amount is not None]
-    total = None if money.rate is None or not costs else EXACT.add(sum(amounts, Decimal(0)), Decimal(0))
+    total = None if money.rate is None or not costs else sum_usd(amounts)
     usage_usd = _sum(listed, USAGE_KINDS)
     known = shown.teams.get(team or "")
     start, end = (shown.clock.month_start(month) for month in (shown.month, next_month(shown.month)))
