@@ -65,6 +65,11 @@ def digits(amount: Decimal | None) -> str:
     return _signed(amount, Decimal(plain))
 
 
+def amount(text: str | None) -> str:
+    """An amount in a currency's own decimals, in thin thousands; None is an em dash."""
+    return NONE if text is None else _signed(Decimal(text), abs(Decimal(text)))
+
+
 def count(quantity: int | None) -> str:
     """An exact count in thin thousands; None is an em dash."""
     return NONE if quantity is None else _signed(Decimal(quantity), abs(Decimal(quantity)))

@@ -14,6 +14,7 @@ register = template.Library()
 
 register.filter("share", formats.share)
 register.filter("per_cent", formats.per_cent)
+register.filter("amount", formats.amount)
 register.filter("count", formats.count)
 register.filter("digits", formats.digits)
 register.filter("exact_money", formats.exact_money)
