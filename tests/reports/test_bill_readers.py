@@ -151,6 +151,7 @@ def focus(**cells: str) -> bytes:
         ("openai_costs", page(line_item="a\0b"), "bill_row_invalid", "printable"),
         ("openai_costs", page(project_id="x" * 300), "bill_row_invalid", "256"),
         ("openai_costs", page(quantity=-1e30), "bill_row_invalid", "quantity"),
+        ("openai_costs", b'{"data": [1e9999999999999999999]}', "bill_unreadable", "1e9999999999999999999 is no number"),
         ("anthropic_cost_report", b'{"data": [{"results": [{"amount": 1.5}]}]}', "bill_row_invalid", "text in cents"),
         ("copilot", b"[]", "bill_unreadable", "timePeriod"),
         ("copilot", b'{"timePeriod": {"year": 2026, "month": 13}, "usageItems": []}', "bill_row_invalid", "2026-13"),
@@ -175,6 +176,39 @@ def test_a_bad_file_is_refused_by_row_column_and_value(format: str, body: bytes,
         read_bill(format, body)
     assert refused.value.code == code
     assert says in refused.value.detail
+
+
+def test_what_a_focus_file_says_beside_its_columns_is_left_out_where_it_cannot_be_read() -> None:
+    details = focus(SkuPriceDetails='{"ModelId": 1e9999999999999999999}')
+    units = focus(ConsumedQuantity="5", ConsumedUnit="9" * 5000 + " tokens")
+    for body in (details, units):
+        (line,) = read_bill("focus", body).lines
+        assert (line.model, line.quantity, line.amount) == ("", None, 1)
+
+
+def test_a_gzip_file_of_many_members_is_read_once() -> None:
+    body = b"".join(gzip.compress(bytes([byte]) if byte else b"") for byte in [*focus(), *[0] * 100_000])
+    assert read_bill("focus", body) == read_bill("focus", focus())
+
+
+@pytest.mark.parametrize(
+    ("mark", "text", "amount"),
+    [
+        (".", "12.50", "12.50"), (".", "1,234.50", "1234.50"), (".", "1,00,000", "100000"), (".", "($1,234)", "-1234"),
+        (",", "12,50", "12.50"), (",", "-1.234,50", "-1234.50"), (",", "1 234,5", "1234.5"),
+        (".", "12,50", None), (".", "1.234,50", None), (".", "1,2345", None), (",", "12.50", None),
+        (",", "1,234.5", None),
+    ],
+)  # fmt: skip
+def test_thousands_are_told_from_the_other_decimal_mark(mark: str, text: str, amount: str | None) -> None:
+    mapped = Mapped(provider="=x", amount="a", currency="=usd", decimal_mark=mark)
+    body = f"a;b\n{text};1\n".encode()
+    if amount is None:
+        with pytest.raises(BillError, match=r"decimals stand behind"):
+            read_bill("csv", body, mapped=mapped)
+    else:
+        (line,) = read_bill("csv", body, mapped=mapped).lines
+        assert line.amount == Decimal(amount)
 
 
 def test_a_file_has_limits() -> None:

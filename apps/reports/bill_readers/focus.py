@@ -9,7 +9,6 @@ not asked for are left out and counted: a cloud's bill is mostly of other things
 import json
 from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from apps.reports.bill_readers.lines import (
@@ -30,7 +29,7 @@ from apps.reports.bill_readers.lines import (
     shortened,
     text_of,
 )
-from apps.reports.bill_readers.sources import rows, text_of_file
+from apps.reports.bill_readers.sources import exact_number, rows, text_of_file
 from apps.reports.bill_readers.words import meter_of, provider_of, units_of
 
 NEEDED = ("BilledCost", "BillingCurrency", "ChargeCategory", "ChargePeriodStart")
@@ -97,7 +96,7 @@ def _day(values: Mapping[str, str], row: int, is_usage: bool) -> date | None:
 def _details(values: Mapping[str, str]) -> Mapping[str, Any]:
     """SkuPriceDetails: a flat object, in which the drafts of 1.5 name the model and the direction of tokens."""
     try:
-        found = json.loads(values.get("SkuPriceDetails", "{}"), parse_float=Decimal)
+        found = json.loads(values.get("SkuPriceDetails", "{}"), parse_float=exact_number)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

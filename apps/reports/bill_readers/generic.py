@@ -32,6 +32,8 @@ ALWAYS = "="
 # How a day of numbers is written; what begins with a year is read in any of them.
 DAY_ORDERS = ("ymd", "dmy", "mdy")
 MARKS = (".", ",")
+# Also those of India: 1,00,000.
+_THOUSANDS = re.compile(r"[(+-]*\d{1,3}(,\d{2,3})*,\d{3}\)?", re.ASCII)
 _DAY = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4})")
 _KIND_WORDS = {**{kind: kind for kind in KINDS}, "": USAGE, "discount": "credit", "vat": "tax", "refund": "credit"}
 ROWS_SHOWN = 5
@@ -128,7 +130,7 @@ def _line(row: int, cells: Mapping[str, str], mapped: Mapped) -> BillLine | None
         model=text_of(value("model"), row, column("model")),
         meter=meter_of(value("meter")),
         quantity=_quantity(value("quantity"), value("unit"), row, column("quantity"), mapped),
-        amount=amount_of(_number(value("amount"), mapped), row, column("amount")),
+        amount=amount_of(_number(value("amount"), mapped, row, column("amount")), row, column("amount")),
         currency=currency_of(value("currency"), row, column("currency")),
         kind=one_of(_KIND_WORDS, value("kind"), row, column("kind")),
         text=shortened(value("meter")),
@@ -137,14 +139,21 @@ def _line(row: int, cells: Mapping[str, str], mapped: Mapped) -> BillLine | None
 
 def _quantity(text: str, unit: str, row: int, column: str, mapped: Mapped) -> int | None:
     units = units_of(unit) if unit else 1
-    return None if not text or units is None else quantity_of(_number(text, mapped), row, column, units)
+    return None if not text or units is None else quantity_of(_number(text, mapped, row, column), row, column, units)
 
 
-def _number(text: str, mapped: Mapped) -> str:
-    """A number as people write it: thousands apart, a currency sign before, negatives in brackets."""
+def _number(text: str, mapped: Mapped, row: int, column: str) -> str:
+    """A number as people write it: thousands apart, a currency sign before, negatives in brackets.
+
+    A mark that sets no thousands apart is the other decimal mark: leaving it out would make 12,50 twelve hundred.
+    """
     thousands = "," if mapped.decimal_mark == "." else "."
-    bare = re.sub(r"[\s\u00a0\u202f'$€£¥]", "", text).replace(thousands, "").replace(mapped.decimal_mark, ".")
-    return f"-{bare[1:-1]}" if bare.startswith("(") and bare.endswith(")") else bare.replace("\u2212", "-")
+    bare = re.sub(r"[\s\u00a0\u202f'$€£¥]", "", text).replace("\u2212", "-")
+    whole, _, decimals = bare.partition(mapped.decimal_mark)
+    if thousands in decimals or (thousands in whole and not _THOUSANDS.fullmatch(whole.replace(thousands, ","))):
+        raise row_error(row, column, text, f"The mapping says that decimals stand behind '{mapped.decimal_mark}'.")
+    bare = bare.replace(thousands, "").replace(mapped.decimal_mark, ".")
+    return f"-{bare[1:-1]}" if bare.startswith("(") and bare.endswith(")") else bare
 
 
 def _day(text: str, row: int, column: str, order: str) -> date | None:

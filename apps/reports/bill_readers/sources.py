@@ -1,11 +1,12 @@
 """Files as they come: unpacked, decoded, and cut into pages or rows. Pure."""
 
 import csv
+import gzip
 import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from apps.reports.bill_readers.lines import BYTES_MAX, ROWS_MAX, BillError
@@ -33,20 +34,14 @@ def text_of_file(body: bytes) -> str:
 
 def _unpacked(body: bytes) -> bytes:
     """Every member of a gzip file, never much more than `BYTES_MAX` of them."""
-    found = b""
-    while body:
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            found += unpacker.decompress(body, BYTES_MAX + 1 - len(found))
-            complete = unpacker.eof
-        except zlib.error:
-            complete = False
-        if len(found) > BYTES_MAX:
-            raise _too_large()
-        if not complete:
-            detail = "The gzip file is damaged or cut off: send it again whole."
-            raise BillError("bill_unreadable", detail, param="file")
-        body = unpacker.unused_data.lstrip(b"\0")
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            found = file.read(BYTES_MAX + 1)
+    except (OSError, EOFError, zlib.error):
+        detail = "The gzip file is damaged or cut off: send it again whole."
+        raise BillError("bill_unreadable", detail, param="file") from None
+    if len(found) > BYTES_MAX:
+        raise _too_large()
     return found
 
 
@@ -60,10 +55,18 @@ def _too_large() -> BillError:
 def json_of(body: bytes) -> Any:
     """The file's JSON with every number that is no integer as an exact `Decimal`."""
     try:
-        return json.loads(text_of_file(body), parse_float=Decimal, parse_constant=_no_number)
+        return json.loads(text_of_file(body), parse_float=exact_number, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         detail = f"The file is not JSON ({str(error)[:80]}): send the answer of the provider's API as it came."
         raise BillError("bill_unreadable", detail, param="file") from None
+
+
+def exact_number(text: str) -> Decimal:
+    """Raises `ValueError` where no `Decimal` has such an exponent."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text[:40]} is no number") from None
 
 
 def _no_number(word: str) -> None:

@@ -61,7 +61,7 @@ _UNITS: Mapping[str, int] = {
     "hour": 3_600_000,
 }
 _TIMES: Mapping[str, int] = {"k": 1_000, "thousand": 1_000, "m": 10**6, "million": 10**6}
-_UNIT = re.compile(r"(?:(\d[\d,]*)\s*)?(?:(k|thousand|m|million)\s+)?([a-z]+)")
+_UNIT = re.compile(r"(?:(\d[\d,]{0,24})\s*)?(?:(k|thousand|m|million)\s+)?([a-z]+)")
 _PROVIDERS: Mapping[str, str] = {
     "amazon web services": "aws",
     "amazon web services, inc.": "aws",
