@@ -146,8 +146,13 @@ class Document(msgspec.Struct, frozen=True, dict=True):
 
 
 def document_of(canonical: bytes) -> Document:
-    """The document that was stored. Raises `msgspec.ValidationError` where it is none."""
-    return msgspec.json.decode(canonical, type=Document)
+    """The document that was stored. Raises `msgspec.ValidationError` where it is none.
+
+    It stays those very bytes, also where a later version would write it otherwise.
+    """
+    document = msgspec.json.decode(canonical, type=Document)
+    document.__dict__["canonical"] = canonical
+    return document
 
 
 def usd(text: str | None) -> Decimal:

@@ -17,7 +17,7 @@ from pypdf import PdfReader
 from apps.core.errors import DomainError
 from apps.core.meters import METERS
 from apps.reports.cells import cell
-from apps.reports.document import Document
+from apps.reports.document import Document, document_of
 from apps.reports.papers import PAPERS, figures
 from apps.reports.papers.chart import chart_alt, chart_of
 from apps.reports.papers.figures import Money
@@ -65,6 +65,13 @@ document = full_document(currency="EUR")
 for render in [*(paper.render for paper in PAPERS.values()), chart_png]:
     print(hashlib.sha256(render(document)).hexdigest())
 """
+
+
+def test_what_was_stored_keeps_its_bytes_and_its_hash_where_a_later_version_would_write_it_otherwise() -> None:
+    stored = full_document().canonical.replace(b'{"format":1,', b'{"format":1,"since":"another version", ')
+    read = document_of(stored)
+    assert (read.canonical, read.sha256) == (stored, hashlib.sha256(stored).hexdigest())
+    assert read.sha256.encode() in render("csv", read)
 
 
 def test_another_process_makes_the_same_bytes() -> None:
