@@ -15,6 +15,7 @@ from apps.core.money import COST_MAX_USD, usd_text
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar
 from apps.reports.models_statements import REASON_LENGTH_MAX, Adjustment, Statement
 from apps.teams.selectors import require_team
 from apps.usage.services import lock_open_month
@@ -23,7 +24,7 @@ from apps.usage.services import lock_open_month
 BY_HAND = (Adjustment.Kind.ADJUSTMENT, Adjustment.Kind.CREDIT_NOTE)
 NAME_LENGTH_MAX = 256
 PAGE_MAX = 200
-_AMOUNT = re.compile(r"-?\d{1,20}(\.\d{1,12})?", re.ASCII)
+_AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,12})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def signed_usd(text: str) -> Decimal:
     if not _AMOUNT.fullmatch(text) or not (amount := Decimal(text)):
         raise DomainError(
             "amount_invalid",
-            f"'{text[:40]}' is no amount to book: write USD above or below 0 with at most 12 decimals, such as -12.50.",
+            f"'{text[:40]}' is no amount to book: write USD above or below 0, with at most 12 digits before the point"
+            " and 12 behind it, such as -12.50.",
             param="amount_usd",
         )
     return amount
@@ -59,10 +61,12 @@ def signed_usd(text: str) -> Decimal:
 def book(*, org: Organization, lines: Sequence[AdjustmentDraft], actor: object) -> list[Adjustment]:
     """All of them, or none.
 
-    Raises `DomainError` (`amount_invalid`, `reason_invalid`, `name_invalid`, `team_unknown`, `statement_unknown`).
+    Raises `DomainError` (`amount_invalid`, `reason_invalid`, `name_invalid`, `team_unknown`, `statement_unknown`,
+    `month_invalid` for a month that has not begun).
     """
     at = timezone.now()
     with tenant(org):
+        _require_begun(lines, calendar(org).month_of(at))
         first_open = lock_open_month(org)
         booked = [_row(org, line) for line in lines]
         for row in booked:
@@ -77,6 +81,13 @@ def book(*, org: Organization, lines: Sequence[AdjustmentDraft], actor: object) 
                 data={"kind": row.kind, "name": row.name, "cost_usd": usd_text(row.cost_usd), "reason": row.reason},
             )
     return booked
+
+
+def _require_begun(lines: Sequence[AdjustmentDraft], this_month: date) -> None:
+    """What is booked can only be taken back where it stands: a slip of the year would stand there for decades."""
+    for line in lines:
+        if line.of_month > this_month:
+            raise DomainError("month_invalid", f"{line.of_month:%Y-%m} has not begun.", param="month")
 
 
 def _row(org: Organization, line: AdjustmentDraft) -> Adjustment:

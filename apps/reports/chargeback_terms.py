@@ -19,7 +19,7 @@ from apps.reports.models_statements import CLOSE_AFTER_HOURS_MAX, SOURCE_LENGTH_
 from apps.usage.services import lock_open_month
 
 RATES_AT_ONCE_MAX = 500
-_RATE = re.compile(r"\d{1,12}(\.\d{1,10})?", re.ASCII)
+_RATE = re.compile(r"\d{1,9}(\.\d{1,10})?", re.ASCII)
 
 
 def change_terms(
@@ -27,7 +27,8 @@ def change_terms(
 ) -> ChargebackTerms:
     """What is said here holds for every month that is still open.
 
-    Raises `DomainError` (`currency_unknown`, `close_after_hours_invalid`).
+    Raises `DomainError` (`currency_unknown`, `close_after_hours_invalid`, `month_closed` for another currency while
+    a month is closing).
     """
     currency = _currency(currency)
     if not 0 <= close_after_hours <= CLOSE_AFTER_HOURS_MAX:
@@ -40,6 +41,7 @@ def change_terms(
     with tenant(org):
         # No month is fenced between what was shown and what is stored.
         lock_open_month(org)
+        _require_none_closing(org, currency)
         terms, _ = ChargebackTerms.objects.for_org(org).update_or_create(organization=org, defaults=said)
         audit.record(org=org, actor=actor, action="chargeback.terms_changed", subject=org.slug, data=said)
     return terms
@@ -92,6 +94,17 @@ def enter_rates(*, org: Organization, rates: Sequence[GivenRate], actor: object)
     return rows
 
 
+def _require_none_closing(org: Organization, currency: str) -> None:
+    """What is fenced is stored in the currency whose rate was asked for."""
+    closing = months.fenced(org)
+    if closing and currency != (stands := months.terms_of(org).currency):
+        raise DomainError(
+            "month_closed",
+            f"{closing[0]:%Y-%m} is closing, in {stands}: change the currency once it is final.",
+            param="currency",
+        )
+
+
 def require_open(month: date, first_open: date) -> None:
     """Raises `DomainError` (`month_closed`) for a month of before `first_open`."""
     if month < first_open:
@@ -124,8 +137,8 @@ def _rate(given: GivenRate) -> Decimal:
     if not _RATE.fullmatch(given.rate) or not (rate := Decimal(given.rate)):
         raise DomainError(
             "rate_invalid",
-            f"'{given.rate[:40]}' is no rate: write how many {given.currency} one USD was, above 0, with at most 10"
-            " decimals.",
+            f"'{given.rate[:40]}' is no rate: write how many {given.currency} one USD was, above 0 and below"
+            " 1,000,000,000, with at most 10 decimals.",
             param="rate",
         )
     return rate

@@ -15,9 +15,10 @@ from decimal import Decimal
 
 import msgspec
 import structlog
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError
 from django.db.models import Max
 from django.utils import timezone
+from psycopg.errors import UniqueViolation
 
 from apps.audit import services as audit
 from apps.core.errors import DomainError
@@ -100,20 +101,19 @@ def _note(org: Organization, month: date, step: Step, actor: object, *, note: st
 
 def work(org: Organization, *, at: datetime) -> int:
     """Seal what is fenced, and fence what closes itself and may; how many months became final."""
-    sealed = sum(seal(org, month) for month in _fenced(org))
+    with tenant(org):
+        fenced = months.fenced(org)
+    sealed = 0
+    for month in fenced:
+        if not seal(org, month):
+            # The months after it rest on it.
+            return sealed
+        sealed += 1
     month = _due(org, at)
     if month is not None:
         fence(org=org, month=month, actor=ITSELF)
         sealed += seal(org, month)
     return sealed
-
-
-def _fenced(org: Organization) -> list[date]:
-    """Months that wait to be sealed, in order."""
-    with tenant(org):
-        steps = MonthStep.objects.for_org(org)
-        fenced = set(steps.filter(step=Step.FENCE).values_list("month", flat=True))
-        return sorted(fenced - set(steps.filter(step=Step.SEAL).values_list("month", flat=True)))
 
 
 def _due(org: Organization, at: datetime) -> date | None:
@@ -146,8 +146,10 @@ def seal(org: Organization, month: date) -> bool:
     except DomainError as error:
         _fail(org, month, error.detail)
         return False
-    except IntegrityError:
-        # Another process sealed it, or numbered a statement, since the snapshot: the next tick sees that.
+    except (IntegrityError, DataError) as error:
+        # Of what is unique, another process stored it since the snapshot: the next tick sees that.
+        if not isinstance(error.__cause__, UniqueViolation):
+            _fail(org, month, "A sum of a statement is larger than an amount may be.")
         return False
     return True
 
@@ -208,6 +210,8 @@ def _fail(org: Organization, month: date, why: str) -> None:
     """Say once why a month does not become final; the page shows it, and the next tick tries again."""
     log.error("month not sealed", organization_id=org.pk, month=f"{month:%Y-%m}", why=why)
     with tenant(org):
+        if months.state_of(org, month) != CLOSING:
+            return
         newest = months.steps_of(org, month)[0]
         if (newest.step, newest.note) != (Step.FAIL, why):
             _note(org, month, Step.FAIL, ITSELF, note=why)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from django.db.models import QuerySet
+
 from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import HasPk
 from apps.organizations.models import Organization
@@ -22,7 +24,6 @@ _STATE_AFTER = {
     MonthStep.Step.REVIEW: IN_REVIEW,
     MonthStep.Step.REOPEN: OPEN,
     MonthStep.Step.FENCE: CLOSING,
-    MonthStep.Step.FAIL: CLOSING,
     MonthStep.Step.SEAL: FINAL,
 }
 
@@ -70,8 +71,20 @@ def steps_of(org: HasPk, month: date) -> Sequence[MonthStep]:
     return list(MonthStep.objects.for_org(org).filter(month=month).order_by("-id"))
 
 
+def fenced(org: HasPk) -> list[date]:
+    """Months that wait to be sealed, in order."""
+    steps = MonthStep.objects.for_org(org)
+    begun = set(steps.filter(step=MonthStep.Step.FENCE).values_list("month", flat=True))
+    return sorted(begun - set(steps.filter(step=MonthStep.Step.SEAL).values_list("month", flat=True)))
+
+
+def _moves(org: HasPk) -> QuerySet[MonthStep]:
+    """Steps that say a state. A failure says none: it may be noted by one worker after another sealed the month."""
+    return MonthStep.objects.for_org(org).exclude(step=MonthStep.Step.FAIL)
+
+
 def state_of(org: HasPk, month: date) -> str:
-    newest = MonthStep.objects.for_org(org).filter(month=month).order_by("-id").first()
+    newest = _moves(org).filter(month=month).order_by("-id").first()
     if newest is not None:
         return _STATE_AFTER[MonthStep.Step(newest.step)]
     return OPEN
@@ -79,7 +92,7 @@ def state_of(org: HasPk, month: date) -> str:
 
 def states_of(org: HasPk, months: Sequence[date]) -> Mapping[date, str]:
     """`state_of`, of several months in one query."""
-    newest = MonthStep.objects.for_org(org).filter(month__in=months).order_by("month", "-id").distinct("month")
+    newest = _moves(org).filter(month__in=months).order_by("month", "-id").distinct("month")
     states = {step.month: _STATE_AFTER[MonthStep.Step(step.step)] for step in newest}
     return {month: states.get(month, OPEN) for month in months}
 
@@ -102,8 +115,6 @@ def checks_of(org: Organization, month: date, *, at: datetime) -> list[Check]:
     """What the closing of a month waits for, known before it is fenced."""
     clock, terms, money = calendar(org), terms_of(org), money_of(org, month)
     due = closes_at(clock, terms, month)
-    first = statements_sql.first_booked_month(org.pk, first_open_month(org))
-    earlier = first if first is not None and first < month else None
     local = due.astimezone(clock.zone_at(due))
     return [
         Check(
@@ -111,11 +122,7 @@ def checks_of(org: Organization, month: date, *, at: datetime) -> list[Check]:
             at >= due,
             f"The month may close from {local:%Y-%m-%d %H:%M} on, {terms.close_after_hours} hours after its end.",
         ),
-        Check(
-            "in_order",
-            earlier is None,
-            f"{earlier:%Y-%m} has usage and is open: close it first." if earlier else "No earlier month is open.",
-        ),
+        _order_check(org, month),
         Check(
             "rate",
             money.rate is not None,
@@ -129,6 +136,18 @@ def _disputes(org: Organization, month: date) -> Check:
     waiting = disputes.open_in(org, month)
     said = f"{waiting} of its disputes {'waits' if waiting == 1 else 'wait'} for an answer: reject or move first."
     return Check("disputes", not waiting, said if waiting else "No dispute of it is open.")
+
+
+def _order_check(org: HasPk, month: date) -> Check:
+    """Months become final one after the other: each one's year to date and number rest on those before."""
+    closing = next((one for one in fenced(org) if one < month), None)
+    first = statements_sql.first_booked_month(org.pk, first_open_month(org))
+    says = "No earlier month is open."
+    if closing is not None:
+        says = f"{closing:%Y-%m} is closing: it becomes final first."
+    elif first is not None and first < month:
+        says = f"{first:%Y-%m} has usage or adjustments and is open: close it first."
+    return Check("in_order", closing is None and (first is None or first >= month), says)
 
 
 def _rate_says(money: Money) -> str:

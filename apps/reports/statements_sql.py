@@ -128,10 +128,13 @@ def cost_from(
 
 
 def first_booked_month(org_id: int, since: date) -> date | None:
-    """The earliest month from `since` on that anything is booked in. Index: usage_dayrollup_booked."""
+    """The earliest month from `since` on that usage or an adjustment is booked in.
+
+    Indexes: usage_dayrollup_booked, reports_adjustment_booked.
+    """
     firsts = ", ".join(
         f"(SELECT min(booked_month) FROM {table} WHERE organization_id = %(org)s AND booked_month >= %(since)s)"
-        for table in _STORES
+        for table in (*_STORES, "reports_adjustment")
     )
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT LEAST({firsts})", {"org": org_id, "since": since})

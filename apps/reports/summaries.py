@@ -13,7 +13,7 @@ from apps.budgets.models import Budget
 from apps.core.money import EXACT, pico_from_usd, sum_usd, usd_from_pico, usd_text
 from apps.core.periods import Calendar, month_before, next_month
 from apps.organizations.models import Organization
-from apps.reports import statements_sql
+from apps.reports import months, statements_sql
 from apps.reports.document import Summary
 from apps.reports.models_statements import Statement
 from apps.reports.statements_sql import TeamRuns
@@ -93,7 +93,8 @@ def _earlier(org: Organization, month: date) -> dict[str | None, Decimal]:
     earlier: dict[str | None, Decimal] = {
         team: total or _NOTHING for team, total in final.values_list("team").annotate(Sum("total_usd"))
     }
-    since = max(january, first_open_month(org))
+    # A month that is closing is not open any more and not final yet.
+    since = max(january, min([*months.fenced(org), first_open_month(org)]))
     if since <= last:
         for team, cost in statements_sql.usage_by_team(org.pk, since, last).items():
             earlier[team] = sum_usd((earlier.get(team, _NOTHING), cost))

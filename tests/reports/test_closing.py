@@ -2,17 +2,17 @@
 
 import hashlib
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connections
 
-from apps.core.periods import month_before
+from apps.core.periods import month_before, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
-from apps.reports import months
+from apps.reports import closing, months
 from apps.reports.models_statements import Statement
 from apps.reports.papers import PAPERS
 from apps.teams.services import create_team
@@ -144,7 +144,7 @@ def test_months_close_in_order(org: Organization, api: Api) -> None:
     send(api, "search", at=month_start(month_before(MONTH)))
     send(api, "search")
     assert missing(api, MONTH) == ["in_order"]
-    assert f"{month_before(MONTH):%Y-%m} has usage and is open" in refused(api, MONTH)["detail"]
+    assert f"{month_before(MONTH):%Y-%m} has usage or adjustments and is open" in refused(api, MONTH)["detail"]
     close(org, api, month_before(MONTH))
     close(org, api)
 
@@ -173,6 +173,66 @@ def test_a_month_that_does_not_agree_stays_closing_and_says_so(org: Organization
     as_owner("UPDATE usage_dayrollup SET cost_usd = cost_usd - 1 WHERE organization_id = %s", org.pk)
     assert work(org) == 1
     assert state(api)["state"] == "final"
+
+
+def test_a_failure_that_is_noted_after_the_seal_opens_nothing(org: Organization, api: Api) -> None:
+    send(api, "search")
+    before = close(org, api)
+    with as_worker():
+        closing._fail(org, MONTH, "Another worker looked a moment earlier.")
+    assert state(api) == before
+    as_owner(
+        "INSERT INTO reports_monthstep (organization_id, month, step, at, by, note, facts)"
+        " VALUES (%s, %s, 'fail', now(), 'x', '', '{}') RETURNING id",
+        org.pk, MONTH,
+    )  # fmt: skip
+    assert (state(api)["state"], statements(api)["search"]["number"]) == ("final", 1)
+
+
+def test_a_month_becomes_final_after_those_before_it(org: Organization, api: Api) -> None:
+    send(api, "search")
+    send(api, "search", at=month_start(NEXT))
+    roll(org)
+    as_owner("UPDATE usage_dayrollup SET cost_usd = cost_usd + 1 WHERE organization_id = %s", org.pk)
+    api.call("put", "statements/terms", {"close_after_hours": 0})
+    api.post(f"statements/months/{NAME}/close", {})
+    assert work(org) == 0
+    assert missing(api, NEXT) == ["in_order"]
+    assert f"{NAME} is closing" in refused(api, NEXT)["detail"]
+    as_owner("UPDATE usage_dayrollup SET cost_usd = cost_usd - 1 WHERE organization_id = %s", org.pk)
+    assert work(org) == 1
+    assert missing(api, NEXT) == []
+
+
+def test_the_year_to_date_counts_a_month_that_is_closing(org: Organization, api: Api) -> None:
+    january = date(THIS_MONTH.year - 1, 1, 1)
+    for month in (january, next_month(january)):
+        send(api, "search", at=month_start(month))
+    before = statements(api, next_month(january))["search"]["summary"]["year_to_date_usd"]
+    api.post(f"statements/months/{january:%Y-%m}/close", {})
+    assert state(api, january)["state"] == "closing"
+    assert statements(api, next_month(january))["search"]["summary"]["year_to_date_usd"] == before == "0.009000000000"
+
+
+def test_a_month_of_adjustments_alone_is_not_passed_over(org: Organization, api: Api) -> None:
+    adjust(api)
+    send(api, "search", at=month_start(NEXT))
+    api.call("put", "statements/terms", {"close_after_hours": 0, "closes_itself": True})
+    assert missing(api, NEXT) == ["in_order"]
+    assert [work(org), work(org), work(org)] == [1, 1, 0]
+    assert statements(api)["search"]["total_usd"] == "-0.001000000000"
+
+
+def test_a_sum_that_no_amount_may_be_is_said_on_the_page(org: Organization, api: Api) -> None:
+    as_owner(
+        "INSERT INTO reports_adjustment (organization_id, kind, booked_month, of_month, team, provider, model, name,"
+        " cost_usd, reason, refers_to, source, booked_at, booked_by) SELECT %s, 'true_up', %s, %s, NULL, '', '', 'x',"
+        " 9e23, 'x', '', '', now(), 'x' FROM generate_series(1, 2) RETURNING id",
+        org.pk, MONTH, MONTH,
+    )  # fmt: skip
+    api.post(f"statements/months/{NAME}/close", {})
+    assert work(org) == 0
+    assert "larger than an amount may be" in state(api)["steps"][0]["note"]
 
 
 # --- by itself ------------------------------------------------------------------------------------------
@@ -334,6 +394,19 @@ def test_a_line_is_rounded_once_in_the_currency_of_the_statement(
     assert statements(api)["search"]["total"] == amount
 
 
+def test_a_month_that_is_closing_keeps_its_currency(org: Organization, api: Api) -> None:
+    api.call("put", "statements/terms", {"currency": "EUR"})
+    rate(api, MONTH, "0.5")
+    send(api, *["search"] * 10)
+    api.post(f"statements/months/{NAME}/close", {})
+    response = api.call("put", "statements/terms", {"currency": "GBP"})
+    assert (response.status_code, response.json()["code"]) == (409, "month_closed")
+    assert api.call("put", "statements/terms", {"currency": "EUR", "close_after_hours": 1}).status_code == 200
+    assert work(org) == 1
+    assert (statements(api)["search"]["currency"], statements(api)["search"]["total"]) == ("EUR", "0.02")
+    assert api.call("put", "statements/terms", {"currency": "GBP"}).status_code == 200
+
+
 def test_the_newest_rate_holds_until_the_month_is_closed(org: Organization, api: Api) -> None:
     api.call("put", "statements/terms", {"currency": "EUR"})
     send(api, *["search"] * 10)
@@ -350,6 +423,7 @@ def test_the_newest_rate_holds_until_the_month_is_closed(org: Organization, api:
         ({"currency": "XAU"}, "currency_unknown"),
         ({"currency": "USD"}, "rate_invalid"),
         ({"rate": "0"}, "rate_invalid"),
+        ({"rate": "1000000000"}, "rate_invalid"),
         ({"rate": "-1"}, "rate_invalid"),
         ({"rate": "1e3"}, "rate_invalid"),
         ({"rate": "NaN"}, "rate_invalid"),
@@ -394,12 +468,15 @@ def test_an_adjustment_stands_on_its_month_while_that_is_open_and_later_on_the_n
         ({"team": "nobody"}, "team_unknown"),
         ({"amount_usd": "0"}, "amount_invalid"),
         ({"amount_usd": "1e5"}, "amount_invalid"),
+        ({"amount_usd": "1000000000000"}, "amount_invalid"),
         ({"amount_usd": "0.0000000000001"}, "amount_invalid"),
         ({"kind": "credit_note", "refers_to": "CS-000009"}, "statement_unknown"),
         ({"kind": "credit_note"}, "statement_unknown"),
         ({"kind": "true_up"}, "invalid"),
         ({"reason": "\x00"}, "invalid"),
         ({"month": "soon"}, "month_invalid"),
+        ({"month": f"{next_month(THIS_MONTH):%Y-%m}"}, "month_invalid"),
+        ({"month": "2199-12"}, "month_invalid"),
     ],
 )
 def test_an_adjustment_that_cannot_be_is_refused(api: Api, given: dict[str, Any], code: str) -> None:
