@@ -15,7 +15,7 @@ then teams by name. Where corrections outweigh calls on a day, nothing is taken 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -66,10 +66,16 @@ def fee(term: Term, month: date, clock: Calendar) -> int:
     return unit * (seconds // _HOUR) + (2 * unit * (seconds % _HOUR) + _HOUR) // (2 * _HOUR)
 
 
-def draw(terms: Iterable[Term], usage: Iterable[UsageDay], clock: Calendar) -> list[Drawn]:
-    """What grants and credits take off some usage, in the order of booking."""
+def draw(
+    terms: Iterable[Term], usage: Iterable[UsageDay], clock: Calendar, used: Mapping[int, int] | None = None
+) -> list[Drawn]:
+    """What grants and credits take off some usage, in the order of booking.
+
+    `used` says, by term, what of those that do not renew is gone before.
+    """
     allowances = sorted((term for term in terms if term.kind in ALLOWANCES), key=_order)
     first_day = {term.id: clock.day(term.starts_at) for term in allowances}
+    gone = used or {}
     left: dict[tuple[int, date | None], int] = {}
     drawn: dict[tuple[int, date, str | None], int] = defaultdict(int)
     for (month, day), rows in _by_day(usage):
@@ -78,7 +84,7 @@ def draw(terms: Iterable[Term], usage: Iterable[UsageDay], clock: Calendar) -> l
             if day < first_day[term.id] or (term.ends_at is not None and term.ends_at <= day):
                 continue
             key = (term.id, month if term.monthly else None)
-            left.setdefault(key, _amount(term))
+            left.setdefault(key, _amount(term) if term.monthly else max(0, _amount(term) - gone.get(term.id, 0)))
             for team, taken in _take(term, left[key], rows, open_pico).items():
                 left[key] -= taken
                 drawn[term.id, month, team] += taken

@@ -8,6 +8,7 @@
 Each step may be done again, or by two at once: a fence moves a month once, and a seal is unique.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -28,7 +29,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.reports import months, statements_sql
-from apps.reports.document import Document, usd
+from apps.reports.document import CREDIT_KINDS, Document, usd
 from apps.reports.drafts import draft_documents
 from apps.reports.models_statements import MonthStep, Statement
 from apps.reports.months import CLOSING, FINAL, IN_REVIEW, OPEN
@@ -174,7 +175,17 @@ def _store(org: Organization, month: date) -> None:
         events=sum(one.events for one in final),
         usage_usd=usd_text(sum_usd(Decimal(one.usage_usd) for one in final)),
         total_usd=usd_text(sum_usd(usd(one.total_usd) for one in final)),
+        **_drawn(final),
     )
+
+
+def _drawn(final: Sequence[Document]) -> dict[str, dict[str, str]]:
+    """What grants and credits took off the month, by the contract's number: gone for every month that follows."""
+    drawn: dict[str, Decimal] = defaultdict(Decimal)
+    for line in (line for one in final for line in one.lines if line.kind in CREDIT_KINDS):
+        number = line.source.removeprefix("contract:")
+        drawn[number] = sum_usd((drawn[number], -usd(line.cost_usd)))
+    return {"drawn_usd": {number: f"{amount:f}" for number, amount in drawn.items()}} if drawn else {}
 
 
 def _insert(org: Organization, month: date, document: Document) -> None:

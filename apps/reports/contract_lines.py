@@ -9,7 +9,7 @@ from functools import cache
 
 from apps.core.errors import DomainError
 from apps.core.money import pico_from_usd, usd_from_pico
-from apps.core.periods import Calendar
+from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
@@ -17,7 +17,7 @@ from apps.pricing.commitments import ALLOWANCES, FEES, Drawn, UsageDay, draw, fe
 from apps.pricing.contracts import Term
 from apps.pricing.rating import RateBook
 from apps.pricing.selectors import load_catalog, load_model_aliases, load_terms
-from apps.reports import booked_sql
+from apps.reports import booked_sql, months
 
 DAYS_MAX = 500_000
 
@@ -47,6 +47,9 @@ def contract_costs(org: Organization, terms: Sequence[Term], month: date, clock:
 def drawn_until(org: Organization, terms: Sequence[Term], month: date, clock: Calendar) -> list[Drawn]:
     """What grants and credits took off the usage booked up to a month, it included. Inside `tenant(org)`.
 
+    What they took off earlier months that are final stands on their statements, a sum each and of no team here: a
+    contract that was entered or ended since takes nothing off them, and gives nothing back.
+
     Raises `DomainError` (`too_many_lines`) above `DAYS_MAX` days of usage by team, and by model where a term names one.
     """
     allowances = [term for term in terms if term.kind in ALLOWANCES]
@@ -55,6 +58,18 @@ def drawn_until(org: Organization, terms: Sequence[Term], month: date, clock: Ca
     first = min(clock.month_of(term.starts_at) for term in allowances)
     if first > month:
         return []
+    final = months.drawn_before(org, month)
+    if final:
+        first = max(first, next_month(max(final)))
+    before = [
+        Drawn(term, booked, None, pico_from_usd(Decimal(drawn[str(term.id)])))
+        for booked, drawn in final.items()
+        for term in allowances
+        if str(term.id) in drawn
+    ]
+    used: dict[int, int] = defaultdict(int)
+    for one in before:
+        used[one.term.id] += one.cost_pico
     by_model = any(term.provider or term.model for term in allowances)
     rows = booked_sql.usage_by_day(org.pk, first, month, by_model=by_model, limit=DAYS_MAX + 1)
     if len(rows) > DAYS_MAX:
@@ -65,11 +80,8 @@ def drawn_until(org: Organization, terms: Sequence[Term], month: date, clock: Ca
             param="month",
         )
     meant = _meant(org, terms) if by_model else _as_sent
-    return draw(
-        allowances,
-        [UsageDay(*row[:3], *meant(*row[3:5]), pico_from_usd(row[5])) for row in rows],
-        clock,
-    )
+    days = [UsageDay(*row[:3], *meant(*row[3:5]), pico_from_usd(row[5])) for row in rows]
+    return before + draw(allowances, days, clock, used)
 
 
 def _as_sent(provider: str, model: str) -> tuple[str, frozenset[str]]:

@@ -93,7 +93,7 @@ def draft_documents(org: Organization, month: date, *, at: datetime, team: str |
     if len(usage) > LINES_MAX:
         raise DomainError("too_many_lines", f"The month has more than {LINES_MAX} lines.", param="month")
     money, terms = months.money_of(org, month), load_terms(org)
-    beside = (*_contract_lines(org, month, clock, money, terms), *_adjustment_lines(org, month))
+    beside = (*contract_lines(org, month, clock, money, terms), *_adjustment_lines(org, month))
     lines: Lines = defaultdict(list)
     for line in (*_usage_lines(usage, clock), *beside):
         if team is None or team == (line.team or ""):
@@ -163,10 +163,13 @@ def _usage_line(kind: str, of_month: str | None, groups: Sequence[BookedUsage]) 
     )
 
 
-def _contract_lines(
+def contract_lines(
     org: Organization, month: date, clock: Calendar, money: Money, terms: Sequence[Term]
 ) -> Iterator[Line]:
-    """Lines of contracts, and the shares of pools, which stand for the lines of the contracts that they share."""
+    """Lines of contracts, and the shares of pools, which stand for the lines of the contracts that they share.
+
+    Inside `tenant(org)`.
+    """
     costs = list(contract_costs(org, terms, month, clock))
     pools = pools_of(org, month)
     if not pools:

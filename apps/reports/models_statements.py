@@ -69,7 +69,8 @@ class MonthStep(TenantModel):
     at = models.DateTimeField()
     by = models.CharField(max_length=320)
     note = models.TextField(blank=True)
-    # Of a seal: {"statements", "events", "usage_usd", "total_usd"}.
+    # Of a seal: {"statements", "events", "usage_usd", "total_usd"}, and where grants or credits took something off
+    # {"drawn_usd": {"7": "0.5"}}, by the contract's number.
     facts = models.JSONField(default=dict)
 
     class Meta:

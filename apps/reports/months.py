@@ -78,6 +78,12 @@ def fenced(org: HasPk) -> list[date]:
     return sorted(begun - set(steps.filter(step=MonthStep.Step.SEAL).values_list("month", flat=True)))
 
 
+def drawn_before(org: HasPk, month: date) -> Mapping[date, Mapping[str, str]]:
+    """Of each final month before this one, what each grant and credit took off it: USD by the contract's number."""
+    seals = MonthStep.objects.for_org(org).filter(step=MonthStep.Step.SEAL, month__lt=month)
+    return {sealed: facts.get("drawn_usd", {}) for sealed, facts in seals.values_list("month", "facts")}
+
+
 def _moves(org: HasPk) -> QuerySet[MonthStep]:
     """Steps that say a state. A failure says none: it may be noted by one worker after another sealed the month."""
     return MonthStep.objects.for_org(org).exclude(step=MonthStep.Step.FAIL)

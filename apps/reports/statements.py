@@ -9,16 +9,15 @@ from decimal import Decimal
 from django.db.models import Q, Sum
 
 from apps.core.errors import DomainError, NotFound
-from apps.core.money import sum_usd, usd_from_pico
+from apps.core.money import sum_usd
 from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import HasPk, tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.pricing.selectors import load_terms
 from apps.reports import months
-from apps.reports.contract_lines import contract_costs
-from apps.reports.document import Document, document_of
-from apps.reports.drafts import draft_documents
+from apps.reports.document import Document, document_of, usd
+from apps.reports.drafts import contract_lines, draft_documents
 from apps.reports.models_statements import Adjustment, MonthStep, Statement
 from apps.reports.selectors import COSTS, ROWS_MAX, SpendQuestion, Sums, spend
 
@@ -130,18 +129,20 @@ class MonthTotal:
 
 
 def month_total(org: Organization, month: date) -> MonthTotal:
-    """The sums of `statements`, without their lines and whatever their number; what pools share out is in neither.
+    """The sums of `statements`, whatever the number of their lines.
 
     Raises `DomainError` (`too_many_lines`) as `contract_lines.drawn_until` does.
     """
     with tenant(org, repeatable_read=True):
         clock, state = calendar(org), months.state_of(org, month)
+        if state == months.FINAL:
+            return _final_total(month, stored_statements(org, month))
         answer = spend(org, _booked(month, clock))
-        found = list(contract_costs(org, load_terms(org), month, clock))
-        costs = [usd_from_pico(cost.cost_pico) for cost in found]
+        found = list(contract_lines(org, month, clock, months.money_of(org, month), load_terms(org)))
+        costs = [usd(line.cost_usd) for line in found]
         adjusted = Adjustment.objects.for_org(org).filter(booked_month=month)
         costs += [adjusted.aggregate(sum=Sum("cost_usd"))["sum"] or Decimal(0)] if adjusted.exists() else []
-        teams = {row.groups[0] for row in answer.rows} | {cost.team for cost in found}
+        teams = {row.groups[0] for row in answer.rows} | {line.team for line in found}
         teams |= set(adjusted.values_list("team", flat=True))
     nobody = next((row.sums for row in answer.rows if row.groups == (None,)), Sums())
     usage = answer.total.cost_usd
@@ -155,6 +156,29 @@ def month_total(org: Organization, month: date) -> MonthTotal:
         unattributed_events=nobody.events,
         total_usd=None if usage is None and not costs else sum_usd([usage or Decimal(0), *costs]),
     )
+
+
+def _final_total(month: date, stored: Sequence[Statement]) -> MonthTotal:
+    """As the statements were stored, whatever contracts and pools became since."""
+    totals = [row.total_usd for row in stored if row.total_usd is not None]
+    nobody = next((row for row in stored if row.team is None), None)
+    return MonthTotal(
+        month=month,
+        state=months.FINAL,
+        statements=len(stored),
+        events=sum(row.events for row in stored),
+        unpriced_events=sum(row.unpriced_events for row in stored),
+        unattributed_usd=_usage_of(nobody),
+        unattributed_events=nobody.events if nobody else 0,
+        total_usd=sum_usd(totals) if totals else None,
+    )
+
+
+def _usage_of(row: Statement | None) -> Decimal | None:
+    """None where nothing of it has a price."""
+    if row is None:
+        return Decimal(0)
+    return None if row.events and row.events == row.unpriced_events else row.usage_usd
 
 
 def _booked(month: date, clock: Calendar) -> SpendQuestion:

@@ -15,6 +15,7 @@ from apps.organizations.models import Organization
 from apps.reports import closing, months
 from apps.reports.models_statements import Statement
 from apps.reports.papers import PAPERS
+from apps.reports.statements import month_total
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
 from tests.database import as_worker
@@ -304,6 +305,54 @@ def test_a_later_price_or_name_changes_no_byte_of_what_is_final(org: Organizatio
     as_owner("UPDATE organizations_organization SET name = 'Renamed' WHERE id = %s", org.pk)
     api.call("put", "statements/terms", {"currency": "EUR"})
     assert [api.get(f"statements/{name}").content for name in names] == before
+
+
+def credit(api: Api, name: str, **fields: Any) -> dict[str, Any]:
+    begin = month_start(MONTH).isoformat()
+    given = {"kind": "credit", "name": name, "amount_usd": "0.006", "starts_at": begin} | fields
+    made: dict[str, Any] = api.post("contracts", given).json()
+    return made
+
+
+def drawn(api: Api, month: date) -> list[tuple[str, str]]:
+    lines = [line for one in statements(api, month).values() for line in one["lines"]]
+    return [(line["name"], line["cost_usd"]) for line in lines if line["kind"] == "credit"]
+
+
+def test_a_credit_is_given_once_whatever_contracts_come_later(org: Organization, api: Api) -> None:
+    first = credit(api, "First")
+    send(api, "search")
+    close(org, api)
+    send(api, *["search"] * 2, at=month_start(NEXT))
+    # It ends first, so it would have been used first; and it would have been gone by now.
+    end = month_start(next_month(NEXT)).isoformat()
+    later = credit(api, "Later", amount_usd="0.004", ends_at=end)
+    assert drawn(api, MONTH) == [("First", "-0.004500000000")]
+    assert drawn(api, NEXT) == [("First", "-0.001500000000"), ("Later", "-0.004000000000")]
+    left = [api.get(f"contracts/{made['id']}").json()["left_usd"] for made in (first, later)]
+    assert left == ["0.000000000000", "0.000000000000"] or next_month(NEXT) < THIS_MONTH
+    assert statements(api, NEXT)["search"]["total_usd"] == "0.003500000000"
+
+
+def test_the_total_of_a_month_is_that_of_its_statements(org: Organization, api: Api) -> None:
+    def check() -> None:
+        found = statements(api)
+        whole = month_total(org, MONTH)
+        assert (whole.statements, whole.events) == (len(found), sum(one["events"] for one in found.values()))
+        assert whole.total_usd == sum(Decimal(one["total_usd"] or 0) for one in found.values())
+
+    send(api, "search", None)
+    pool = {"name": "Licence", "source": "amount", "amount_usd": "7", "method": "direct", "to_team": "ads"}
+    assert api.post("allocations", {**pool, "from_month": NAME}).status_code == 201
+    check()
+    close(org, api)
+    check()
+    credit(api, "Late")
+    api.post(
+        "contracts", {"kind": "seats", "name": "S", "amount_usd": "9", "starts_at": month_start(MONTH).isoformat()}
+    )
+    check()
+    assert month_total(org, MONTH).total_usd == Decimal("7.009")
 
 
 # --- immutable ------------------------------------------------------------------------------------------
