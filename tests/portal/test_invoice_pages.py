@@ -121,7 +121,7 @@ def test_the_columns_of_an_unknown_file_are_chosen_saved_and_used(shop, alice):
 
 
 def test_a_form_of_somebody_elses_has_no_columns(shop, alice):
-    for sample in ("", "7", "[1, 2]", "[[], [7]]", "[" * 100_000):
+    for sample in ("", "7", '[["\\ud800"], [["\\ud800"]]]', "[1, 2]", "[[], [7]]", "[" * 100_000):
         answer = alice.post(shop.url("invoices/mappings"), {"name": "x", "sample": sample, "column.amount": "Amount"})
         assert answer.status_code == 400
 

@@ -162,9 +162,14 @@ def _sample_sent(text: str) -> Sample:
     """What our own form sent along; a form of somebody else's has no columns."""
     try:
         columns, rows = json.loads(text[:SAMPLE_BYTES_MAX])
-        return Sample([str(name) for name in columns], [[str(cell) for cell in row] for row in rows])
+        return Sample([_writable(name) for name in columns], [[_writable(cell) for cell in row] for row in rows])
     except (ValueError, TypeError, RecursionError):
         return Sample([], [])
+
+
+def _writable(cell: object) -> str:
+    """JSON may hold half a surrogate pair, which no page can."""
+    return str(cell).encode(errors="replace").decode()
 
 
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, writes=Permission.MANAGE_STATEMENTS)
