@@ -22,7 +22,7 @@ from apps.reports.papers import PAPERS, figures
 from apps.reports.papers.chart import chart_alt, chart_of
 from apps.reports.papers.figures import Money
 from apps.reports.papers.journal import postings
-from apps.reports.papers.pdf import chart_png
+from apps.reports.papers.pdf import PDF_LINES_MAX, chart_png
 from tests.portal.files import book_of, rows_of
 from tests.reports.documents import (
     CURRENCIES,
@@ -72,6 +72,13 @@ def test_what_was_stored_keeps_its_bytes_and_its_hash_where_a_later_version_woul
     read = document_of(stored)
     assert (read.canonical, read.sha256) == (stored, hashlib.sha256(stored).hexdigest())
     assert read.sha256.encode() in render("csv", read)
+
+
+def test_a_pdf_of_too_many_lines_is_refused_and_a_spreadsheet_is_not() -> None:
+    document = make_document([usage_line(number) for number in range(PDF_LINES_MAX + 1)])
+    with pytest.raises(DomainError, match=r"at most 5,000 lines"):
+        render("pdf", document)
+    assert len(rows_of(render("csv", document))) > PDF_LINES_MAX
 
 
 def test_another_process_makes_the_same_bytes() -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 import typst
 
+from apps.core.errors import DomainError
 from apps.reports.document import Document
 from apps.reports.papers.chart import chart_of
 from apps.reports.papers.layout import paper_of
@@ -21,6 +22,8 @@ _FONTS = (
     ("cvttf_NotoSansCJK_Regular", "."),
 )
 CHART_PIXELS_PER_INCH = 96
+# A thousand lines take more than a second and 100 MB.
+PDF_LINES_MAX = 5_000
 # What typst remembers for so many compilations is gone after one more.
 _REMEMBERED = 10
 
@@ -28,8 +31,15 @@ _REMEMBERED = 10
 def statement_pdf(document: Document) -> bytes:
     """A4, with the document's JSON attached. The same document gives the same bytes.
 
-    Names reach typst as data, never as its source: they are what strangers wrote.
+    Names reach typst as data, never as its source: they are what strangers wrote. Raises `DomainError`
+    (`too_many_lines`) above `PDF_LINES_MAX` lines.
     """
+    if len(document.lines) + len(document.by_meter) > PDF_LINES_MAX:
+        raise DomainError(
+            "too_many_lines",
+            f"A PDF has at most {PDF_LINES_MAX:,} lines, and this statement has more: take it as XLSX or CSV.",
+            param="month",
+        )
     given = {"paper": _json(paper_of(document)), "document": document.canonical.decode()}
     made = _set("statement.typ", given, "pdf", int(document.as_of.timestamp()))
     _forget()
