@@ -125,7 +125,11 @@ class MeterRow:
 
 @dataclass(frozen=True, slots=True)
 class StatementPage:
+    """`organization_name` and `timezone` are the document's: those of now may be others."""
+
     id: str
+    organization_name: str
+    timezone: str
     team: str | None
     team_name: str
     status: str

@@ -6,9 +6,10 @@ import pytest
 
 from apps.organizations.permissions import Role
 from apps.reports.papers import PAPERS
-from tests.portal.reading import get
+from tests.portal.reading import find, get, text_of
 from tests.portal.shop import HUGE, NUL, finance, member, shop, text, viewer
 from tests.reports.months import MIDDLE, MONTH, NAME, NEXT_NAME, work
+from tests.usage.ledger import as_owner
 from tests.world import make_event
 
 __all__ = ["finance", "shop", "viewer"]  # fixtures
@@ -200,3 +201,21 @@ def test_the_paper_shows_meters_with_rates_that_add_up(month, viewer):
     assert "All meters" in page
     document = month.api.get(f"statements/{NAME}:search").json()
     assert sum(Decimal(row["cost_usd"]) for row in document["by_meter"]) == Decimal(document["usage_usd"])
+
+
+def article_of(client, url):
+    return text_of(next(find(get(client, url).root, "article")))
+
+
+def test_the_page_of_a_final_statement_follows_nothing_that_comes_later(month, finance):
+    act(finance, month, "close")
+    work(month.org)
+    url = month.url(f"statements/{NAME}:search")
+    before = article_of(finance, url)
+    as_owner("UPDATE organizations_organization SET name = 'Renamed' WHERE id = %s", month.org.pk)
+    assert "Renamed" in get(finance, url).text
+    assert article_of(finance, url) == before
+
+
+def test_a_statement_in_usd_says_what_is_charged_to_the_cent(month, viewer):
+    assert "Charged, each line rounded to cents 0.00" in article_of(viewer, month.url(f"statements/{NAME}:search"))

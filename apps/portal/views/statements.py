@@ -151,6 +151,8 @@ def statement(visit: Visit, statement_id: str) -> HttpResponse:
         may_dispute = visit.may(Permission.DISPUTE_STATEMENTS) and may_be_disputed(visit.org, month)
     page = StatementPage(
         id=found.label if found.number is not None else f"{found.month} / {found.team or 'unattributed'}",
+        organization_name=found.organization_name,
+        timezone=found.timezone,
         team=found.team,
         team_name=found.team_name or "Unattributed",
         status=found.status,
