@@ -101,8 +101,9 @@ def _row(org: Organization, line: AdjustmentDraft) -> Adjustment:
         raise DomainError("reason_invalid", f"Give the reason, in 1 to {REASON_LENGTH_MAX} characters.", param="reason")
     if line.team is not None:
         require_team(org, line.team)
-    if line.kind == Adjustment.Kind.CREDIT_NOTE:
-        _require_statement(org, line)
+    refers_to = line.refers_to
+    if line.kind == Adjustment.Kind.CREDIT_NOTE or (line.kind in BY_HAND and refers_to):
+        refers_to = _statement_named(org, line)
     return Adjustment(
         organization=org,
         kind=line.kind,
@@ -113,29 +114,30 @@ def _row(org: Organization, line: AdjustmentDraft) -> Adjustment:
         name=line.name,
         cost_usd=line.cost_usd,
         reason=line.reason,
-        refers_to=line.refers_to,
+        refers_to=refers_to,
         source=line.source,
     )
 
 
-def _require_statement(org: Organization, line: AdjustmentDraft) -> None:
-    """A credit note names a final statement of its team, and takes something off it."""
+def _statement_named(org: Organization, line: AdjustmentDraft) -> str:
+    """The final statement of its team and month that a line names; a credit note takes something off it."""
     digits = line.refers_to.removeprefix("CS-")
     number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else 0
     statement = Statement.objects.for_org(org).filter(number=number).first()
     if statement is None or statement.team != line.team or statement.month != line.of_month:
         raise DomainError(
             "statement_unknown",
-            f"'{line.refers_to[:32]}' is no final statement of this team and month: a credit note names the one that it"
-            " corrects, such as CS-000012.",
+            f"'{line.refers_to[:32]}' is no final statement of this team and month: name the one that is corrected,"
+            " such as CS-000012.",
             param="refers_to",
         )
-    if line.cost_usd > 0:
+    if line.kind == Adjustment.Kind.CREDIT_NOTE and line.cost_usd > 0:
         raise DomainError(
             "amount_invalid",
             f"{line.cost_usd:f} would be charged: what a credit note gives back is below 0.",
             param="amount_usd",
         )
+    return str(statement)
 
 
 def find_adjustments(org: Organization, *, month: date | None, after: int | None, limit: int) -> list[Adjustment]:

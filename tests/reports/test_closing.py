@@ -504,7 +504,7 @@ def test_an_adjustment_stands_on_its_month_while_that_is_open_and_later_on_the_n
         "-0.001000000000", "0.003500000000", "0.004500000000",
     )  # fmt: skip
     close(org, api)
-    booked_later = adjust(api, kind="credit_note", refers_to="CS-000001").json()
+    booked_later = adjust(api, kind="credit_note", refers_to="CS-1").json()
     assert (booked_later["month"], booked_later["booked_month"]) == (NAME, NEXT_NAME)
     [line] = statements(api, NEXT)["search"]["lines"]
     assert (line["kind"], line["of_month"], line["refers_to"]) == ("credit_note", NAME, "CS-000001")
@@ -521,6 +521,8 @@ def test_an_adjustment_stands_on_its_month_while_that_is_open_and_later_on_the_n
         ({"amount_usd": "0.0000000000001"}, "amount_invalid"),
         ({"kind": "credit_note", "refers_to": "CS-000009"}, "statement_unknown"),
         ({"kind": "credit_note"}, "statement_unknown"),
+        ({"refers_to": "CS-000009"}, "statement_unknown"),
+        ({"refers_to": "the last one"}, "statement_unknown"),
         ({"kind": "true_up"}, "invalid"),
         ({"reason": "\x00"}, "invalid"),
         ({"month": "soon"}, "month_invalid"),
