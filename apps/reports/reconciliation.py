@@ -167,6 +167,7 @@ class _Usage:
         self.month, self.names = month, _names(book)
         self._org, self._book, self._clock = org, book, calendar(org)
         self._read: dict[str, list[MeteredRow]] = {}
+        self._of: dict[str, dict[str, list[tuple[str, MeteredRow]]]] = {}
         self.month_usd: dict[str, Decimal] = defaultdict(Decimal)
         for row in self._rows("local"):
             provider, _ = self.names(row.provider, row.model)
@@ -176,12 +177,19 @@ class _Usage:
         """What was metered of a provider, and the names that each model's events have."""
         found: list[Metered] = []
         sent: dict[str, set[tuple[str, str]]] = defaultdict(set)
-        for row in self._rows(days):
-            meant, model = self.names(row.provider, row.model)
-            if meant == provider:
-                sent[model].add((row.provider, row.model))
-                found += self._by_meter(row, model, days)
+        for model, row in self._by_provider(days).get(provider, ()):
+            sent[model].add((row.provider, row.model))
+            found += self._by_meter(row, model, days)
         return found, sent
+
+    def _by_provider(self, days: str) -> dict[str, list[tuple[str, MeteredRow]]]:
+        """Rows with the models they mean. Sorted out once: a month may have bills of many providers."""
+        if days not in self._of:
+            self._of[days] = defaultdict(list)
+            for row in self._rows(days):
+                provider, model = self.names(row.provider, row.model)
+                self._of[days][provider].append((model, row))
+        return self._of[days]
 
     def _rows(self, days: str) -> list[MeteredRow]:
         start, end = _span(self.month, days, self._clock)
