@@ -177,6 +177,8 @@ def test_a_credit_note_corrects_a_final_statement_on_the_next_month(month, finan
         ({"reason": NUL}, "Give the reason"),
         ({"month": ""}, "YYYY-MM"),
         ({"kind": "credit_note"}, "no final statement"),
+        ({"refers_to": NUL}, "no final statement"),
+        ({"refers_to": HUGE}, "no final statement"),
     ],
 )
 def test_an_adjustment_that_cannot_be_keeps_what_was_typed(month, finance, given, says):
