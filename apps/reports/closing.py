@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import structlog
@@ -103,10 +104,10 @@ def _note(org: Organization, month: date, step: Step, actor: object, *, note: st
 def work(org: Organization, *, at: datetime) -> int:
     """Seal what is fenced, and fence what closes itself and may; how many months became final."""
     with tenant(org):
-        fenced = months.fenced(org)
+        waiting = months.fenced(org)
     sealed = 0
-    for month in fenced:
-        if not seal(org, month):
+    for fenced in waiting:
+        if not seal(org, fenced):
             # The months after it rest on it.
             return sealed
         sealed += 1
@@ -179,7 +180,7 @@ def _store(org: Organization, month: date) -> None:
     )
 
 
-def _drawn(final: Sequence[Document]) -> dict[str, dict[str, str]]:
+def _drawn(final: Sequence[Document]) -> dict[str, Any]:
     """What grants and credits took off the month, by the contract's number: gone for every month that follows."""
     drawn: dict[str, Decimal] = defaultdict(Decimal)
     for line in (line for one in final for line in one.lines if line.kind in CREDIT_KINDS):
