@@ -35,7 +35,6 @@ from apps.reports.drafts import draft_documents
 from apps.reports.models_statements import MonthStep, Statement
 from apps.reports.months import CLOSING, FINAL, IN_REVIEW, OPEN
 from apps.usage import services as usage
-from apps.usage.selectors import first_open_month
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +122,7 @@ def _due(org: Organization, at: datetime) -> date | None:
     with tenant(org):
         if not months.terms_of(org).closes_itself:
             return None
-        month = statements_sql.first_booked_month(org.pk, first_open_month(org))
+        month = months.next_to_close(org)
         if month is None or month > month_before(calendar(org).month_of(at)):
             return None
         return month if all(check.holds for check in months.checks_of(org, month, at=at)) else None
@@ -140,7 +139,8 @@ def seal(org: Organization, month: date) -> bool:
             return False
     found = usage.reconcile(org)
     if not found.agrees:
-        _fail(org, month, f"{len(found.differences)} differences between events and rollups: see the log.")
+        checks = ", ".join(sorted({str(difference["check"]) for difference in found.differences}))
+        _fail(org, month, f"{len(found.differences)} differences between events and rollups ({checks}): see the log.")
         return False
     try:
         with tenant(org, repeatable_read=True):
@@ -148,6 +148,9 @@ def seal(org: Organization, month: date) -> bool:
     except DomainError as error:
         _fail(org, month, error.detail)
         return False
+    except (ArithmeticError, AssertionError):
+        _fail(org, month, "Its statements could not be computed, by an error of ours: see the log.")
+        raise
     except (IntegrityError, DataError) as error:
         # Of what is unique, another process stored it since the snapshot: the next tick sees that.
         if not isinstance(error.__cause__, UniqueViolation):

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import HasPk
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
+from apps.pricing.commitments import FEES
+from apps.pricing.selectors import load_terms
 from apps.reports import disputes, statements_sql
+from apps.reports.chargeback import AMOUNT
 from apps.reports.currencies import USD
+from apps.reports.models_allocation import AllocationPool
 from apps.reports.models_statements import ChargebackTerms, ExchangeRate, MonthStep
 from apps.usage.selectors import first_open_month
+from apps.usage.sql import EPOCH_MONTH
 
 OPEN, IN_REVIEW, CLOSING, FINAL = "open", "in_review", "closing", "final"
 STATES = (OPEN, IN_REVIEW, CLOSING, FINAL)
@@ -112,6 +117,25 @@ class Check:
     detail: str
 
 
+def next_to_close(org: Organization) -> date | None:
+    """The first open month that has a line: usage, an adjustment, or, once any month was closed, a fee or an amount
+    that is shared. Before that, chargeback begins with the first usage.
+    """
+    since = first_open_month(org)
+    booked = statements_sql.first_booked_month(org.pk, since)
+    if since == EPOCH_MONTH:
+        return booked
+    clock = calendar(org)
+    begin = clock.month_start(since)
+    fees = (term for term in load_terms(org) if term.kind in FEES and (term.ends_at is None or term.ends_at > begin))
+    pools = AllocationPool.objects.for_org(org).filter(
+        Q(until_month__isnull=True) | Q(until_month__gt=since), source=AMOUNT
+    )
+    firsts = [clock.month_of(term.starts_at) for term in fees] + list(pools.values_list("from_month", flat=True))
+    charged = [max(first, since) for first in firsts]
+    return min([*charged, booked] if booked else charged, default=None)
+
+
 def closes_at(clock: Calendar, terms: ChargebackTerms, month: date) -> datetime:
     """The first instant at which a month may close."""
     return clock.month_start(next_month(month)) + timedelta(hours=terms.close_after_hours)
@@ -144,15 +168,15 @@ def _disputes(org: Organization, month: date) -> Check:
     return Check("disputes", not waiting, said if waiting else "No dispute of it is open.")
 
 
-def _order_check(org: HasPk, month: date) -> Check:
+def _order_check(org: Organization, month: date) -> Check:
     """Months become final one after the other: each one's year to date and number rest on those before."""
     closing = next((one for one in fenced(org) if one < month), None)
-    first = statements_sql.first_booked_month(org.pk, first_open_month(org))
+    first = next_to_close(org)
     says = "No earlier month is open."
     if closing is not None:
         says = f"{closing:%Y-%m} is closing: it becomes final first."
     elif first is not None and first < month:
-        says = f"{first:%Y-%m} has usage or adjustments and is open: close it first."
+        says = f"{first:%Y-%m} is open and has something to charge: close it first."
     return Check("in_order", closing is None and (first is None or first >= month), says)
 
 

@@ -51,7 +51,7 @@ def true_up(*, org: Organization, invoice_id: int, actor: object, buckets: Colle
             )
         booked = book(org=org, lines=list(_drafts(invoice, found, parts)), actor=actor)
         _store(org, invoice, parts, actor)
-        same.update(state=Invoice.State.TRUED_UP)
+        same.filter(pk__in=locked).update(state=Invoice.State.TRUED_UP)
     return TruedUp(parts, booked[0].booked_month if booked else invoice.month)
 
 

@@ -145,9 +145,32 @@ def test_months_close_in_order(org: Organization, api: Api) -> None:
     send(api, "search", at=month_start(month_before(MONTH)))
     send(api, "search")
     assert missing(api, MONTH) == ["in_order"]
-    assert f"{month_before(MONTH):%Y-%m} has usage or adjustments and is open" in refused(api, MONTH)["detail"]
+    assert f"{month_before(MONTH):%Y-%m} is open and has something to charge" in refused(api, MONTH)["detail"]
     close(org, api, month_before(MONTH))
     close(org, api)
+
+
+@pytest.mark.parametrize(
+    ("path", "charge"),
+    [
+        ("contracts", {"kind": "seats", "name": "seats", "amount_usd": "9", "starts_at": MIDDLE.isoformat()}),
+        ("allocations", {"name": "gateway", "source": "amount", "amount_usd": "9", "method": "even"}),
+    ],
+)
+def test_a_month_without_a_call_that_charges_something_is_not_passed_over(
+    org: Organization, api: Api, path: str, charge: dict[str, Any]
+) -> None:
+    before, between = month_before(MONTH), MONTH
+    send(api, "search", at=month_start(before))
+    send(api, "search", at=month_start(NEXT))
+    assert missing(api, before) == []
+    close(org, api, before)
+    assert missing(api, NEXT) == []
+    dated = {"from_month": NAME} if path == "allocations" else {}
+    assert api.post(path, charge | dated).status_code == 201
+    assert missing(api, NEXT) == ["in_order"]
+    assert len(close(org, api, between)["statements"]) == 1
+    close(org, api, NEXT)
 
 
 def test_statements_in_a_currency_wait_for_its_rate(org: Organization, api: Api) -> None:

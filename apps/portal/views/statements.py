@@ -304,14 +304,16 @@ def _dispute_url(visit: Visit, found: Document, line: Line) -> str:
 
 
 def _made_by(visit: Visit, found: Document, line: Line) -> str:
-    """The page of what made a line."""
+    """The page of what made a line; "" where it is closed to the person."""
     source, _, number = line.source.partition(":")
+    if source and visit.team is not None:
+        return ""
     if source == "contract":
         return visit.url("contracts") + f"#contract-{number}"
     if source == "adjustment":
         return visit.url("adjustments", {"month": found.month})
     if source:
-        return visit.url("statements", {"month": found.month})
+        return visit.url("allocations", {"month": found.month})
     filters = {
         "team": line.team or "",
         "project": line.project or "",

@@ -159,7 +159,7 @@ def _number(text: str, mapped: Mapped, row: int, column: str) -> str:
 def _day(text: str, row: int, column: str, order: str) -> date | None:
     if not text:
         return None
-    found = _DAY.match(text)
+    found = _DAY.fullmatch(text)
     if found is None:
         return day_of(text, row, column)
     first, second, year = (int(part) for part in found.groups())
