@@ -31,10 +31,11 @@ _VOLATILE = re.compile(
         (
             r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?|\b\d\d:\d\d(?::\d\d)?\b|\b\d{13}\b",  # times
             r"just now|(?:in )?\d+\u202f(?:s|min|h|d)\b(?: ago)?",  # ages
-            r"\b[0-9a-f]{32}\b",  # ids of requests
+            r"\b[0-9a-f]{32}\b|\b[0-9a-f]{64}\b",  # ids of requests, hashes of drafts
             r"\"id\":\d+|(?<=/budgets/)\d+|\b[a-z]+-(?:main|gw\d+)-\d+-\d+\b",  # new rows, and names made for one call
             r"whsec_[\w+/=]+|\bmsg_[0-9a-f]{32}\b|\"(?:id|\w+_id)\":\"[0-9a-f-]{36}\"",  # of new rows
             r"(?<=data-forecast>).*?(?=</span>)|\"rate\": \[[^\]]*\]|(?<=comes to )\S+(?= USD)",  # less every second
+            r"(?<=forecast_usd\":)\"[^\"]*\"|(?<=at this rate, USD</dt><dd>)[^<]*",  # of a month that runs
             r"aif_live_[\w\\…]+|(?<=nonce-)[\w+/=-]+|(?<=nonce=\")[^\"]+|(?<=csrfmiddlewaretoken\" value=\")\w+",
         )
     )
@@ -88,7 +89,13 @@ class Caller:
             headers=self.key if is_api else {},
         )
         headers = sorted((k, v) for k, v in response.headers.items() if k not in ("Content-Length", "X-Request-Id"))
-        return Answer(response.status_code, repr(headers), response.getvalue().decode(errors="backslashreplace"))
+        return Answer(response.status_code, repr(headers), _text_of(response))
+
+
+def _text_of(response: Any) -> str:
+    """What the answer says. PDFs and workbooks are packed: the CSV of the same statement says it."""
+    body: bytes = response.getvalue()
+    return "packed" if body.startswith((b"%PDF", b"PK")) else body.decode(errors="backslashreplace")
 
 
 def _encoded(body: Any, is_api: bool) -> bytes:

@@ -438,13 +438,15 @@ API: dict[str, Recipe] = {
         neutral=MONTH | {"kind", "amount_usd", "refers_to"},
     ),
     "POST /api/v1/statements/disputes": Recipe(
-        body={"statement": "{reviewed_statement}", "reason": "{team}"},
+        body={"statement": f"{REVIEWED}:{{team}}"},
         needs=lambda own: {
             "statement": own.fill("{statement}"),
             "line": usage_line(own.fill("{project}"), own.fill("{workflow}")),
             "reason": "tests",
         },
-        neutral=frozenset(("line", "kind", "project", "workflow", "provider", "model", "of_month", "name", "source")),
+        neutral=frozenset(
+            ("line", "kind", "project", "workflow", "provider", "model", "of_month", "name", "source", "reason")
+        ),
     ),
     "POST /api/v1/statements/disputes/{dispute_id}/reject": Recipe(
         path={"dispute_id": "{spare_dispute}"}, needs=lambda own: {"answer": "tests"}, neutral=frozenset({"answer"})

@@ -62,7 +62,7 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements/closing": Recipe(path=_ORG),
     "GET /o/{slug}/invoices": Recipe(path=_ORG),
     "GET /o/{slug}/invoices/new": Recipe(path=_ORG),
-    "POST /o/{slug}/invoices/new": Recipe(path=_ORG, body={"mapping": "{bill_mapping_name}"}),
+    "POST /o/{slug}/invoices/new": Recipe(path=_ORG),
     "GET /o/{slug}/invoices/mappings": Recipe(path=_ORG),
     "POST /o/{slug}/invoices/mappings": Recipe(
         path=_ORG,
@@ -280,7 +280,6 @@ PAGES: dict[str, Recipe] = {
     ),
     "POST /o/{slug}/statements/disputes/{dispute_id}": Recipe(
         path={**_ORG, "dispute_id": "{dispute}"},
-        body={"team": "{team}"},
         needs=lambda own: {"act": "preview", "team": own.fill("{given}")},
     ),
     "POST /o/{slug}/statements/closing": Recipe(
