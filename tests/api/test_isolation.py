@@ -122,9 +122,14 @@ def call(operation: str, own: Names, position: Position = ("", ""), meant: Names
     """The operation with the caller's own names, but for one position: there stand the names that are meant."""
     (method, template), recipe, meant = operation.split(" "), OPERATIONS[operation], meant or own
     path = {name: (meant if position == ("path", name) else own).fill(text) for name, text in recipe.path.items()}
-    query = {name: text for name, text in recipe.query.items() if position == ("query", name)}
+    is_write = method != "GET"
+    query = {
+        name: text
+        for name, text in recipe.query.items()
+        if position == ("query", name) or (is_write and _is_fixed(text))
+    }
     body = {name: text for name, text in recipe.body.items() if position == ("body", name)}
-    fields = recipe.wrap({**recipe.needs(own), **meant.fill(body)}) if method != "GET" else None
+    fields = recipe.wrap({**recipe.needs(own), **meant.fill(body)}) if is_write else None
     return Call(method, template.format_map(path), meant.fill(query), fields)
 
 
@@ -359,7 +364,20 @@ ALONE = {
     "DELETE /api/v1/members/{member_id}",
     "POST /api/v1/invitations/{invitation_id}/revoke",
     "POST /api/v1/keys/{key_id}/rotate",
+    # A pool that changed takes the place of the one before.
+    "POST /api/v1/allocations/preview",
+    "POST /api/v1/allocations/{pool_id}/move",
+    "POST /o/{slug}/allocations/{pool_id}",
+    "POST /o/{slug}/allocations/{pool_id}/{act}",
+    "PUT /api/v1/allocations/{pool_id}",
+    "DELETE /api/v1/allocations/{pool_id}",
+    # A month's gap is booked once, and a bill that it was booked for stays.
+    "POST /api/v1/invoices/{invoice_id}/true-up",
+    "POST /o/{slug}/invoices/{invoice_id}/true-up",
+    "DELETE /api/v1/invoices/{invoice_id}",
     # The API's recipe removes or ends the same one.
+    "POST /o/{slug}/invoices/{invoice_id}/delete",
+    "POST /o/{slug}/invoices/mappings/{mapping_id}/remove",
     "POST /o/{slug}/contracts/aliases/{alias_id}",
     "POST /o/{slug}/contracts/end/{contract_id}",
     "POST /o/{slug}/budgets/{budget_id}/end",
@@ -383,12 +401,17 @@ ALONE = {
 }
 
 
+# Forms that take a file, which a recipe does not send; a browser's tests do.
+TAKES_A_FILE = {"POST /o/{slug}/invoices/new"}
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_recipe_reaches_what_it_names(insiders: "tuple[Names, Caller]", operation: str) -> None:
     """Who belongs to Acme gets another answer for Acme's names than for nobody's: the probe asks the right thing."""
     own, insider = open_insiders() if operation in ALONE else insiders
     recipe = OPERATIONS[operation]
-    assert insider.send(call(operation, own)).status in (200, 201, 202, 204, 302)
+    done = (400,) if operation in TAKES_A_FILE else (200, 201, 202, 204, 302)
+    assert insider.send(call(operation, own)).status in done
     read = {position for position in positions(recipe) if position[1] != "cursor"}
     for position in read if operation.startswith("GET") else LOOKED_UP.get(operation, set()):
         named = insider.send(call(operation, own, position))

@@ -20,6 +20,13 @@ A_POOL = {"source": "amount", "amount_usd": "1", "method": "central"}
 NAMED_BY_POOLS = {"contract": "{contract}", "team": "{given}", "to_team": "{given}", "percents": {"{given}": "100"}}
 POOL_WORDS = frozenset({"name", "source", "method", "order", "amount_usd", "driver", "base", "capacity", "from_month"})
 
+
+def a_bill() -> dict[str, object]:
+    """A day of OpenAI's costs, another each time."""
+    result = {"amount": {"value": 1, "currency": "usd"}, "line_item": unique("gpt-4o")}
+    return {"data": [{"start_time": 1793491200, "end_time": 1793577600, "results": [result]}]}
+
+
 API: dict[str, Recipe] = {
     "GET /api/v1/events": Recipe(
         query={**FOUND_BY, "event_id": "{event_id}", "request_id": "{request_id}", "cursor": "{cursor}"},
@@ -134,8 +141,9 @@ API: dict[str, Recipe] = {
     # Writes, in an order in which none makes what a later one looks up.
     # A file is the body: what of it could be somebody's, its mapping, is named in the query.
     "POST /api/v1/invoices": Recipe(
-        query={"mapping": "{bill_mapping_name}", "provider": "{provider}"},
-        neutral=frozenset({"format", "month", "number", "per_usd", "source", "days", "category", "file"}),
+        query={"mapping": "{bill_mapping_name}", "provider": "{provider}", "format": "openai_costs"},
+        needs=lambda own: a_bill(),
+        neutral=frozenset({"format", "month", "number", "per_usd", "source", "days", "category", "file", "data"}),
     ),
     "POST /api/v1/invoices/mappings": Recipe(
         body={"name": "{bill_mapping_name}"},
