@@ -288,7 +288,7 @@ def test_a_statement_is_downloaded_alone(shop: Shop) -> None:
     client = client_of(shop.bob)
     month = months()[-1]
     page = get(client, shop.url(f"statements/{month:%Y-%m}:search"))
-    (download,) = (href for link in page.find("a") if ".csv" in (href := attribute(link, "href") or ""))
+    (download,) = (href for link in page.find("a") if (href := attribute(link, "href") or "").endswith("search.csv"))
     response = client.get(download)
     assert response["Content-Disposition"] == f'attachment; filename="chargeback-{month:%Y-%m}-search.csv"'
     rows = list(csv.DictReader(io.StringIO(response.content.decode())))

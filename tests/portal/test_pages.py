@@ -37,7 +37,7 @@ PAGES = (
 FORMS = (
     "views", "exports", "allocations/new", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop",
     "unattributed", "names", "teams", "statements/adjustments", "statements/closing", "statements/disputes/new",
-    "invoices/mappings",
+    "invoices/mappings", "statements/mail",
     "projects",
     "workflows", "teams/search", "projects/search-project", "workflows/search-agent",
 )  # fmt: skip

@@ -52,7 +52,7 @@ def document(lines: tuple[Line, ...] = LINES, number: int | None = 12, **fields:
             "format": 1, "id": "2026-10:search", "number": number, "organization": "acme", "organization_name": "Acme",
             "month": "2026-10", "timezone": "Europe/Berlin", "period_start": datetime(2026, 9, 30, 22, tzinfo=UTC),
             "period_end": datetime(2026, 10, 31, 23, tzinfo=UTC), "team": "search", "team_name": "Search and ranking",
-            "status": "draft" if number is None else "final", "currency": "EUR", "decimals": 2,
+            "cost_centre": None, "status": "draft" if number is None else "final", "currency": "EUR", "decimals": 2,
             "rate": Rate("0.9", "central bank"), "as_of": datetime(2026, 11, 5, tzinfo=UTC),
             "events": sum(one.events for one in lines), "unpriced_events": 2, "usage_usd": "0", "fees_usd": "0",
             "credits_usd": "0", "shared_usd": "0", "adjustments_usd": "0",

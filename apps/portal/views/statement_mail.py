@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
@@ -95,8 +95,8 @@ def _act(visit: Visit, given: Mapping[str, str]) -> None:
             month = parse_month(given.get("month", ""))
             mail_rounds.send_test(org=org, month=month, address=actor.email, actor=actor)
             hint_mail(org.pk)
-        case _:
-            raise Http404
+        case other:
+            raise DomainError("parameter_invalid", f"act is '{other[:40]}': use a form of the page.", param="act")
 
 
 def _number(name: str, text: str) -> int:
