@@ -37,11 +37,11 @@ PAGES: dict[str, dict[str, int]] = {
     "event": {"events/step-1": 25},
     "runs": {"runs?range=30d": 20, "runs?range=30d&sort=cost": 20},
     "run": {"runs/{run}": 33},
-    "statements": {"statements": 50},
-    "statements_csv": {"statements.csv": 36},
-    "statement": {"statements/{statement}": 42},
+    "statements": {"statements": 55},
+    "statements_csv": {"statements.csv": 39},
+    "statement": {"statements/{statement}": 45},
     **{
-        f"statement_{paper.replace('.', '_')}": {f"statements/{{statement}}.{paper}": 36}
+        f"statement_{paper.replace('.', '_')}": {f"statements/{{statement}}.{paper}": 39}
         for paper in ("pdf", "xlsx", "csv", "json", "focus.csv", "journal.csv", "journal.xlsx")
     },
     "invoices": {"invoices": 27},
