@@ -284,6 +284,7 @@ MAY: dict[str, set[Any]] = {
         "manage_prices",
         "manage_alerts",
         "manage_statements",
+        "dispute_statements",
         "manage_budgets",
         "approve_raises",
         "stop",
@@ -297,7 +298,7 @@ MAY: dict[str, set[Any]] = {
         "manage_names",
         "stop",
     },
-    Role.LEAD: {"view_spend", "view_events", "view_statements", "view_members"},
+    Role.LEAD: {"view_spend", "view_events", "view_statements", "view_members", "dispute_statements"},
     Role.VIEWER: {"view_spend", "view_events", "view_statements", "view_members"},
 }
 

@@ -82,8 +82,8 @@ def test_what_is_wrong_is_said_by_its_form_and_changes_nothing(desk: Desk, given
         assert mail_rounds.find_mails(desk.room.org, limit=1) == []
 
 
-def test_an_act_that_is_none_is_not_found(desk: Desk) -> None:
-    assert desk.post(act="explode").status_code == 404
+def test_an_act_that_is_none_is_refused(desk: Desk) -> None:
+    assert desk.post(act="explode").status_code == 400
     assert desk.post("/recipients/999999/remove").status_code == 404
     assert desk.post("/999999/resend").status_code == 404
     assert desk.client.get(f"{desk.url}/preview?to=stranger@x.example").status_code == 404
