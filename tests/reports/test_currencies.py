@@ -40,7 +40,7 @@ def test_what_is_taken_off_is_rounded_as_what_is_charged(usd: Decimal, rate: Dec
 
 
 @pytest.mark.parametrize(
-    ("code", "decimals"), [("JPY", 0), ("USD", 2), ("KWD", 3), ("CLF", 4), ("XAU", None), ("XXX", None), ("usd", None)]
+    ("code", "decimals"), [("JPY", 0), ("USD", 2), ("KWD", 3), ("CLF", 4), ("XAU", None), ("XTS", None), ("usd", None)]
 )
 def test_decimals_are_those_of_iso_4217(code: str, decimals: int | None) -> None:
     assert decimals_of(code) == decimals
