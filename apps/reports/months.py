@@ -101,13 +101,6 @@ def state_of(org: HasPk, month: date) -> str:
     return OPEN
 
 
-def states_of(org: HasPk, months: Sequence[date]) -> Mapping[date, str]:
-    """`state_of`, of several months in one query."""
-    newest = _moves(org).filter(month__in=months).order_by("month", "-id").distinct("month")
-    states = {step.month: _STATE_AFTER[MonthStep.Step(step.step)] for step in newest}
-    return {month: states.get(month, OPEN) for month in months}
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
     """Something that must be so before a month may close; `detail` says what is missing and the way out."""

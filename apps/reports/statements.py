@@ -42,7 +42,7 @@ def statements(
     """
     with tenant(org, repeatable_read=True):
         if months.state_of(org, month) == months.FINAL:
-            found = [document_of(bytes(row.document)) for row in _stored(org, month, team)]
+            found = final_statements(org, month, None if team is None else [team or None])
         else:
             found = draft_documents(org, month, at=at, team=team)
     if is_bounded and sum(len(one.lines) for one in found) > ROWS_MAX:
@@ -52,11 +52,6 @@ def statements(
             param="month",
         )
     return found
-
-
-def _stored(org: Organization, month: date, team: str | None) -> Sequence[Statement]:
-    rows = Statement.objects.for_org(org).filter(month=month).order_by("number")
-    return list(rows if team is None else rows.filter(team=team or None))
 
 
 def final_statements(org: HasPk, month: date, teams: Collection[str | None] | None = None) -> list[Document]:
