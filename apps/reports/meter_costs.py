@@ -104,12 +104,6 @@ class Rates:
             found = self._of_day[key] = tuple(self._within_day(*key, day_start))
         return found
 
-    def card_at(self, provider: str, model: str, service_tier: str | None, at: datetime) -> Card | None:
-        """The card of a short prompt, of a call that names no region."""
-        paid = self._book.price(provider, model, service_tier or "", "", at)
-        listed = self._list.price(provider, model, service_tier or "", "", at)
-        return self._cards_of(paid, listed)[0] if paid else None
-
     def _within_day(self, provider: str, model: str, service_tier: str, day_start: datetime) -> Iterator[Card]:
         found: list[_Prices] = []
         for region in ("", REGIONAL):

@@ -11,7 +11,7 @@ from apps.organizations.models import Organization
 from apps.reports import closing
 from tests.database import as_worker
 from tests.usage.ledger import month_start
-from tests.world import Api
+from tests.world import Api, make_event
 
 THIS_MONTH = datetime.now(UTC).date().replace(day=1)
 # The month before the last: it may close whatever today is.
@@ -33,6 +33,16 @@ def close(org: Organization, api: Api, month: date = MONTH) -> dict[str, Any]:
     assert response.status_code == 202, response.content
     assert work(org) == 1
     return state(api, month)
+
+
+def send(api: Api, *teams: str | None, at: Any = MIDDLE, **fields: Any) -> None:
+    named = [{"team": team} if team else {} for team in teams]
+    api.send(*(make_event(occurred_at=at.isoformat(), **name, **fields) for name in named))
+
+
+def adjust(api: Api, **given: Any) -> Any:
+    line = {"month": NAME, "team": "search", "name": "Promise", "amount_usd": "-0.001", "reason": "agreed"}
+    return api.post("statements/adjustments", line | given)
 
 
 def state(api: Api, month: date = MONTH) -> dict[str, Any]:

@@ -124,7 +124,6 @@ class TestRates:
         rates = rates_of(a_price(input_tokens=300), terms=[a_term(DISCOUNT, percent=Decimal(10))])
         [found] = rates.cards("acme", "m-1", "", DAY)
         assert (found.listed[IN], found.paid[IN]) == (300, 270)
-        assert rates.card_at("acme", "m-1", "", NOON) == found
 
     def test_throughput_is_paid_by_the_hour(self):
         [found] = rates_of(a_price(input_tokens=300), terms=[a_term(THROUGHPUT)]).cards("acme", "m-1", "", DAY)
