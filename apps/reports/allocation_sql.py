@@ -10,8 +10,8 @@ from typing import NamedTuple
 from django.db import connection
 
 from apps.core.meters import METERS
+from apps.reports.booked_sql import TEAM, counted
 
-_TEAM = "CASE WHEN team_id IS NOT NULL THEN team END AS team"
 COUNTED = ("events", *METERS)
 
 
@@ -72,9 +72,9 @@ def runs_begun(org_id: int, start: datetime, end: datetime) -> dict[str | None, 
     # Of a run of which something waits, its row and what waits say together when it began.
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT team, count(*) FROM (SELECT {_TEAM} FROM usage_run"
+            f"SELECT team, count(*) FROM (SELECT {TEAM} FROM usage_run"
             f"  WHERE organization_id = %(org)s AND {began} AND run_id NOT IN ({waiting})"
-            f" UNION ALL SELECT team FROM (SELECT DISTINCT ON (run_id) {_TEAM}, first_at FROM ("
+            f" UNION ALL SELECT team FROM (SELECT DISTINCT ON (run_id) {TEAM}, first_at FROM ("
             f"   SELECT {columns} FROM usage_run WHERE organization_id = %(org)s AND run_id IN ({waiting})"
             f"   UNION ALL SELECT {columns} FROM usage_rundelta WHERE organization_id = %(org)s) AS parts"
             f'  ORDER BY run_id, first_at, first_event_id COLLATE "C") AS touched WHERE {began}) AS begun'
@@ -86,11 +86,8 @@ def runs_begun(org_id: int, start: datetime, end: datetime) -> dict[str | None, 
 
 def _booked(names: str) -> str:
     """Rollups of the month %(month)s and the deltas that wait to be moved into them."""
-    columns = ", ".join(part for part in (_TEAM, "day_start", names, "cost_usd", *COUNTED) if part)
-    return " UNION ALL ".join(
-        f"SELECT {columns} FROM {table} WHERE organization_id = %(org)s AND booked_month = %(month)s"
-        for table in ("usage_dayrollup", "usage_delta")
-    )
+    columns = ", ".join(part for part in (TEAM, "day_start", names, "cost_usd", *COUNTED) if part)
+    return counted(columns, "booked_month = %(month)s")
 
 
 def _whole(counts: Sequence[Decimal]) -> tuple[int, ...]:

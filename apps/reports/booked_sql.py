@@ -1,9 +1,20 @@
-"""What was booked, day by day. Needs `tenant(org)` around it."""
+"""What was booked, from day rollups and the deltas that wait to be moved into them. Needs `tenant(org)` around it."""
 
 from datetime import date
 from typing import Any
 
 from django.db import connection
+
+# The team, null where spend is unattributed.
+TEAM = "CASE WHEN team_id IS NOT NULL THEN team END AS team"
+STORES = ("usage_dayrollup", "usage_delta")
+
+
+def counted(columns: str, scope: str) -> str:
+    """Rows of the organization %(org)s in a scope, rolled up or pending: a query to sum up."""
+    return " UNION ALL ".join(
+        f"SELECT {columns} FROM {table} WHERE organization_id = %(org)s AND {scope}" for table in STORES
+    )
 
 
 def usage_by_day(
@@ -15,10 +26,8 @@ def usage_by_day(
     Index: usage_dayrollup_booked.
     """
     names = "provider, model" if by_model else "'' AS provider, '' AS model"
-    columns = f"booked_month, day_start, CASE WHEN team_id IS NOT NULL THEN team END AS team, {names}"
-    scope = "WHERE organization_id = %(org)s AND booked_month BETWEEN %(first)s AND %(last)s"
-    parts = " UNION ALL ".join(
-        f"SELECT {columns}, cost_usd FROM {table} {scope}" for table in ("usage_dayrollup", "usage_delta")
+    parts = counted(
+        f"booked_month, day_start, {TEAM}, {names}, cost_usd", "booked_month BETWEEN %(first)s AND %(last)s"
     )
     with connection.cursor() as cursor:
         cursor.execute(

@@ -10,6 +10,7 @@ from django.db import connection
 
 from apps.core.meters import METERS
 from apps.core.tenancy import limit_time
+from apps.reports.booked_sql import TEAM, counted
 
 TIMEOUT_MS = 20_000
 LINES_AT_ONCE = 5_000
@@ -117,11 +118,7 @@ def metered(org_id: int, days: str, start: datetime, end: datetime, *, limit: in
 
 def metered_by_team(org_id: int, start: datetime, end: datetime) -> list[tuple[str, str, str | None, Decimal]]:
     """(provider, model, team, cost) of local days in [start, end), the team null where spend is unattributed."""
-    scope = "organization_id = %(org)s AND day_start >= %(start)s AND day_start < %(end)s"
-    columns = "provider, model, CASE WHEN team_id IS NOT NULL THEN team END AS team, cost_usd"
-    parts = " UNION ALL ".join(
-        f"SELECT {columns} FROM {store} WHERE {scope}" for store in ("usage_dayrollup", "usage_delta")
-    )
+    parts = counted(f"provider, model, {TEAM}, cost_usd", "day_start >= %(start)s AND day_start < %(end)s")
     return _rows(
         f"SELECT provider, model, team, sum(cost_usd) FROM ({parts}) AS parts GROUP BY provider, model, team",
         {"org": org_id, "start": start, "end": end},

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from apps.core.meters import METERS
+from apps.reports.booked_sql import STORES, TEAM, counted
 
-_TEAM = "CASE WHEN team_id IS NOT NULL THEN team END"
 _SUMS = ("events", "unpriced_events", "cost_usd", *METERS)
-_STORES = ("usage_dayrollup", "usage_delta")
 
 
 class BookedUsage(NamedTuple):
@@ -37,7 +36,7 @@ def booked_usage(
     deltas included; with a team, of it alone ("": of none). Index: usage_dayrollup_booked.
     """
     columns = (
-        f"CASE WHEN day_start < %(begin)s THEN day_start END AS day, {_TEAM} AS team,"
+        f"CASE WHEN day_start < %(begin)s THEN day_start END AS day, {TEAM},"
         " CASE WHEN project_id IS NOT NULL THEN project END AS project,"
         " CASE WHEN workflow_id IS NOT NULL THEN workflow END AS workflow, provider, model, priced"
     )
@@ -80,7 +79,7 @@ def booked_by_day(org_id: int, month: date, *, team: str | None) -> list[BookedD
     """
     keys = "team, provider, model, service_tier, day_start"
     sums = ("cost_usd", *METERS)
-    columns = f"{_TEAM} AS team, provider, model, service_tier, day_start, {', '.join(sums)}"
+    columns = f"{TEAM}, provider, model, service_tier, day_start, {', '.join(sums)}"
     parts = _parts(columns, team, " AND priced")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -92,11 +91,11 @@ def booked_by_day(org_id: int, month: date, *, team: str | None) -> list[BookedD
 
 
 def _parts(columns: str, team: str | None, also: str = "") -> str:
-    """Rows of both stores booked in a month, of one team where one is asked for."""
-    scope = "organization_id = %(org)s AND booked_month = %(month)s"
+    """Rows booked in a month, of one team where one is asked for."""
+    scope = f"booked_month = %(month)s{also}"
     if team is not None:
         scope += " AND team = %(team)s AND team_id IS NOT NULL" if team else " AND team_id IS NULL"
-    return " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {scope}{also}" for table in _STORES)
+    return counted(columns, scope)
 
 
 def cost_from(
@@ -134,7 +133,7 @@ def first_booked_month(org_id: int, since: date) -> date | None:
     """
     firsts = ", ".join(
         f"(SELECT min(booked_month) FROM {table} WHERE organization_id = %(org)s AND booked_month >= %(since)s)"
-        for table in (*_STORES, "reports_adjustment")
+        for table in (*STORES, "reports_adjustment")
     )
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT LEAST({firsts})", {"org": org_id, "since": since})
@@ -156,8 +155,7 @@ def has_pending(org_id: int, month: date) -> bool:
 
 def usage_by_team(org_id: int, first: date, last: date) -> dict[str | None, Decimal]:
     """What each team's usage booked in the months [first, last] cost. Index: usage_dayrollup_booked."""
-    scope = "WHERE organization_id = %(org)s AND booked_month BETWEEN %(first)s AND %(last)s"
-    parts = " UNION ALL ".join(f"SELECT {_TEAM} AS team, cost_usd FROM {table} {scope}" for table in _STORES)
+    parts = counted(f"{TEAM}, cost_usd", "booked_month BETWEEN %(first)s AND %(last)s")
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT team, sum(cost_usd) FROM ({parts}) AS parts GROUP BY team",
