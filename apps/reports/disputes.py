@@ -73,6 +73,12 @@ def notes_of(org: HasPk, month: date) -> Mapping[str | None, list[DisputeNote]]:
     return notes
 
 
+def moves_of(org: HasPk, dispute: Dispute) -> Sequence[Dispute]:
+    """What was moved of the same line of the same statement before."""
+    same = {"month": dispute.month, "team": dispute.team, "line_key": dispute.line_key}
+    return list(Dispute.objects.for_org(org).filter(**same, state=Dispute.State.MOVED))
+
+
 def open_in(org: HasPk, month: date) -> int:
     """How many disputes of a month wait for an answer."""
     return Dispute.objects.for_org(org).filter(month=month, state=Dispute.State.OPEN).count()

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
-from apps.core.money import sum_usd, usd_text
+from apps.core.money import EXACT, sum_usd, usd_text
 from apps.core.periods import local_start, next_month
 from apps.core.tenancy import tenant
 from apps.core.text import is_name
@@ -17,7 +17,7 @@ from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.reports import adjustments, months, statements_sql
 from apps.reports.adjustments import NAME_LENGTH_MAX, AdjustmentDraft
-from apps.reports.disputes import about, line_key, line_of
+from apps.reports.disputes import about, line_key, line_of, moves_of
 from apps.reports.document import USAGE_KINDS, Line, usd
 from apps.reports.models_disputes import Dispute
 from apps.reports.models_statements import REASON_LENGTH_MAX, Adjustment, MonthStep
@@ -153,9 +153,10 @@ def preview_move(org: Organization, row: Dispute, *, to_team: str, from_day: str
     if to_team == row.team:
         raise DomainError("team_unchanged", f"The line is {to_team}'s already: name another team.", param="team")
     day = _day(row, from_day if _is_usage(row) else "")
-    amount = _cost_from(org, row, day)
+    amount = EXACT.subtract(_cost_from(org, row, day), _moved_before(org, row, day))
     if not amount:
-        raise DomainError("nothing_to_move", f"The line costs nothing from {day} on.", param="from_day")
+        detail = f"The line costs nothing from {day} on, or an earlier dispute moved it."
+        raise DomainError("nothing_to_move", detail, param="from_day")
     return Move(to_team, day, amount, max(row.month, first_open))
 
 
@@ -223,6 +224,15 @@ def _cost_from(org: Organization, row: Dispute, day: date) -> Decimal:
             # Usage of the month itself has no end: what is booked in it is on the line.
             end=end if row.line["of_month"] else None,
         )
+
+
+def _moved_before(org: Organization, row: Dispute, day: date) -> Decimal:
+    """What earlier disputes of the line moved; from a day on that they have moved already, all that it costs."""
+    with tenant(org):
+        moved = list(moves_of(org, row))
+    if any(one.from_day is not None and one.from_day < day for one in moved):
+        return _cost_from(org, row, day)
+    return sum_usd(one.moved_usd for one in moved if one.moved_usd is not None)
 
 
 def _is_usage(row: Dispute) -> bool:

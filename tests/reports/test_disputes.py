@@ -112,7 +112,20 @@ def test_the_whole_line_moves_where_no_day_is_named(org: Organization, api: Api)
     assert (done["moved_usd"], done["from_day"]) == ("0.009000000000", f"{MONTH}")
 
 
-def test_a_line_that_no_event_made_moves_whole(org: Organization, api: Api) -> None:
+def test_what_was_moved_once_does_not_move_again(org: Organization, api: Api) -> None:
+    send(api, "search", at=month_start(MONTH))
+    send(api, "search", "search")
+    later = f"{MIDDLE:%Y-%m-%d}"
+    assert answer(api, made(api), "move", team="ads", from_day=later).json()["moved_usd"] == "0.009000000000"
+    again = made(api)
+    refused(answer(api, again, "move", team="ads", from_day=later), 400, "nothing_to_move")
+    # What stayed behind may follow, and no more than that.
+    assert answer(api, again, "move", team="ads").json()["moved_usd"] == "0.004500000000"
+    assert statements(api)["search"]["total_usd"] == "0.000000000000"
+    refused(answer(api, made(api), "move", team="ads"), 400, "nothing_to_move")
+
+
+def test_a_line_that_no_event_made_moves_whole_and_once(org: Organization, api: Api) -> None:
     send(api, "search")
     row = api.post(
         "statements/adjustments",
@@ -121,6 +134,7 @@ def test_a_line_that_no_event_made_moves_whole(org: Organization, api: Api) -> N
     line = {"kind": "adjustment", "of_month": NAME, "name": "Licence", "source": f"adjustment:{row['id']}"}
     done = answer(api, made(api, line=line), "move", team="ads", from_day=LAST).json()
     assert done["moved_usd"] == "7.000000000000"
+    refused(answer(api, made(api, line=line), "move", team="ads"), 400, "nothing_to_move")
 
 
 def test_after_the_close_the_pair_stands_on_the_first_open_month(org: Organization, api: Api) -> None:
