@@ -27,6 +27,8 @@ def test_a_month_is_closed_and_its_statement_is_taken_home(look: Open, shop: Sho
     expect(page.get_by_role("heading", name=f"{MONTH:%B %Y} is final")).to_be_visible()
     page.get_by_role("row", name="search").get_by_role("link").first.click()
     expect(page.get_by_text("CS-000001")).to_be_visible()
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     with page.expect_download() as download:
         page.get_by_role("link", name="Download PDF").click()
     download.value.save_as(tmp_path / "statement.pdf")
