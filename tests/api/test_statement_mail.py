@@ -137,7 +137,7 @@ def test_mails_are_listed_by_page_and_sent_again(room: MailRoom, api: Api, mail:
         ({"limit": 0}, "limit_invalid"),
         ({"limit": 201}, "limit_invalid"),
         ({"cursor": "x"}, "cursor_invalid"),
-        ({"colour": "red"}, "filter_unknown"),
+        ({"colour": "red"}, "parameter_unknown"),
     ],
 )
 def test_questions_that_cannot_be_are_refused(api: Api, query: dict[str, Any], code: str) -> None:

@@ -458,7 +458,7 @@ def test_a_statement_prints_as_paper(look: Open, shop: Shop) -> None:
     expect(page.get_by_role("article")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download CSV").click()
-    assert Path(download.value.path()).read_text().startswith("month,statement,")
+    assert Path(download.value.path()).read_text().startswith("statement,number,")
     page.emulate_media(media="print")
     # Paper is no wider than a tablet, and is not laid out like one.
     page.set_viewport_size(NARROW)
