@@ -98,6 +98,7 @@ class PaperSection:
     title: str
     note: str
     lines: tuple[PaperLine, ...]
+    more_lines: int
     events: int
     unpriced_events: int
     subtotal_usd: Decimal | None

@@ -197,6 +197,25 @@ def test_nobody_else_books_one_and_a_lead_does_not_see_them(month, viewer, lead)
 # --- the paper ------------------------------------------------------------------------------------------
 
 
+def test_a_paper_of_many_lines_shows_the_largest_and_their_whole_sum(month, viewer, monkeypatch):
+    dear = make_event(team="search", workflow="rag", model="claude-opus-4-1", occurred_at=MIDDLE.isoformat())
+    month.api.send(dear)
+    url = month.url(f"statements/{NAME}:search")
+    whole = section_of(viewer, url)
+    monkeypatch.setattr("apps.portal.views.statements.LINES_SHOWN", 1)
+    rows, total = section_of(viewer, url)
+    assert (len(whole[0]), len(rows), total) == (2, 2, whole[1])
+    assert "claude-opus-4-1" in rows[0]
+    assert "1 more line is in the CSV" in rows[1]
+
+
+def section_of(client, url):
+    """The rows of the first section of a paper, and the row below them."""
+    section = next(find(get(client, url).root, "section", **{"aria-labelledby": "section-1"}))
+    body, foot = (next(find(section, name)) for name in ("tbody", "tfoot"))
+    return [text_of(row) for row in find(body, "tr")], text_of(foot)
+
+
 def test_the_paper_shows_meters_with_rates_that_add_up(month, viewer):
     page = get(viewer, month.url(f"statements/{NAME}:search")).text
     assert "By model and meter" in page

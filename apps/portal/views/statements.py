@@ -48,6 +48,8 @@ from apps.reports.statements import parse_month, statement_by_id
 
 MONTHS_SHOWN = 6
 FIRST_YEAR = 1980
+# A page of more is slow to draw and to read; every line is in the files.
+LINES_SHOWN = 500
 # What the page offers, by the end of the file's name.
 DOWNLOADS = (("pdf", "PDF"), ("xlsx", "XLSX"), ("csv", "CSV"), ("journal.csv", "Journal"), ("focus.csv", "FOCUS"))
 LINE_LABELS = {
@@ -272,11 +274,19 @@ def _section(
         kind=kind,
         title=title,
         note=note,
-        lines=tuple(_line(visit, found, may_dispute, line) for line in lines),
+        lines=tuple(_line(visit, found, may_dispute, line) for line in _shown(lines)),
+        more_lines=max(0, len(lines) - LINES_SHOWN),
         events=sum(line.events for line in lines),
         unpriced_events=sum(line.unpriced_events for line in lines),
         subtotal_usd=None if kind == "unpriced" else sum_usd(usd(line.cost_usd) for line in lines),
         subtotal=f"{sum_usd(amounts):f}" if amounts else None,
+    )
+
+
+def _shown(lines: Sequence[Line]) -> Sequence[Line]:
+    """As they stand, or those of the largest amounts where they are too many."""
+    return (
+        lines if len(lines) <= LINES_SHOWN else sorted(lines, key=lambda line: -abs(usd(line.cost_usd)))[:LINES_SHOWN]
     )
 
 
