@@ -16,6 +16,7 @@ T = TypeVar("T")
 class Team:
     slug: str
     name: str
+    cost_centre: str
     people: tuple[str, ...]
 
 
@@ -45,11 +46,11 @@ class Place:
 
 
 TEAMS = (
-    Team("platform", "Platform", ("ana", "boris", "chidi", "dalia")),
-    Team("search", "Search", ("emre", "fatou", "goran")),
-    Team("support", "Support", ("hana", "ines", "jonas")),
-    Team("growth", "Growth", ("kofi", "lena", "marco")),
-    Team("research", "Research", ("nadia", "omar", "priya", "quentin")),
+    Team("platform", "Platform", "CC-4100", ("ana", "boris", "chidi", "dalia")),
+    Team("search", "Search", "CC-4200", ("emre", "fatou", "goran")),
+    Team("support", "Support", "CC-4300", ("hana", "ines", "jonas")),
+    Team("growth", "Growth", "CC-4400", ("kofi", "lena", "marco")),
+    Team("research", "Research", "CC-4500", ("nadia", "omar", "priya", "quentin")),
 )
 
 PROJECTS = (

@@ -20,7 +20,7 @@ from apps.accounts.services import set_operator
 from apps.alerts.services import has_work
 from apps.alerts.tasks import hint_tell
 from apps.core.tenancy import tenant
-from apps.ingest.demo import places
+from apps.ingest.demo import chargeback, places
 from apps.ingest.demo.budgets import ask_for_some, furnish_budgets, furnish_channel
 from apps.organizations.models import ApiKey, Organization
 from apps.organizations.selectors import principal_for
@@ -42,6 +42,7 @@ WINDOW_DAYS = 28
 START_SECONDS_MAX = 60
 START_POLL_SECONDS = 0.5
 TOLD_SECONDS_MAX = 10
+CLOSED_SECONDS_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Welcome:
                 "",
                 "  Try:  the overview: 28 days of spend by team, workflow and model",
                 "        what is unattributed and what is unpriced, and the events behind each number",
+                "        statements: a month that is final, a dispute, a shared licence, a bill and its gap",
                 f"        {self.url}/api/v1/spend?group_by=team,workflow  with  Authorization: Bearer {key}",
                 "",
             )
@@ -100,6 +102,10 @@ class Command(BaseCommand):
                 stdout=self.stdout,
             )
         visitor = issue_key(org=org, name="Demo", scopes=["ingest", "decide", "read"], actor=ACTOR)
+        if not chargeback.close_last_month(org, ACTOR, seconds_max=CLOSED_SECONDS_MAX):
+            self._say("Last month stays open: it has no calls, or no worker rolled them up in time")
+        chargeback.furnish_dispute(org)
+        chargeback.furnish_bill(org, ACTOR)
         furnish_channel(org, ACTOR)
         ask_for_some(principal_for(visitor.secret, at=timezone.now()))
         _revoke_loaders(org)
@@ -161,7 +167,10 @@ def _furnish(org: Organization) -> None:
     with tenant(org):
         if Team.objects.for_org(org).exists():
             return
-        teams = {team.slug: create_team(org=org, slug=team.slug, name=team.name, actor=ACTOR) for team in places.TEAMS}
+        teams = {
+            team.slug: create_team(org=org, slug=team.slug, name=team.name, cost_centre=team.cost_centre, actor=ACTOR)
+            for team in places.TEAMS
+        }
         projects = {
             project.slug: create_project(
                 org=org, slug=project.slug, name=project.name, team=teams[project.team], actor=ACTOR
@@ -177,3 +186,4 @@ def _furnish(org: Organization) -> None:
                 actor=ACTOR,
             )
     furnish_budgets(org, ACTOR)
+    chargeback.furnish_terms(org, ACTOR)
