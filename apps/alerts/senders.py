@@ -18,6 +18,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.smtp import EmailBackend
+from django.utils.encoding import punycode
 from standardwebhooks import Webhook
 
 from apps.alerts.chat import room_of
@@ -106,6 +107,7 @@ def send_letter(
     """Send one mail to these addresses. `before` is asked once the mail server answers, right before it is given the
     mail; where it says no, nothing is sent.
     """
+    recipients = list(map(_on_the_wire, recipients))
     connection = get_connection()
     try:
         connection.open()
@@ -131,6 +133,12 @@ def send_letter(
         # What was accepted stays accepted, whatever becomes of the goodbye.
         _close(connection)
     return _by_address(recipients, refused)
+
+
+def _on_the_wire(address: str) -> str:
+    """As SMTP spells it: of an account's address the domain may have letters that are not ASCII."""
+    name, _, domain = address.rpartition("@")
+    return f"{name}@{punycode(domain)}"
 
 
 def _hand_over(connection: Any, mail: EmailMultiAlternatives, recipients: list[str]) -> Mapping[str, tuple[int, bytes]]:

@@ -100,6 +100,16 @@ def test_a_lead_who_no_longer_leads_gets_nothing(room: MailRoom, mail: Post) -> 
     assert (room.mail().state, room.mail().reply) == ("refused", "this address gets none of it any more")
 
 
+def test_a_lead_may_have_a_domain_that_is_not_ascii(room: MailRoom, mail: Post) -> None:
+    room.spend("search")
+    room.lead("lead@bücher.example", "search")
+    room.switch_on()
+    room.close()
+    room.work()
+    assert (room.mail().address, room.mail().state) == ("lead@bücher.example", "sent")
+    assert mail.envelopes == [["lead@xn--bcher-kva.example"]]
+
+
 def test_nobody_of_another_organization_is_told_anything(mail: Post) -> None:
     one, other = MailRoom(), MailRoom()
     for room, address in ((one, "one@acme.example"), (other, "other@globex.example")):
