@@ -76,7 +76,9 @@ def change_terms(
     said: dict[str, Any] = {"monthly": monthly, "weekly": weekly, "preview": preview, **numbers}
     at = timezone.now()
     with tenant(org):
-        terms = MailTerms.objects.for_org(org).select_for_update().first() or MailTerms(organization=org)
+        # Who says it first makes the row; whoever says it at the same time waits here.
+        MailTerms.objects.for_org(org).get_or_create(organization=org)
+        terms = MailTerms.objects.for_org(org).select_for_update().get()
         for name in _SWITCHES:
             if said[name] and not getattr(terms, name):
                 setattr(terms, f"{name}_since", at)

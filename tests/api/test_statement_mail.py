@@ -1,8 +1,12 @@
 """Statements by mail through the API."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from apps.alerts import mail_rounds, mail_terms
 from apps.core.tenancy import tenant
@@ -29,12 +33,27 @@ OFF = {
 }  # fmt: skip
 
 
+def statuses_at_once(asks: Callable[[], list[int]]) -> set[int]:
+    def one(_: int) -> list[int]:
+        try:
+            return asks()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as pool:
+        return {status for found in pool.map(one, range(6)) for status in found}
+
+
 def test_settings_are_off_until_they_are_put(api: Api) -> None:
     assert api.get("statements/mail").json() == OFF
     said = {**OFF, "monthly": True, "hours_after": 24}
     assert api.call("put", "statements/mail", said).json() == said
     assert api.get("statements/mail").json() == said
     assert api.call("put", "statements/mail", {}).json() == OFF
+
+
+def test_settings_may_be_put_for_the_first_time_by_several_at_once(api: Api) -> None:
+    assert statuses_at_once(lambda: [api.call("put", "statements/mail", {"monthly": True}).status_code]) == {200}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +93,20 @@ def test_recipients_are_listed_added_and_taken_away(room: MailRoom, api: Api) ->
         assert api.call("delete", f"statements/recipients/{one['id']}").status_code == 204
         assert api.call("delete", f"statements/recipients/{one['id']}").status_code == 404
     assert [one["address"] for one in api.get("statements/recipients").json()["data"]] == ["lead@acme.example"]
+
+
+def test_recipients_are_added_and_listed_by_several_at_once(api: Api) -> None:
+    numbers = count()
+
+    def ask() -> list[int]:
+        found = []
+        for _ in range(5):
+            said = {"address": f"reader-{next(numbers)}@x.example", "covers": "everything"}
+            found += [api.post("statements/recipients", said).status_code, api.get("statements/recipients").status_code]
+        return found
+
+    assert statuses_at_once(ask) == {200, 201}
+    assert len(api.get("statements/recipients").json()["data"]) == 30
 
 
 @pytest.mark.parametrize(

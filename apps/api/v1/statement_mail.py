@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from apps.alerts import mail_rounds, mail_terms
 from apps.alerts.mail_rounds import PAGE_MAX
-from apps.alerts.mail_terms import RECIPIENTS_MAX
+from apps.alerts.mail_terms import RECIPIENTS_MAX, Audience
 from apps.alerts.models_statement_mail import HOURS_AFTER_MAX, PREVIEW_DAYS_MAX, Kind, Recipient, StatementMail
 from apps.alerts.tasks import hint_mail
 from apps.api import parameters
@@ -125,27 +125,37 @@ class RecipientsView(ScopedView):
         parameters.require_unpinned(self.principal)
         given = validated(RecipientInput, request)
         row = mail_terms.add_recipient(org=self.organization, actor=self.principal, **given)
-        return Response(next(one for one in self._listed() if one["id"] == row.pk), status=201)
+        with tenant(self.organization):
+            audience = mail_terms.audience_of(self.organization, row.address)
+        return Response(_shown(row, audience), status=201)
 
     def _listed(self) -> list[dict[str, Any]]:
         org = self.organization
-        with tenant(org):
+        # One snapshot: others add and take away meanwhile.
+        with tenant(org, repeatable_read=True):
             audiences, rows, leads = mail_terms.audiences(org), mail_terms.recipients(org), leads_of(org)
         named = {(row.address, row.team) for row in rows}
-        found = [
-            {"id": row.pk, "address": row.address, "covers": row.covers, "team": row.team, "is_off": row.is_off}
-            for row in rows
-        ] + [
-            {"id": None, "address": address, "covers": Recipient.Covers.TEAM, "team": team, "is_off": False}
+        unasked = [
+            Recipient(address=address, covers=Recipient.Covers.TEAM, team=team)
             for address, teams in leads.items()
             for team in teams
             if (address, team) not in named
         ]
-        for one in found:
-            audience = audiences[str(one["address"])]
-            bounce = audience.mailbox.bounce if audience.mailbox is not None and audience.has_bounced else None
-            one |= {"is_member": audience.is_member, "bounce": bounce}
+        found = [_shown(row, audiences[row.address]) for row in (*rows, *unasked)]
         return sorted(found, key=lambda one: (str(one["address"]), str(one["covers"]), str(one["team"])))
+
+
+def _shown(row: Recipient, audience: Audience) -> dict[str, Any]:
+    bounce = audience.mailbox.bounce if audience.mailbox is not None and audience.has_bounced else None
+    return {
+        "id": row.pk,
+        "address": row.address,
+        "covers": row.covers,
+        "team": row.team,
+        "is_off": row.is_off,
+        "is_member": audience.is_member,
+        "bounce": bounce,
+    }
 
 
 class RecipientView(ScopedView):
