@@ -35,6 +35,8 @@ from apps.alerts.timing import TRIES_MAX, retry_at
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
+from apps.organizations.permissions import Permission, role_may
+from apps.organizations.selectors import membership_with_address
 
 log = structlog.get_logger(__name__)
 
@@ -128,10 +130,14 @@ def claim(org: Organization, *, at: datetime) -> Claimed | None:
 
 
 def _audience(org: Organization, mail: StatementMail) -> Audience:
-    """What the address may see now, not as the mail was made; a test shows what those see who get everything."""
-    if mail.kind == Kind.TEST:
-        return Audience(mail.address, everything=True)
-    return audience_of(org, mail.address)
+    """What the address may see now, not as the mail was made; a test shows what those see who get everything, and goes
+    to nobody who may not ask for one any more.
+    """
+    if mail.kind != Kind.TEST:
+        return audience_of(org, mail.address)
+    member = membership_with_address(org, mail.address)
+    may = member is not None and member.user.is_active and role_may(member.role, Permission.MANAGE_STATEMENTS)
+    return Audience(mail.address, everything=may)
 
 
 def _is_repeat(mail: StatementMail) -> bool:

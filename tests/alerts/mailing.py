@@ -11,7 +11,7 @@ from apps.alerts import mail_rounds, mail_terms, mail_work
 from apps.alerts.mail_work import Clock
 from apps.alerts.models_statement_mail import StatementMail
 from apps.core.tenancy import tenant
-from apps.organizations.models import Organization
+from apps.organizations.models import Membership, Organization
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from apps.teams.services import create_project, create_team, create_workflow
@@ -57,8 +57,11 @@ class MailRoom:
     def add(self, address: str, covers: str = "everything", team: str | None = None, **said: Any) -> Any:
         return mail_terms.add_recipient(org=self.org, actor=None, address=address, covers=covers, team=team, **said)
 
+    def join(self, email: str, role: Role, *teams: str) -> Membership:
+        return add_member(org=self.org, user=get_or_create_user(email=email), role=role, actor=None, teams=teams)
+
     def lead(self, email: str, *teams: str) -> None:
-        add_member(org=self.org, user=get_or_create_user(email=email), role=Role.LEAD, actor=None, teams=teams)
+        self.join(email, Role.LEAD, *teams)
 
     @property
     def clock(self) -> Clock:

@@ -14,6 +14,8 @@ from apps.alerts import mail_letters, mail_rounds, mail_terms, tasks
 from apps.core.errors import DomainError
 from apps.core.periods import next_month
 from apps.core.tenancy import tenant
+from apps.organizations.members import change_role, remove_member
+from apps.organizations.permissions import Role
 from apps.teams.services import create_team
 from tests.alerts.mailing import MailRoom
 from tests.alerts.receivers import Post
@@ -355,6 +357,7 @@ def test_a_test_goes_to_whoever_asks_and_to_nobody_else(
 ) -> None:
     room.spend("search", "ads")
     room.add("cfo@acme.example")
+    room.join("ann@acme.example", Role.FINANCE)
     for _ in range(2):
         mail_rounds.send_test(org=room.org, month=MONTH, address="Ann@acme.example", actor="ann@acme.example")
     room.now += timedelta(seconds=5)
@@ -366,6 +369,26 @@ def test_a_test_goes_to_whoever_asks_and_to_nobody_else(
     with pytest.raises(DomainError) as refused:
         mail_rounds.send_test(org=room.org, month=MONTH, address="ann@acme.example", actor=None)
     assert refused.value.code == "too_many_tests"
+
+
+def test_a_test_that_waits_goes_to_nobody_who_left_or_may_not_ask_for_it_any_more(
+    room: MailRoom, mail: Post, settings: Any
+) -> None:
+    room.spend("search")
+    settings.EMAIL_PORT = 1
+    members = []
+    for name, role in (("ann", Role.FINANCE), ("bob", Role.ADMIN)):
+        members.append(room.join(f"{name}@acme.example", role))
+        mail_rounds.send_test(org=room.org, month=MONTH, address=f"{name}@acme.example", actor=None)
+    room.later(seconds=5)
+    assert {one.state for one in room.mails()} == {"failed"}
+    settings.EMAIL_PORT = mail.port
+    by: dict[str, Any] = {"org": room.org, "actor": None, "by_role": Role.OWNER}
+    remove_member(member_id=members[0].pk, **by)
+    change_role(member_id=members[1].pk, role=Role.LEAD, teams=["ads"], **by)
+    room.later(days=1)
+    assert mail.inbox == []
+    assert {one.reply for one in room.mails()} == {"this address gets none of it any more"}
 
 
 def test_the_tick_asks_for_organizations_with_work_alone(
