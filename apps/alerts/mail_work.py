@@ -25,7 +25,8 @@ from django.utils import timezone
 
 from apps.alerts import mail_rounds, senders
 from apps.alerts.mail_letters import About, mail_of, make
-from apps.alerts.mail_terms import Audience, audience_of, mailers, note_bounce
+from apps.alerts.mail_rounds import DIGEST_LATE_MAX
+from apps.alerts.mail_terms import DECLINED, Audience, audience_of, mailers, note_bounce
 from apps.alerts.mail_tokens import Attempt
 from apps.alerts.messages import clean
 from apps.alerts.models_statement_mail import Kind, StatementMail
@@ -67,6 +68,12 @@ class Claimed:
     tries: int
     to: Audience
     about: About
+    made_at: datetime
+    is_asked: bool
+
+    def is_late(self, at: datetime) -> bool:
+        """Whether it is a digest that nobody waits for any more; not one that somebody asked for again."""
+        return self.about.kind in DECLINED and not self.is_asked and at >= self.made_at + DIGEST_LATE_MAX
 
 
 def organizations_with_work(*, at: datetime) -> list[int]:
@@ -126,6 +133,8 @@ def claim(org: Organization, *, at: datetime) -> Claimed | None:
             tries=mail.tries,
             to=_audience(org, mail),
             about=About(mail.kind, mail.period, is_repeat=_is_repeat(mail), may_be_draft=mail.kind == Kind.TEST),
+            made_at=mail.made_at,
+            is_asked=bool(mail.asked_by),
         )
 
 
@@ -163,6 +172,8 @@ def send(claimed: Claimed, clock: Clock) -> Outcome:
 def _send(claimed: Claimed, clock: Clock) -> Outcome:
     if claimed.to.is_empty or claimed.to.declines(claimed.about.kind):
         return Outcome(sent=False, error="this address gets none of it any more", gone=True)
+    if claimed.is_late(clock.now()):
+        return Outcome(sent=False, error="it could not go out in time: the next one says more", gone=True)
     if claimed.to.has_bounced:
         return Outcome(sent=False, error="the address bounced: confirm it, then send again", gone=True)
     made = make(claimed.org, claimed.to, claimed.about, at=clock.now())

@@ -249,6 +249,27 @@ def test_a_digest_that_could_not_go_out_in_time_is_left_out(room: MailRoom, mail
     assert room.work() == 0
 
 
+def test_a_digest_that_the_mail_server_did_not_take_in_time_is_left_out(
+    room: MailRoom, mail: Post, settings: Any
+) -> None:
+    """A month "before it ends" that arrives in the next one says what is not so."""
+    room.add("cfo@acme.example")
+    room.switch_on(monthly=False, preview=True, preview_days=1)
+    room.now = month_start(next_month(next_month(THIS_MONTH))) - timedelta(hours=15)
+    settings.EMAIL_PORT = 1
+    assert room.later(minutes=1) == 1
+    for hours in (1, 10):
+        room.later(hours=hours)
+    assert room.mail().state == "failed"
+    settings.EMAIL_PORT = mail.port
+    room.later(hours=14)
+    assert (room.mail().state, mail.inbox) == ("refused", [])
+    assert "could not go out in time" in room.mail().reply
+    mail_rounds.resend(org=room.org, mail_id=room.mail().pk, actor="ann@acme.example")
+    room.work()
+    assert len(mail.inbox) == 1
+
+
 def test_a_preview_goes_out_before_the_month_ends(room: MailRoom, mail: Post) -> None:
     room.lead("lead@acme.example", "search")
     room.switch_on(monthly=False, preview=True, preview_days=3)
