@@ -56,6 +56,11 @@ class Made:
     charts: dict[str, bytes]
     files: Sequence[File]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is about no statement."""
+        return not (self.letter.sections or self.letter.listed)
+
 
 @dataclass(frozen=True, slots=True)
 class About:

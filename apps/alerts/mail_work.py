@@ -177,6 +177,8 @@ def _send(claimed: Claimed, clock: Clock) -> Outcome:
     if claimed.to.has_bounced:
         return Outcome(sent=False, error="the address bounced: confirm it, then send again", gone=True)
     made = make(claimed.org, claimed.to, claimed.about, at=clock.now())
+    if claimed.about.kind == Kind.MONTHLY and made.is_empty:
+        return Outcome(sent=False, error="the month has no statement for this address any more", gone=True)
     attempt = Attempt(claimed.org.pk, claimed.mail_id, claimed.attempt)
     letter = mail_of(made, claimed.to.address, attempt)
     return senders.send_letter(letter, [claimed.to.address], before=partial(begin_handing, claimed, clock))

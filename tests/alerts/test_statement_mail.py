@@ -102,6 +102,23 @@ def test_a_lead_who_no_longer_leads_gets_nothing(room: MailRoom, mail: Post) -> 
     assert (room.mail().state, room.mail().reply) == ("refused", "this address gets none of it any more")
 
 
+def test_who_gets_another_team_by_now_is_told_of_no_month_that_it_has_no_statement_of(
+    room: MailRoom, mail: Post
+) -> None:
+    room.spend("search")
+    row = room.add("friend@elsewhere.example", "team", "search")
+    room.switch_on()
+    room.close()
+    mail_rounds.make_due(room.org, at=room.now)
+    mail_terms.remove_recipient(org=room.org, recipient_id=row.pk, actor=None)
+    room.add("friend@elsewhere.example", "team", "ads")
+    room.work()
+    assert mail.inbox == []
+    assert (room.mail().state, room.mail().reply) == (
+        "refused", "the month has no statement for this address any more",
+    )  # fmt: skip
+
+
 def test_a_lead_may_have_a_domain_that_is_not_ascii(room: MailRoom, mail: Post) -> None:
     room.spend("search")
     room.lead("lead@bücher.example", "search")
