@@ -6,7 +6,7 @@ or one task that runs twice, make the same rows as one.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.utils import timezone
 
@@ -14,7 +14,7 @@ from apps.alerts.mail_terms import Audience, audiences, note_mailer, terms_of
 from apps.alerts.models_statement_mail import Kind, Mailbox, MailRound, MailTerms, StatementMail
 from apps.audit import services as audit
 from apps.core.errors import DomainError, NotFound
-from apps.core.periods import Calendar, local_start, next_month
+from apps.core.periods import Calendar, next_month
 from apps.core.tenancy import HasPk, tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
@@ -58,7 +58,7 @@ def _weekly(clock: Calendar, terms: MailTerms, at: datetime) -> Iterable[Round]:
         return
     today = at.astimezone(clock.zone_at(at)).date()
     day = today - timedelta(days=(today.weekday() - terms.weekly_day) % 7)
-    due = local_start(clock.zone_at(at), day) + timedelta(hours=terms.weekly_hour)
+    due = _local(clock, at, day, terms.weekly_hour)
     if terms.weekly_since < due <= at < due + DIGEST_LATE_MAX:
         yield Round(Kind.WEEKLY, day - timedelta(days=7))
 
@@ -68,9 +68,14 @@ def _preview(clock: Calendar, terms: MailTerms, at: datetime) -> Iterable[Round]
         return
     month = clock.month_of(at)
     day = next_month(month) - timedelta(days=terms.preview_days)
-    due = local_start(clock.zone_at(at), day) + timedelta(hours=PREVIEW_HOUR)
+    due = _local(clock, at, day, PREVIEW_HOUR)
     if terms.preview_since < due <= at < due + DIGEST_LATE_MAX:
         yield Round(Kind.PREVIEW, month)
+
+
+def _local(clock: Calendar, at: datetime, day: date, hour: int) -> datetime:
+    """By the clock on the wall, also on a day on which that is changed."""
+    return datetime.combine(day, time(hour), tzinfo=clock.zone_at(at)).astimezone(UTC)
 
 
 def make_due(org: Organization, *, at: datetime) -> int:

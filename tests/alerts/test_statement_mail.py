@@ -5,6 +5,7 @@ from email import message_from_bytes, policy
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -19,6 +20,7 @@ from apps.organizations.permissions import Role
 from apps.teams.services import create_team
 from tests.alerts.mailing import MailRoom
 from tests.alerts.receivers import Post
+from tests.api.tenants import make_org
 from tests.database import as_worker
 from tests.reports.documents import full_document
 from tests.reports.months import MONTH, NAME, NEXT, THIS_MONTH
@@ -255,6 +257,17 @@ def test_a_digest_goes_out_at_its_hour_once_and_is_ended_by_its_reader(mail: Pos
 def test_a_link_that_is_not_ours_ends_nothing(token: str) -> None:
     for response in (Client().get(f"/unsubscribe/{token}"), Client().post(f"/unsubscribe/{token}")):
         assert response.status_code == 404
+
+
+def test_the_hour_is_that_of_the_clock_on_the_wall_on_the_day_that_it_is_put_forward(mail: Post) -> None:
+    room = MailRoom(org=make_org(zone="Europe/Berlin"))
+    room.add("cfo@acme.example")
+    room.switch_on(monthly=False, weekly=True, weekly_day=6, weekly_hour=8)
+    last_of_march = date(room.now.year + 1, 3, 31)
+    sunday = last_of_march - timedelta(days=(last_of_march.weekday() + 1) % 7)
+    room.now = datetime(sunday.year, sunday.month, sunday.day, 7, 59, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert room.work() == 0
+    assert room.later(minutes=1) == 1
 
 
 def test_a_digest_that_could_not_go_out_in_time_is_left_out(room: MailRoom, mail: Post) -> None:
