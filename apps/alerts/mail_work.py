@@ -151,7 +151,11 @@ def _audience(org: Organization, mail: StatementMail) -> Audience:
 
 def _is_repeat(mail: StatementMail) -> bool:
     """Whether an earlier attempt gave it to a mail server that took it, or may have."""
-    return any(entry["state"] in (State.SENT, State.UNCLEAR) for entry in mail.log)
+    return any(map(_may_have_arrived, mail.log))
+
+
+def _may_have_arrived(entry: dict[str, Any]) -> bool:
+    return entry["state"] in (State.SENT, State.UNCLEAR)
 
 
 def send(claimed: Claimed, clock: Clock) -> Outcome:
@@ -241,7 +245,7 @@ def _end(
 ) -> None:
     """Write down how an attempt ended."""
     mail.state, mail.reply, mail.status, mail.due_at = state, reply, status, due
-    mail.log = [*mail.log, entry_of(mail, state, reply, at, status)][-LOG_MAX:]
+    mail.log = logged(mail, entry_of(mail, state, reply, at, status))
     mail.save(update_fields=["state", "reply", "status", "due_at", "log", "sent_at", "bounced_at"])
 
 
@@ -254,6 +258,15 @@ def entry_of(mail: StatementMail, state: str, reply: str, at: datetime, status: 
         "reply": reply,
         "by": mail.asked_by,
     }
+
+
+def logged(mail: StatementMail, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The log with one more entry. What it has no room for goes, but for the last attempt that may have arrived: what
+    is sent after it says so.
+    """
+    whole = [*mail.log, entry]
+    kept, arrived = whole[-LOG_MAX:], [one for one in whole[:-LOG_MAX] if _may_have_arrived(one)]
+    return kept if not arrived or any(map(_may_have_arrived, kept)) else [arrived[-1], *kept[1:]]
 
 
 def give_up_lost(org: Organization, *, at: datetime) -> int:

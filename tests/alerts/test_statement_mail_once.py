@@ -133,6 +133,23 @@ def test_an_unclear_mail_is_sent_again_by_a_person_and_says_so(room: MailRoom, m
     ]  # fmt: skip
 
 
+def test_a_mail_that_may_have_arrived_long_ago_says_so(room: MailRoom, mail: Post, settings: Any) -> None:
+    """However many attempts failed between: its log has an end."""
+    mail.drops = True
+    room.work()
+    mail.drops = False
+    settings.EMAIL_PORT = 1
+    for _ in range(2):
+        mail_rounds.resend(org=room.org, mail_id=room.mail().pk, actor="ann@acme.example")
+        for _ in range(TRIES_MAX):
+            room.later(days=2)
+    settings.EMAIL_PORT = mail.port
+    mail_rounds.resend(org=room.org, mail_id=room.mail().pk, actor="ann@acme.example")
+    room.work()
+    assert mail.inbox[1]["x-finops-repeat"] == "1"
+    assert len(room.mail().log) == 20
+
+
 def test_an_answer_that_comes_after_all_is_believed(room: MailRoom, mail: Post) -> None:
     """The time of a worker was over before the mail server answered: it was sent, and that is known then."""
     mail_rounds.make_due(room.org, at=room.now)
