@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
-from apps.alerts import mail_bounces
+from apps.alerts import mail_bounces, mail_rounds
+from apps.alerts.management.commands import record_bounce as command
 from apps.audit.models import AuditEntry
 from apps.core.tenancy import tenant
 from tests.alerts.mailing import MailRoom
@@ -86,6 +88,43 @@ def test_a_mail_that_is_delayed_is_noted_and_nothing_more(
     assert (found.bounced_at, found.log[-1]["state"]) == (None, "delayed")
 
 
+def test_a_mail_that_was_given_up_is_marked_and_its_address_is_sent_to_again(
+    room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader's server was away for days: nothing arrived, and the address may be as good as before."""
+    pipe(monkeypatch, notification(mail.inbox[0], "4.4.1", "failed"))
+    found = room.mail()
+    assert (found.bounced_at is not None, found.log[-1]["state"], found.reply[:5]) == (True, "bounced", "4.4.1")
+    mail_rounds.resend(org=room.org, mail_id=found.pk, actor="ann@acme.example")
+    room.work()
+    assert (len(mail.inbox), room.mail().bounced_at) == (2, None)
+
+
+def test_a_mail_that_was_delivered_is_not_said_to_be_late(
+    room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe(monkeypatch, notification(mail.inbox[0], "2.0.0", "delivered"))
+    found = room.mail()
+    assert (found.bounced_at, found.log[-1]["state"]) == (None, "delivered")
+
+
+def test_a_status_of_any_bytes_is_read(room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe(monkeypatch, notification(mail.inbox[0], "5.1\0.1\x1b[31m"))
+    assert room.mail().bounced_at is not None
+
+
+def test_the_mail_server_keeps_a_notification_while_the_database_is_away(
+    room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: bytes) -> Any:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(command, "record_bounce", away)
+    with pytest.raises(CommandError) as ended:
+        pipe(monkeypatch, notification(mail.inbox[0], "5.1.1"))
+    assert ended.value.returncode == 75
+
+
 def test_a_header_of_ours_is_enough_where_the_id_was_replaced(
     room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +140,8 @@ def test_a_header_of_ours_is_enough_where_the_id_was_replaced(
         (lambda message: b"hello", "not_a_report"),
         (lambda message: b"", "not_a_report"),
         (lambda message: message.replace(b"Action: failed", b"X: y"), "not_a_report"),
+        (lambda message: message.replace(b"Action: failed", b"Action: \xff\0"), "not_a_report"),
+        (lambda message: b"Content-Type: message/rfc822\r\n\r\n" * 3000, "not_a_report"),
         (lambda message: message.replace(b".1.", b".2."), "mail_not_ours"),
         (lambda message: message + b"x" * 200, "message_too_large"),
     ],

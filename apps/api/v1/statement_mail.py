@@ -190,7 +190,9 @@ class AddressConfirmView(ScopedView):
 class AttemptOutput(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     attempt = serializers.IntegerField()
-    state = serializers.CharField(help_text="As of a mail; bounced or delayed by a notification that came back.")
+    state = serializers.CharField(
+        help_text="As of a mail; of a notification: bounced, delayed, delivered, relayed or expanded."
+    )
     status = serializers.IntegerField(allow_null=True, help_text="The mail server's reply.")
     reply = serializers.CharField()
     by = serializers.CharField(help_text="Who asked for the attempt; empty: nobody.")

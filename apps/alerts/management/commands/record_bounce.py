@@ -2,12 +2,13 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from apps.alerts.mail_bounces import MESSAGE_BYTES_MAX, record_bounce
 from apps.core.errors import DomainError, NotFound
 
 # sysexits.h: the mail server keeps the message out of its queue (65), or tries again later (75).
-EX_DATAERR = 65
+EX_DATAERR, EX_TEMPFAIL = 65, 75
 
 
 class Command(BaseCommand):
@@ -20,4 +21,6 @@ class Command(BaseCommand):
             raise CommandError(error.detail, returncode=EX_DATAERR) from None
         except NotFound:
             raise CommandError("The mail that came back is not known any more.", returncode=EX_DATAERR) from None
+        except OperationalError as error:
+            raise CommandError(f"The database does not answer: {error}", returncode=EX_TEMPFAIL) from None
         self.stdout.write(f"Mail {mail.pk} to {mail.address}: {report.action}, {report}.")
