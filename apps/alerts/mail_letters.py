@@ -35,7 +35,8 @@ from apps.reports.papers.pdf import chart_png
 from apps.reports.selectors import COSTS, SpendQuestion, spend
 from apps.reports.statements import final_statements
 
-# The files of so many statements are attached one by one, where they are small enough together.
+# The files of so many statements are attached one by one, where they are small enough together, as they are carried:
+# many a mail server takes no mail above 10 MB.
 ATTACHED_MAX = 5
 ATTACHED_BYTES_MAX = 8 * 1024 * 1024
 FORMATS = ("pdf", "csv")
@@ -149,12 +150,17 @@ def _files(found: Sequence[Document]) -> list[File]:
     """PDF and CSV of each of a few statements, or one CSV of all; none where that is too large, too."""
     if len(found) <= ATTACHED_MAX:
         files = [_file(one, ending) for one in found for ending in FORMATS]
-        if sum(len(file.content) for file in files) <= ATTACHED_BYTES_MAX:
+        if sum(_carried_bytes(file.content) for file in files) <= ATTACHED_BYTES_MAX:
             return files
     content = _together(found)
-    if len(content) > ATTACHED_BYTES_MAX:
+    if _carried_bytes(content) > ATTACHED_BYTES_MAX:
         return []
     return [File(f"statements-{found[0].month}.csv", content, PAPERS["csv"].content_type)]
+
+
+def _carried_bytes(content: bytes) -> int:
+    """In base64, with its lines."""
+    return -(-len(content) // 57) * 78
 
 
 def _file(document: Document, ending: str) -> File:
@@ -175,7 +181,9 @@ def _attached(found: Sequence[Document], files: Sequence[File], kind: str) -> st
         return ""
     if not files:
         return "The statements are too large for a mail: their pages have PDF and CSV."
-    if len(files) == 1 and len(found) > 1:
+    if len(files) == 1:
+        if len(found) == 1:
+            return "Attached: the statement as CSV. Its page has the PDF, which is too large for a mail."
         return "Attached: one CSV with all of them. Their pages have PDF and CSV of each."
     return "Attached: " + ("the statement as PDF and CSV." if len(found) == 1 else "each statement as PDF and CSV.")
 

@@ -388,6 +388,27 @@ def test_files_that_are_too_large_are_left_out(limit: int, names: list[str], mon
     assert [file.name for file in found] == names
 
 
+def test_a_statement_whose_pdf_is_too_large_comes_as_csv_and_says_so(
+    room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.spend("search")
+    room.add("cfo@acme.example", "team", "search")
+    room.switch_on()
+    room.close()
+    monkeypatch.setattr(mail_letters, "ATTACHED_BYTES_MAX", 8_000)
+    room.work()
+    (letter,) = mail.inbox
+    (file,) = letter.iter_attachments()
+    assert file.get_filename() == f"statements-{NAME}.csv"
+    assert "Attached: the statement as CSV." in plain_of(letter)
+
+
+def test_what_is_attached_is_as_large_as_the_mail_carries_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    (csv,) = [file for file in mail_letters._files([full_document(lines=3)]) if file.name.endswith("csv")]
+    monkeypatch.setattr(mail_letters, "ATTACHED_BYTES_MAX", len(csv.content) * 5 // 4)
+    assert mail_letters._files([full_document(lines=3)]) == []
+
+
 def test_a_mail_has_the_headers_of_a_machine_and_an_id_of_its_own(room: MailRoom, mail: Post) -> None:
     room.spend("search")
     room.add("cfo@acme.example")
