@@ -225,7 +225,7 @@ def record(claimed: Claimed, outcome: Outcome, clock: Clock) -> None:
 def _is_refused(outcome: Outcome) -> bool:
     """The address, or the mail itself, for good. That we may not send at all is no reason to give up a statement."""
     if outcome.refused:
-        return all(one.is_permanent for one in outcome.refused)
+        return all(one.is_permanent and not one.is_of_sender for one in outcome.refused)
     return outcome.is_content and (outcome.status or 0) >= 500
 
 

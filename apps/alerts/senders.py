@@ -51,6 +51,13 @@ class Refusal:
         """552 in reply to an address means too many of them (RFC 5321, 4.5.3.1.10): it is worth another try."""
         return self.status >= 500 and self.status != 552
 
+    @property
+    def is_of_sender(self) -> bool:
+        """Whether it is that we may not send, whoever the mail is to: without signing in (RFC 4954), or by what the
+        server allows (RFC 3463, 5.7.x), such as "relay access denied".
+        """
+        return self.status in (530, 535, 538) or self.answer.startswith("5.7.")
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -207,6 +207,18 @@ def test_a_refusal_for_now_is_tried_again(room: MailRoom, mail: Post, reply: str
     assert (room.mail().state, len(mail.inbox)) == ("sent", 1)
 
 
+@pytest.mark.parametrize("reply", ["530 5.7.0 authentication required", "554 5.7.1 relay access denied", "535 who"])
+def test_that_we_may_not_send_is_no_fault_of_the_address(room: MailRoom, mail: Post, reply: str) -> None:
+    """A mail server that is set up wrongly says so of every reader."""
+    mail.refuses_addresses = {"cfo@acme.example": reply}
+    room.work()
+    found = room.mail()
+    assert (found.state, found.reply, found.bounced_at) == ("failed", reply, None)
+    mail.refuses_addresses = {}
+    room.later(minutes=10)
+    assert (room.mail().state, len(mail.inbox)) == ("sent", 1)
+
+
 def test_what_is_refused_as_it_stands_is_not_tried_again_and_is_no_bounce(room: MailRoom, mail: Post) -> None:
     mail.refuses = "554 we think this is spam"
     room.work()
