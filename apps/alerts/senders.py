@@ -131,7 +131,15 @@ def send_letter(
         return Outcome(sent=False, error=_said(error), may_have_arrived=True)
     except smtplib.SMTPResponseException as error:
         is_content = isinstance(error, smtplib.SMTPDataError)
-        return Outcome(sent=False, status=error.smtp_code, error=_said(error), is_content=is_content)
+        # Neither yes nor no: a line without end, or what is no refusal, in the place where a mail is taken.
+        is_unread = type(error) is smtplib.SMTPResponseException or (is_content and not 400 <= error.smtp_code < 600)
+        return Outcome(
+            sent=False,
+            status=None if is_unread else _code(error.smtp_code),
+            error=_said(error),
+            is_content=is_content,
+            may_have_arrived=is_unread,
+        )
     except smtplib.SMTPException as error:
         return Outcome(sent=False, error=_said(error))
     except OSError as error:
@@ -172,11 +180,16 @@ def _by_address(recipients: Sequence[str], refused: Mapping[str, tuple[int, byte
     )
     return Outcome(
         sent=False,
-        status=refusals[0].status,
+        status=_code(refusals[0].status),
         error=clean(f"refused {len(refusals)} of {len(recipients)} addresses: {said}", REFUSALS_KEPT),
         accepted=accepted,
         refused=refusals,
     )
+
+
+def _code(said: int) -> int | None:
+    """None for what smtplib calls -1: a reply without a number."""
+    return said if said > 0 else None
 
 
 def _close(connection: object) -> None:

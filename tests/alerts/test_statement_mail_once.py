@@ -133,6 +133,16 @@ def test_an_unclear_mail_is_sent_again_by_a_person_and_says_so(room: MailRoom, m
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("answer", ["299 somehow", "taken", "200 OK", "250-" + "x" * 9000])
+def test_an_answer_that_is_neither_yes_nor_no_is_unclear(room: MailRoom, mail: Post, answer: str) -> None:
+    """To try again at once would send it twice where it was a yes."""
+    mail.refuses = answer
+    room.work()
+    assert room.mail().state == "unclear"
+    mail.refuses = ""
+    assert room.later(days=3) == 0
+
+
 def test_a_mail_that_may_have_arrived_long_ago_says_so(room: MailRoom, mail: Post, settings: Any) -> None:
     """However many attempts failed between: its log has an end."""
     mail.drops = True
@@ -217,6 +227,15 @@ def test_that_we_may_not_send_is_no_fault_of_the_address(room: MailRoom, mail: P
     mail.refuses_addresses = {}
     room.later(minutes=10)
     assert (room.mail().state, len(mail.inbox)) == ("sent", 1)
+
+
+def test_a_reply_without_a_number_is_no_refusal_for_good(room: MailRoom, mail: Post) -> None:
+    room.add("zoe@acme.example")
+    mail.refuses_addresses = {"cfo@acme.example": "who is that"}
+    room.work()
+    assert [(one.address, one.state, one.status) for one in room.mails()] == [
+        ("cfo@acme.example", "failed", None), ("zoe@acme.example", "sent", 250),
+    ]  # fmt: skip
 
 
 def test_what_is_refused_as_it_stands_is_not_tried_again_and_is_no_bounce(room: MailRoom, mail: Post) -> None:
