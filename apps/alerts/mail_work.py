@@ -106,8 +106,11 @@ def work(org_id: int, *, clock: Clock | None = None) -> int:
         claimed = claim(org, at=clock.now())
         if claimed is None:
             break
-        send(claimed, clock)
+        outcome = send(claimed, clock)
         tried += 1
+        if outcome.is_away:
+            # The others would wait for it one by one, and whatever else this worker has to do behind them.
+            break
     return tried
 
 

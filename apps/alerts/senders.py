@@ -64,7 +64,8 @@ class Outcome:
     """What became of one try. `may_have_arrived`: it was sent and nobody said what became of it.
 
     Of a mail, `accepted` counts the addresses that the server took; the `refused` ones it did not. `is_content`: the
-    server took the addresses and not what was to be sent to them.
+    server took the addresses and not what was to be sent to them. `is_away`: there is no session with the mail server,
+    whatever is to be sent.
     """
 
     sent: bool
@@ -77,6 +78,7 @@ class Outcome:
     accepted: int = 0
     refused: tuple[Refusal, ...] = ()
     is_content: bool = False
+    is_away: bool = False
 
 
 def new_secret() -> str:
@@ -119,7 +121,7 @@ def send_letter(
     try:
         connection.open()
     except (smtplib.SMTPException, OSError) as error:
-        return Outcome(sent=False, error=_said(error))
+        return Outcome(sent=False, error=_said(error), is_away=True)
     try:
         if before is not None and not before():
             return Outcome(sent=False, error="it is no longer this process's to send")

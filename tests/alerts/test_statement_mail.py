@@ -452,7 +452,7 @@ def test_a_test_that_waits_goes_to_nobody_who_left_or_may_not_ask_for_it_any_mor
     for name, role in (("ann", Role.FINANCE), ("bob", Role.ADMIN)):
         members.append(room.join(f"{name}@acme.example", role))
         mail_rounds.send_test(org=room.org, month=MONTH, address=f"{name}@acme.example", actor=None)
-    room.later(seconds=5)
+    assert [room.later(seconds=5), room.later(seconds=5)] == [1, 1]
     assert {one.state for one in room.mails()} == {"failed"}
     settings.EMAIL_PORT = mail.port
     by: dict[str, Any] = {"org": room.org, "actor": None, "by_role": Role.OWNER}

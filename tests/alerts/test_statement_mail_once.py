@@ -260,6 +260,17 @@ def test_a_server_that_is_away_is_tried_a_few_times_and_no_more(room: MailRoom, 
     assert (room.mail().state, room.mail().tries, room.mail().attempts) == ("sent", 1, TRIES_MAX + 1)
 
 
+def test_a_turn_ends_where_the_mail_server_is_away(room: MailRoom, mail: Post, settings: Any) -> None:
+    """Each mail would be rendered and wait for the server anew, while other work of the worker waits."""
+    room.add("zoe@acme.example")
+    settings.EMAIL_PORT = 1
+    assert room.work() == 1
+    assert sorted((one.state, one.tries) for one in room.mails()) == [("failed", 1), ("queued", 0)]
+    settings.EMAIL_PORT = mail.port
+    assert room.later(minutes=1) == 2
+    assert {one.state for one in room.mails()} == {"sent"}
+
+
 def test_a_mail_that_cannot_be_made_holds_up_nobody(
     room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
