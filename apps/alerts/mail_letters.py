@@ -23,6 +23,7 @@ from apps.alerts.mail_tokens import HEADER, Attempt, Unsubscription, message_id,
 from apps.alerts.messages import Place
 from apps.alerts.models_statement_mail import Kind
 from apps.alerts.senders import REPEAT_HEADER
+from apps.core.errors import DomainError
 from apps.core.periods import local_start, month_before
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
@@ -148,14 +149,24 @@ def _unsubscribe(org: Organization, to: Audience, kind: str) -> str:
 
 def _files(found: Sequence[Document]) -> list[File]:
     """PDF and CSV of each of a few statements, or one CSV of all; none where that is too large, too."""
+    if not found:
+        return []
     if len(found) <= ATTACHED_MAX:
-        files = [_file(one, ending) for one in found for ending in FORMATS]
-        if sum(_carried_bytes(file.content) for file in files) <= ATTACHED_BYTES_MAX:
+        files = _of_each(found)
+        if files and sum(_carried_bytes(file.content) for file in files) <= ATTACHED_BYTES_MAX:
             return files
     content = _together(found)
     if _carried_bytes(content) > ATTACHED_BYTES_MAX:
         return []
     return [File(f"statements-{found[0].month}.csv", content, PAPERS["csv"].content_type)]
+
+
+def _of_each(found: Sequence[Document]) -> list[File]:
+    """None where one of them has more lines than a PDF takes: its mail goes out all the same."""
+    try:
+        return [_file(one, ending) for one in found for ending in FORMATS]
+    except DomainError:
+        return []
 
 
 def _carried_bytes(content: bytes) -> int:
@@ -180,11 +191,11 @@ def _attached(found: Sequence[Document], files: Sequence[File], kind: str) -> st
     if not _is_explained(kind) or not found:
         return ""
     if not files:
-        return "The statements are too large for a mail: their pages have PDF and CSV."
+        return "The statements are too large for a mail: their pages have the files."
     if len(files) == 1:
         if len(found) == 1:
-            return "Attached: the statement as CSV. Its page has the PDF, which is too large for a mail."
-        return "Attached: one CSV with all of them. Their pages have PDF and CSV of each."
+            return "Attached: the statement as CSV. Its page has the other files."
+        return "Attached: one CSV with all of them. Their pages have the files of each."
     return "Attached: " + ("the statement as PDF and CSV." if len(found) == 1 else "each statement as PDF and CSV.")
 
 

@@ -17,6 +17,7 @@ from apps.core.periods import next_month
 from apps.core.tenancy import tenant
 from apps.organizations.members import change_role, remove_member
 from apps.organizations.permissions import Role
+from apps.reports.papers import pdf
 from apps.teams.services import create_team
 from tests.alerts.mailing import MailRoom
 from tests.alerts.receivers import Post
@@ -401,6 +402,20 @@ def test_a_statement_whose_pdf_is_too_large_comes_as_csv_and_says_so(
     (file,) = letter.iter_attachments()
     assert file.get_filename() == f"statements-{NAME}.csv"
     assert "Attached: the statement as CSV." in plain_of(letter)
+
+
+def test_a_statement_with_more_lines_than_a_pdf_takes_is_mailed_with_its_csv(
+    room: MailRoom, mail: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.spend("search", "ads")
+    room.add("cfo@acme.example")
+    room.switch_on()
+    room.close()
+    monkeypatch.setattr(pdf, "PDF_LINES_MAX", 0)
+    room.work()
+    assert room.mail().state == "sent"
+    (file,) = mail.inbox[0].iter_attachments()
+    assert file.get_filename() == f"statements-{NAME}.csv"
 
 
 def test_what_is_attached_is_as_large_as_the_mail_carries_it(monkeypatch: pytest.MonkeyPatch) -> None:
