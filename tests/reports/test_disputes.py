@@ -12,6 +12,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
+from apps.reports.disputes import line_key
 from apps.reports.models_disputes import Dispute
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
@@ -270,6 +271,18 @@ def test_a_lead_disputes_a_line_and_reads_the_answer(org: Organization, api: Api
         assert "Right you are" in lead.get(shown).content.decode()
     assert somebody(org, Role.LEAD, "ads").get(one).status_code == 404
     assert finance.get(f"{base}/disputes?state=open").content.decode().count("<tbody>") == 0
+
+
+def test_a_lead_has_nothing_to_do_with_what_no_team_owns(org: Organization, api: Api) -> None:
+    send(api, "search", None)
+    lead, form = somebody(org, Role.LEAD, "search"), f"/o/{org.slug}/statements/disputes/new"
+    loose = {"kind": "unattributed", "name": "", "source": "", "provider": LINE["provider"], "model": LINE["model"]}
+    asked = {"month": NAME, "line": line_key(loose)}
+    assert lead.get(form, asked).status_code == 404
+    assert lead.post(form, asked | {"team": "", "reason": "x"}).status_code == 404
+    assert somebody(org, Role.FINANCE).get(form, asked).content.decode().count("claude-sonnet-4-5") == 1
+    assert lead.get(form).status_code == 200
+    assert api.get("statements/disputes").json()["data"] == []
 
 
 def test_who_may_not_dispute_sees_no_link(org: Organization, api: Api) -> None:

@@ -76,7 +76,7 @@ def dispute_new(visit: Visit) -> HttpResponse:
     """The line that the address names, which the form sends along, and why it is wrong."""
     asked = visit.request.POST if visit.request.method == "POST" else visit.request.GET
     month_name, team, key = (str(asked.get(name, "")) for name in ("month", "team", "line"))
-    if visit.teams is not None and team and team not in visit.teams:
+    if key and visit.teams is not None and team not in visit.teams:
         raise NotFound("statement")
     reason, month, error, found = str(asked.get("reason", ""))[:600].strip(" "), None, None, None
     try:
