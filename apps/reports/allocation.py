@@ -34,6 +34,7 @@ from apps.reports.adjustments import adjusted_by_team
 from apps.reports.allocation_sql import COUNTED, UsedOfModel
 from apps.reports.chargeback import ContractLine, Pool, Share, TeamUse
 from apps.reports.contract_lines import contract_costs
+from apps.reports.disputes import moved_from_nobody
 from apps.reports.models_allocation import AllocationPool
 
 MODELS_MAX = 200_000
@@ -91,6 +92,10 @@ def drivers_of(org: Organization, month: date, pools: Iterable[Pool] = ()) -> li
     begins = clock.month_start(month)
     found = {row.team: row for row in allocation_sql.used_by_team(org.pk, month, begins)}
     adjusted = adjusted_by_team(org, month)
+    off_nobody = _NOTHING
+    if any(pool.source == chargeback.UNATTRIBUTED for pool in pools):
+        # Usage whose team a dispute found is borne by that team alone.
+        off_nobody = moved_from_nobody(org, month)
     runs: dict[str | None, int] = {}
     if any(pool.driver == chargeback.RUNS for pool in pools):
         runs = allocation_sql.runs_begun(org.pk, begins, clock.month_start(next_month(month)))
@@ -99,12 +104,13 @@ def drivers_of(org: Organization, month: date, pools: Iterable[Pool] = ()) -> li
     covered = _covered(org, month, terms, clock)
     uses = []
     for team in sorted({*found, *adjusted, *runs, *covered}, key=lambda team: (team is None, team or "")):
-        row = found.get(team)
+        row, off_pico = found.get(team), pico_from_usd(off_nobody) if team is None else 0
+        beside_pico = pico_from_usd(adjusted.get(team, _NOTHING)) + (pico_from_usd(row.late_usd) if row else 0)
         uses.append(
             TeamUse(
                 team,
-                direct_pico=pico_from_usd(row.cost_usd) if row else 0,
-                other_pico=pico_from_usd(adjusted.get(team, _NOTHING)) + (pico_from_usd(row.late_usd) if row else 0),
+                direct_pico=(pico_from_usd(row.cost_usd) if row else 0) - off_pico,
+                other_pico=beside_pico + off_pico,
                 drivers={**_drivers(row.counts if row else ()), chargeback.RUNS: runs.get(team, 0)},
                 of_contract={number: _drivers(counts) for number, counts in covered.get(team, {}).items()},
             )

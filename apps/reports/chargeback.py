@@ -77,8 +77,9 @@ class Pool:
 class TeamUse:
     """What a team used in the month; `team` None is what no team did.
 
-    `direct_pico` is its priced usage, `other_pico` what else stands on its statement but contracts: late usage,
-    adjustments. `drivers` counts `DRIVERS`, `of_contract` the same of the calls that a throughput contract covers.
+    `direct_pico` is its priced usage, of no team less what disputes moved off it; `other_pico` what else stands on its
+    statement but contracts: late usage, adjustments. `drivers` counts `DRIVERS`, `of_contract` the same of the calls
+    that a throughput contract covers.
     """
 
     team: str | None

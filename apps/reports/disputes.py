@@ -5,7 +5,10 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any
+
+from django.db.models import Sum
 
 from apps.core.money import usd_text
 from apps.core.tenancy import HasPk
@@ -77,6 +80,12 @@ def moves_of(org: HasPk, dispute: Dispute) -> Sequence[Dispute]:
     """What was moved of the same line of the same statement before."""
     same = {"month": dispute.month, "team": dispute.team, "line_key": dispute.line_key}
     return list(Dispute.objects.for_org(org).filter(**same, state=Dispute.State.MOVED))
+
+
+def moved_from_nobody(org: HasPk, month: date) -> Decimal:
+    """What disputes moved off the usage of no team, by lines booked in a month."""
+    moved = Dispute.objects.for_org(org).filter(booked_month=month, team=None, line__kind="unattributed")
+    return moved.aggregate(sum=Sum("moved_usd"))["sum"] or Decimal(0)
 
 
 def open_in(org: HasPk, month: date) -> int:

@@ -1,6 +1,6 @@
 """Disputes: raised on a line, answered by finance, booked as pairs; the month waits for them."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
@@ -58,6 +58,10 @@ def made(api: Api, **given: Any) -> dict[str, Any]:
 
 def answer(api: Api, found: dict[str, Any], act: str, **given: Any) -> Any:
     return api.post(f"statements/disputes/{found['id']}/{act}", {"answer": "As agreed", **given})
+
+
+def totals(api: Api, month: date = MONTH) -> dict[str | None, Decimal]:
+    return {team: Decimal(one["total_usd"]) for team, one in statements(api, month).items()}
 
 
 def check(api: Api) -> dict[str, bool]:
@@ -150,6 +154,22 @@ def test_after_the_close_the_pair_stands_on_the_first_open_month(org: Organizati
         "search": "-0.004500000000", "ads": "0.004500000000",
     }  # fmt: skip
     assert {line["of_month"] for one in later.values() for line in one["lines"]} == {NAME}
+
+
+def test_what_has_found_its_team_is_not_shared_by_all(org: Organization, api: Api) -> None:
+    send(api, "search", "ads", None, None, None)
+    pool = {"name": "Nobody's", "source": "unattributed", "method": "even", "from_month": NAME}
+    assert api.post("allocations", pool).status_code == 201
+    loose = LINE | {"kind": "unattributed"}
+    assert answer(api, made(api, team="", line=loose), "move", team="ads").status_code == 200
+    assert totals(api) == {"search": COST, "ads": 4 * COST, None: 0}
+    send(api, None, None)
+    assert totals(api) == {"search": 2 * COST, "ads": 5 * COST, None: 0}
+    close(org, api)
+    # What all of them paid comes back to them.
+    assert answer(api, made(api, team="", line=loose), "move", team="ads").json()["booked_month"] == NEXT_NAME
+    send(api, "search", "ads", at=month_start(NEXT))
+    assert totals(api, NEXT) == {"search": 0, "ads": 2 * COST, None: 0}
 
 
 def test_a_final_statement_is_disputed_for_a_week(org: Organization, api: Api) -> None:
