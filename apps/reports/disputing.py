@@ -145,8 +145,10 @@ class Move:
 def preview_move(org: Organization, row: Dispute, *, to_team: str, from_day: str) -> Move:
     """What `move` would book now; `from_day` "" is the first day of the month that the line is of.
 
-    Raises `DomainError` (`team_unknown`, `team_unchanged`, `day_invalid`, `line_unknown`, `nothing_to_move`).
+    Raises `DomainError` (`dispute_answered`, `team_unknown`, `team_unchanged`, `day_invalid`, `line_unknown`,
+    `nothing_to_move`).
     """
+    _require_open(row)
     with tenant(org):
         require_team(org, to_team)
         first_open = lock_open_month(org)
@@ -163,12 +165,11 @@ def preview_move(org: Organization, row: Dispute, *, to_team: str, from_day: str
 def move(*, org: Organization, dispute_id: int, to_team: str, from_day: str, answer: str, actor: object) -> Dispute:
     """Book what the line cost from a day on with another team, as two lines that add up to 0.
 
-    Raises `NotFound`, `DomainError` as `preview_move` does, and (`reason_invalid`, `dispute_answered`).
+    Raises `NotFound`, `DomainError` as `preview_move` does, and (`reason_invalid`).
     """
     _require_text("answer", answer)
     with tenant(org):
         row = dispute_of(org, dispute_id)
-    _require_open(row)
     found = preview_move(org, row, to_team=to_team, from_day=from_day)
     with tenant(org):
         row = _waiting(org, dispute_id)

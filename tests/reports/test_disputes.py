@@ -87,6 +87,8 @@ def test_a_month_waits_for_its_disputes_and_the_statement_keeps_them(org: Organi
         "reason": "Not ours", "state": "rejected", "answer": "As agreed",
     }  # fmt: skip
     refused(answer(api, found, "reject"), 409, "dispute_answered")
+    for preview in (True, False):
+        refused(answer(api, found, "move", team="ads", preview=preview), 409, "dispute_answered")
 
 
 def test_a_move_books_what_the_line_cost_from_a_day_on_and_touches_no_event(org: Organization, api: Api) -> None:
