@@ -155,11 +155,7 @@ def preview_move(org: Organization, row: Dispute, *, to_team: str, from_day: str
     if to_team == row.team:
         raise DomainError("team_unchanged", f"The line is {to_team}'s already: name another team.", param="team")
     day = _day(row, from_day if _is_usage(row) else "")
-    amount = EXACT.subtract(_cost_from(org, row, day), _moved_before(org, row, day))
-    if not amount:
-        detail = f"The line costs nothing from {day} on, or an earlier dispute moved it."
-        raise DomainError("nothing_to_move", detail, param="from_day")
-    return Move(to_team, day, amount, max(row.month, first_open))
+    return Move(to_team, day, _left_from(org, row, day), max(row.month, first_open))
 
 
 def move(*, org: Organization, dispute_id: int, to_team: str, from_day: str, answer: str, actor: object) -> Dispute:
@@ -207,6 +203,28 @@ def _pair(row: Dispute, found: Move, answer: str) -> list[AdjustmentDraft]:
     ]
 
 
+def _left_from(org: Organization, row: Dispute, day: date) -> Decimal:
+    """What the line cost from the day on, less what earlier disputes moved of it: what came since moves from their day.
+
+    Never of the other sign than the cost: nobody gets back what they never bore, where a line cost less later.
+    """
+    with tenant(org):
+        moved = moves_of(org, row)
+    since = min((one.from_day for one in moved if one.from_day is not None), default=day)
+    if since < day:
+        detail = f"An earlier dispute moved the line from {since} on: name that day, and what was booked since moves."
+        raise DomainError("nothing_to_move", detail, param="from_day")
+    cost, before = _cost_from(org, row, day), sum_usd(one.moved_usd for one in moved if one.moved_usd is not None)
+    left = EXACT.subtract(cost, before)
+    if not left or (left < 0) != (cost < 0):
+        detail = (
+            f"Nothing is left to move: the line costs {cost.normalize():f} USD from {day} on, and earlier disputes"
+            f" moved {before.normalize():f} USD of it."
+        )
+        raise DomainError("nothing_to_move", detail, param="from_day")
+    return left
+
+
 def _cost_from(org: Organization, row: Dispute, day: date) -> Decimal:
     """What the line cost from the day to the end of its month; all of it where no event made it."""
     if not _is_usage(row):
@@ -225,15 +243,6 @@ def _cost_from(org: Organization, row: Dispute, day: date) -> Decimal:
             # Usage of the month itself has no end: what is booked in it is on the line.
             end=end if row.line["of_month"] else None,
         )
-
-
-def _moved_before(org: Organization, row: Dispute, day: date) -> Decimal:
-    """What earlier disputes of the line moved; from a day on that they have moved already, all that it costs."""
-    with tenant(org):
-        moved = list(moves_of(org, row))
-    if any(one.from_day is not None and one.from_day < day for one in moved):
-        return _cost_from(org, row, day)
-    return sum_usd(one.moved_usd for one in moved if one.moved_usd is not None)
 
 
 def _is_usage(row: Dispute) -> bool:

@@ -19,6 +19,7 @@ from tests.api.tenants import make_api, make_org
 from tests.portal.conftest import client_of, make_person
 from tests.reports.months import MIDDLE, MONTH, NAME, NEXT, NEXT_NAME, booked, close, state, statements, work
 from tests.usage.ledger import as_owner, month_start, reconcile, roll
+from tests.usage.test_known_names import post_names
 from tests.world import Api, make_event
 
 COST = Decimal("0.0045")
@@ -130,6 +131,35 @@ def test_what_was_moved_once_does_not_move_again(org: Organization, api: Api) ->
     assert answer(api, again, "move", team="ads").json()["moved_usd"] == "0.004500000000"
     assert statements(api)["search"]["total_usd"] == "0.000000000000"
     refused(answer(api, made(api), "move", team="ads"), 400, "nothing_to_move")
+
+
+def test_what_is_booked_after_the_answer_moves_by_the_next_one(org: Organization, api: Api) -> None:
+    day, later = f"{MIDDLE:%Y-%m-%d}", f"{MIDDLE + timedelta(days=1):%Y-%m-%d}"
+    send(api, "search", at=month_start(MONTH))
+    send(api, "search")
+    answer(api, made(api), "move", team="ads", from_day=day)
+    send(api, "search", "search", at=MIDDLE + timedelta(days=2))
+    assert totals(api) == {"search": 3 * COST, "ads": COST}
+    again = made(api)
+    response = answer(api, again, "move", team="ads", from_day=later)
+    refused(response, 400, "nothing_to_move")
+    assert f"from {day} on: name that day" in response.json()["detail"]
+    assert answer(api, again, "move", team="ads", from_day=day).json()["moved_usd"] == "0.009000000000"
+    assert totals(api) == {"search": COST, "ads": 3 * COST}
+
+
+def test_nobody_gets_back_what_they_never_bore(org: Organization, api: Api) -> None:
+    """A name is mapped between two disputes of the line that it was on: the usage went its own way by then."""
+    create_team(org=org, slug="legal")
+    send(api, "serch")
+    line = LINE | {"kind": "unattributed"}
+    answer(api, made(api, team="", line=line), "move", team="ads")
+    again = made(api, team="", line=line)
+    assert api.post("aliases", {"kind": "team", "name": "serch", "slug": "search"}).status_code == 201
+    assert post_names(org) == 1
+    before = totals(api)
+    refused(answer(api, again, "move", team="legal"), 400, "nothing_to_move")
+    assert totals(api) == before
 
 
 def test_a_line_that_no_event_made_moves_whole_and_once(org: Organization, api: Api) -> None:
