@@ -23,6 +23,7 @@ from apps.reports.models_disputes import Dispute
 from apps.reports.models_statements import REASON_LENGTH_MAX, Adjustment, MonthStep
 from apps.reports.statements import parse_month, statements
 from apps.teams.selectors import require_team
+from apps.usage.selectors import first_open_month
 from apps.usage.services import lock_open_month
 
 # A final statement is disputed within this time of its seal.
@@ -63,7 +64,7 @@ def raise_dispute(*, org: Organization, month: date, team: str | None, key: str,
     """Say what is wrong with a line, while its month is not closed or within `WINDOW` of its seal.
 
     Raises `DomainError` (`line_unknown`, `line_unpriced`, `reason_invalid`, `dispute_open`, `dispute_window_over`,
-    `month_closed`).
+    `month_closed`, `month_invalid` for a month that has not begun).
     """
     _require_text("reason", reason)
     found = line_as_it_stands(org, month, team, key)
@@ -107,6 +108,7 @@ def _require_time(org: Organization, month: date) -> None:
     if state == months.CLOSING:
         raise DomainError("month_closed", f"{month:%Y-%m} is closing: dispute it once it is final.", param="month")
     if state != months.FINAL:
+        _require_charged(org, month)
         return
     sealed = MonthStep.objects.for_org(org).get(month=month, step=MonthStep.Step.SEAL).at
     if timezone.now() > sealed + WINDOW:
@@ -115,6 +117,18 @@ def _require_time(org: Organization, month: date) -> None:
             f"{month:%Y-%m} became final on {sealed:%Y-%m-%d}, and its statements could be disputed for"
             f" {WINDOW.days} days: ask finance for an adjustment.",
             param="month",
+        )
+
+
+def _require_charged(org: Organization, month: date) -> None:
+    """What no final statement has charged or will charge has no amount to move."""
+    if month > calendar(org).month_of(timezone.now()):
+        raise DomainError(
+            "month_invalid", f"{month:%Y-%m} has not begun: dispute its lines once it has.", param="month"
+        )
+    if month < first_open_month(org):
+        raise DomainError(
+            "month_closed", f"{month:%Y-%m} was passed over as a later month closed: it charges nothing.", param="month"
         )
 
 

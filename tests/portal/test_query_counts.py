@@ -41,7 +41,7 @@ PAGES: dict[str, dict[str, int]] = {
     "run": {"runs/{run}": 33},
     "statements": {"statements": 55},
     "statements_csv": {"statements.csv": 39},
-    "statement": {"statements/{statement}": 45},
+    "statement": {"statements/{statement}": 47},
     **{
         f"statement_{paper.replace('.', '_')}": {f"statements/{{statement}}.{paper}": 39}
         for paper in ("pdf", "xlsx", "csv", "json", "focus.csv", "journal.csv", "journal.xlsx")

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import pytest
 from django.test import Client
 
+from apps.core.periods import month_before, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
@@ -17,7 +18,19 @@ from apps.reports.models_disputes import Dispute
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
 from tests.portal.conftest import client_of, make_person
-from tests.reports.months import MIDDLE, MONTH, NAME, NEXT, NEXT_NAME, booked, close, state, statements, work
+from tests.reports.months import (
+    MIDDLE,
+    MONTH,
+    NAME,
+    NEXT,
+    NEXT_NAME,
+    THIS_MONTH,
+    booked,
+    close,
+    state,
+    statements,
+    work,
+)
 from tests.usage.ledger import as_owner, month_start, reconcile, roll
 from tests.usage.test_known_names import post_names
 from tests.world import Api, make_event
@@ -216,6 +229,27 @@ def test_while_a_month_closes_nothing_is_disputed(org: Organization, api: Api) -
     api.post(f"statements/months/{NAME}/close", {})
     refused(raised(api), 409, "month_closed")
     assert work(org) == 1
+
+
+@pytest.mark.parametrize(
+    ("month", "status", "code"),
+    [(next_month(THIS_MONTH), 400, "month_invalid"), (month_before(MONTH), 409, "month_closed")],
+)
+def test_what_is_never_charged_is_not_disputed(
+    org: Organization, api: Api, month: date, status: int, code: str
+) -> None:
+    send(api, "search")
+    close(org, api)
+    seats = {"kind": "seats", "name": "Seats", "team": "search", "amount_usd": "9"}
+    begin = month_start(month_before(MONTH)).isoformat()
+    number = api.post("contracts", {**seats, "starts_at": begin}).json()["id"]
+    line = {"kind": "seats", "name": "Seats", "source": f"contract:{number}"}
+    refused(raised(api, month=f"{month:%Y-%m}", line=line), status, code)
+    lead = somebody(org, Role.LEAD, "search")
+    page = lead.get(f"/o/{org.slug}/statements/{month:%Y-%m}:search").content.decode()
+    assert "Seats" in page
+    assert "disputes/new" not in page
+    assert raised(api, month=NEXT_NAME, line=line).status_code == 201
 
 
 def test_a_line_has_one_open_dispute_at_a_time(org: Organization, api: Api) -> None:
