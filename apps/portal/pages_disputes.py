@@ -38,6 +38,7 @@ class DisputesPage:
     states: tuple[tuple[str, str], ...]
     state: str
     team: str
+    month: str
     first_url: str
     next_url: str
     statements_url: str

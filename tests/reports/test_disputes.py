@@ -371,6 +371,22 @@ def test_a_lead_has_nothing_to_do_with_what_no_team_owns(org: Organization, api:
     assert api.get("statements/disputes").json()["data"] == []
 
 
+def test_the_next_page_is_of_the_same_month(org: Organization, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.portal.views.disputes.ROWS", 1)
+    for team, at in (("search", MIDDLE), ("ads", MIDDLE), ("search", month_start(NEXT))):
+        send(api, team, at=at)
+    for team, month in (("search", NAME), ("search", NEXT_NAME), ("ads", NAME)):
+        made(api, team=team, month=month)
+    finance, url = somebody(org, Role.FINANCE), f"/o/{org.slug}/statements/disputes?month={NAME}"
+    page = finance.get(url).content.decode()
+    onward = page.partition(' rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")
+    older = finance.get(onward).content.decode()
+    assert 'data-label="Team">ads<' in page
+    assert 'data-label="Team">search<' in older
+    assert f">{NEXT_NAME}<" not in page + older
+    assert f'name="month" value="{NAME}"' in page
+
+
 def test_who_may_not_dispute_sees_no_link(org: Organization, api: Api) -> None:
     send(api, "search")
     viewer, base = somebody(org, Role.VIEWER), f"/o/{org.slug}/statements"

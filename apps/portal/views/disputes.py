@@ -30,22 +30,25 @@ def disputes(visit: Visit) -> HttpResponse:
     """Newest first; until a state is chosen, those that wait for an answer."""
     query = visit.request.GET
     asked = str(query.get("state", Dispute.State.OPEN))
-    state = asked if asked in dict(STATES) else ""
+    state, month = asked if asked in dict(STATES) else "", asked_month(visit)
     with tenant(visit.org):
         rows = find_disputes(
             visit.org,
-            month=asked_month(visit),
+            month=month,
             teams=None if visit.team is None else [visit.team],
             state=state or None,
             after=_after(visit),
             limit=ROWS + 1,
         )
     kept = {"state": state, **({} if visit.team is None else {"team": visit.team})}
+    if month is not None:
+        kept["month"] = f"{month:%Y-%m}"
     page = DisputesPage(
         rows=tuple(row_of(visit, row) for row in rows[:ROWS]),
         states=STATES,
         state=state,
         team=visit.team or "",
+        month=kept.get("month", ""),
         first_url=visit.url("disputes", kept) if query.get("cursor") else "",
         next_url=visit.url("disputes", {**kept, "cursor": cursor_of(rows[ROWS - 1].pk)}) if len(rows) > ROWS else "",
         statements_url=visit.url("statements"),
