@@ -28,6 +28,7 @@ def currency_names() -> dict[str, str]:
 def converted(usd: Decimal, rate: Decimal, decimals: int) -> Decimal:
     """usd x rate in whole minor units: the one rounding, half-even, of the exact product.
 
-    The product of 38 and 24 digits fits the context, so nothing is rounded before.
+    The product of 38 and 24 digits fits the context, so nothing is rounded before. Nothing is 0, never -0.
     """
-    return _EXACT_ENOUGH.multiply(usd, rate).quantize(Decimal(1).scaleb(-decimals), context=_EXACT_ENOUGH)
+    amount = _EXACT_ENOUGH.multiply(usd, rate).quantize(Decimal(1).scaleb(-decimals), context=_EXACT_ENOUGH)
+    return amount or abs(amount)

@@ -199,6 +199,7 @@ def test_after_the_close_the_pair_stands_on_the_first_open_month(org: Organizati
         "search": "-0.004500000000", "ads": "0.004500000000",
     }  # fmt: skip
     assert {line["of_month"] for one in later.values() for line in one["lines"]} == {NAME}
+    assert [line["amount"] for one in later.values() for line in one["lines"]] == ["0.00", "0.00"]
 
 
 def test_what_has_found_its_team_is_not_shared_by_all(org: Organization, api: Api) -> None:
