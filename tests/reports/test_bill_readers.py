@@ -156,6 +156,9 @@ def focus(**cells: str) -> bytes:
         ("copilot", b"[]", "bill_unreadable", "timePeriod"),
         ("copilot", b'{"timePeriod": {"year": 2026, "month": 13}, "usageItems": []}', "bill_row_invalid", "2026-13"),
         ("copilot", b'{"timePeriod": {"year": 2026, "month": 1}, "usageItems": [7]}', "bill_row_invalid", "Row 1"),
+        ("copilot", b'{"timePeriod": {"year": 1, "month": 1}, "usageItems": []}', "bill_row_invalid", "'1-1-1'"),
+        ("copilot", b'{"timePeriod": {"year": %d, "month": 1}, "usageItems": []}' % 10**99, "bill_row_invalid", "'10"),
+        ("openai_costs", page(project_id="\ud800"), "bill_row_invalid", "project_id: '?'"),
         ("focus", b"\xff\xfe", "bill_unreadable", "UTF-8"),
         ("focus", b"a,b\n1,2\n", "bill_column_missing", "BilledCost"),
         ("focus", focus(BilledCost=""), "bill_row_invalid", "BilledCost: nothing"),
@@ -209,6 +212,13 @@ def test_thousands_are_told_from_the_other_decimal_mark(mark: str, text: str, am
     else:
         (line,) = read_bill("csv", body, mapped=mapped).lines
         assert line.amount == Decimal(amount)
+
+
+@pytest.mark.parametrize("day", ["01.01.0001", "31.12.1979", "01.01.2200", "31.12.9999", "31.02.2026"])
+def test_a_day_is_of_a_month_that_is_kept(day: str) -> None:
+    mapped = Mapped(day="a", provider="=x", amount="b", currency="=usd", day_order="dmy")
+    with pytest.raises(BillError, match=f"Row 1, a: '{day}'. There is no such day"):
+        read_bill("csv", f"a,b\n{day},1\n".encode(), mapped=mapped)
 
 
 def test_a_file_has_limits() -> None:

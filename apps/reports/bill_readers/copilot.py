@@ -17,6 +17,7 @@ from apps.reports.bill_readers.lines import (
     BillError,
     BillLine,
     amount_of,
+    known_day,
     quantity_of,
     row_error,
     text_of,
@@ -43,11 +44,11 @@ def read(body: bytes) -> Bill:
 
 def _first_day(period: Mapping[str, Any]) -> date:
     year, month, day = period.get("year"), period.get("month"), period.get("day") or 1
-    try:
-        return date(year, month, day)  # type: ignore[arg-type]  # whatever the file holds
-    except (TypeError, ValueError):
+    found = known_day(year, month, day)
+    if found is None:
         shown = f"{year}-{month}-{day}"
-        raise row_error(0, "timePeriod", shown, "Ask GitHub for one month: the answer says year and month.") from None
+        raise row_error(0, "timePeriod", shown, "Ask GitHub for one month: the answer says year and month.")
+    return found
 
 
 def _lines(row: int, item: Any, day: date | None, account: str) -> Iterator[BillLine]:

@@ -11,12 +11,15 @@ from datetime import date
 from apps.reports.bill_readers.lines import (
     KINDS,
     USAGE,
+    YEAR_MAX,
+    YEAR_MIN,
     Bill,
     BillError,
     BillLine,
     amount_of,
     currency_of,
     day_of,
+    known_day,
     one_of,
     quantity_of,
     row_error,
@@ -166,7 +169,7 @@ def _day(text: str, row: int, column: str, order: str) -> date | None:
     if order == "ymd":
         raise row_error(row, column, text, "Say in the mapping whether the day or the month comes first.")
     day, month = (first, second) if order == "dmy" else (second, first)
-    try:
-        return date(year, month, day)
-    except ValueError:
-        raise row_error(row, column, text, f"There is no such day, written {order}.") from None
+    known = known_day(year, month, day)
+    if known is None:
+        raise row_error(row, column, text, f"There is no such day, written {order}, from {YEAR_MIN} to {YEAR_MAX}.")
+    return known

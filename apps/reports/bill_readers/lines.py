@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal
+from typing import Any
 
 from apps.core.errors import DomainError
 
@@ -69,7 +70,9 @@ class BillError(DomainError):
 
 def row_error(row: int, column: str, value: object, way_out: str) -> BillError:
     """Row, column, value and the way out; nothing of the file was imported."""
-    shown = "nothing" if value in (None, "") else f"'{str(value)[:64]}'"
+    # JSON may hold half of a surrogate pair, which no answer can.
+    text = str(value)[:64].encode(errors="replace").decode()
+    shown = "nothing" if value in (None, "") else f"'{text}'"
     return BillError("bill_row_invalid", f"Row {row}, {column}: {shown}. {way_out}", param="file")
 
 
@@ -102,6 +105,15 @@ def day_of(value: object, row: int, column: str) -> date:
     if not YEAR_MIN <= day.year <= YEAR_MAX:
         raise row_error(row, column, value, f"Write a day like 2026-11-01, from {YEAR_MIN} to {YEAR_MAX}.")
     return day
+
+
+def known_day(year: Any, month: Any, day: Any) -> date | None:
+    """The day of these numbers; None where there is no such day, or it is of no year that months are kept of."""
+    try:
+        found = date(year, month, day)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if YEAR_MIN <= found.year <= YEAR_MAX else None
 
 
 def _day_of(value: object) -> date:
