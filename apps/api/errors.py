@@ -5,6 +5,8 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.request import UnreadablePostError
@@ -99,6 +101,8 @@ _STATUS = {
     "too_many_mappings": 422,
 }
 RETRY_AFTER_SECONDS = 2
+# A refusal may repeat the value that it refuses, of which this much says enough.
+DETAIL_LENGTH_MAX = 500
 
 
 class Problem(Exception):
@@ -161,6 +165,12 @@ def problem_of(error: Exception) -> Problem:
                 "The store does not answer now. Send the same request again: an event counts once.",
                 headers=_headers(503),
             )
+        case RequestDataTooBig():
+            limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+            return Problem(413, "body_too_large", f"The body is too large: send at most {limit} bytes.")
+        case TooManyFieldsSent():
+            limit = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+            return Problem(400, "parameter_invalid", f"The address has more than {limit} parameters.")
         case UnreadablePostError():
             return Problem(400, "body_unreadable", "The body broke off. Send the same request again.")
         case Http404():
@@ -196,7 +206,8 @@ def _headers(status: int) -> dict[str, str]:
 def _from_framework(error: exceptions.APIException) -> Problem:
     if isinstance(error, exceptions.ValidationError):
         param, detail = _first_fault(error.detail)
-        return Problem(400, "invalid", detail, param=param)
+        named = None if param is None else param[:DETAIL_LENGTH_MAX]
+        return Problem(400, "invalid", detail[:DETAIL_LENGTH_MAX], param=named)
     code = {
         405: "method_not_allowed",
         406: "not_acceptable",
