@@ -126,6 +126,17 @@ def test_a_form_of_somebody_elses_has_no_columns(shop, alice):
         assert answer.status_code == 400
 
 
+def test_columns_are_chosen_of_no_more_than_a_page_can_offer(shop, alice):
+    def header(count):
+        return ",".join(f"column {number}" for number in range(count)).encode() + b"\n"
+
+    shown = alice.post(shop.url("invoices/new"), {"format": "csv", "file": upload(header(500))})
+    assert (shown.status_code, text(shown).count(">column 499</option>")) == (200, 10)
+    refused = alice.post(shop.url("invoices/new"), {"format": "csv", "file": upload(header(501))})
+    assert refused.status_code == 400
+    assert "too many columns to choose from" in text(refused)
+
+
 def test_a_bill_shows_its_lines_page_by_page(shop, alice):
     made = imported(shop.api, [row("1", account=f"a{number}") for number in range(101)])
     page = text(alice.get(shop.url(f"invoices/{made['id']}")))

@@ -60,6 +60,8 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
     "kind": ("kind", "charge type", "category"),
 }
 SAMPLE_BYTES_MAX = 200_000
+# Each of them is offered for each field.
+COLUMNS_MAX = 500
 CELL_SHOWN = 60
 
 
@@ -153,8 +155,9 @@ class Sample:
 def _sample_of(body: bytes) -> Sample:
     columns, rows = generic.first_rows(body)
     sample = Sample(columns, [[cell[:CELL_SHOWN] for cell in row] for row in rows])
-    if len(sample.text) > SAMPLE_BYTES_MAX:
-        raise DomainError("bill_unreadable", "The file has too many columns to choose from.", param="file")
+    if len(columns) > COLUMNS_MAX or len(sample.text) > SAMPLE_BYTES_MAX:
+        detail = f"The file has too many columns to choose from: leave all but {COLUMNS_MAX} out."
+        raise DomainError("bill_unreadable", detail, param="file")
     return sample
 
 
@@ -162,8 +165,11 @@ def _sample_sent(text: str) -> Sample:
     """What our own form sent along; a form of somebody else's has no columns."""
     try:
         columns, rows = json.loads(text[:SAMPLE_BYTES_MAX])
-        return Sample([_writable(name) for name in columns], [[_writable(cell) for cell in row] for row in rows])
-    except (ValueError, TypeError, RecursionError):
+        return Sample(
+            [_writable(name) for name in columns[:COLUMNS_MAX]],
+            [[_writable(cell) for cell in row[:COLUMNS_MAX]] for row in rows[: generic.ROWS_SHOWN]],
+        )
+    except (ValueError, TypeError, LookupError, RecursionError):
         return Sample([], [])
 
 
