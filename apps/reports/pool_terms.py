@@ -117,11 +117,12 @@ def _amount(text: str) -> Decimal:
 def _contract(org: Organization, number: int | None) -> Contract | None:
     if number is None:
         return None
-    found = Contract.objects.for_org(org).filter(pk=number, kind__in=(*FEES, *ALLOWANCES)).first()
+    own = Contract.objects.for_org(org).filter(kind__in=(*FEES, *ALLOWANCES))
+    found = own.filter(pk=number).first() if type(number) is int else None
     if found is None:
         raise DomainError(
             "contract_unknown",
-            f"There is no contract {number} with lines of its own: throughput, seats, a grant or a credit.",
+            f"There is no contract {str(number)[:64]} with lines of its own: throughput, seats, a grant or a credit.",
             param="contract",
         )
     return found

@@ -222,6 +222,7 @@ def test_a_pool_is_moved_and_ended(shop, finance):
         ({"source": "team", "team": NUL}, "team", "There is no team"),
         ({"source": "contract", "contract": "7"}, "contract", "There is no contract 7"),
         ({"source": "contract", "contract": HUGE}, "contract", "There is no contract"),
+        ({"source": "contract", "contract": "seven"}, "contract", "There is no contract seven"),
         ({"source": "moon"}, None, "source is 'moon'"),
         ({"method": "dice"}, None, "method is 'dice'"),
         ({"driver": "kilowatts"}, "driver", "driver is 'kilowatts'"),
