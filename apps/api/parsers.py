@@ -21,6 +21,7 @@ class BoundedJSONParser(JSONParser):
         if body.count(b",") > COMMAS_MAX:
             raise DomainError("body_too_large", f"The body has more than {COMMAS_MAX:,} commas: send less at once.")
         try:
-            return super().parse(io.BytesIO(body), media_type, parser_context)
+            # JSON is UTF-8 whatever a header says: in another charset commas could be spelled otherwise.
+            return super().parse(io.BytesIO(body), media_type, {**(parser_context or {}), "encoding": "utf-8"})
         except RecursionError:
             raise ParseError("The body nests too deep.") from None

@@ -32,6 +32,15 @@ def test_a_body_has_bounds(api, body, status, code):
     assert (response.status_code, response.json()["code"]) == (status, code)
 
 
+def test_a_comma_is_counted_however_a_charset_spells_it(api):
+    body = a_list_of(10_002, "{}").replace(b",", b"+ACw-")
+    # Not `post`, which would spell it once more.
+    response = api.client.generic(
+        "POST", "/api/v1/statements/rates", body, content_type="application/json; charset=utf-7", headers=api.headers
+    )
+    assert (response.status_code, response.json()["code"]) == (400, "not_json")
+
+
 def test_a_refusal_repeats_only_the_beginning_of_a_value(api):
     adjustment = {"kind": "x" * 10**6, "month": "2026-01", "team": None, "name": "n", "amount_usd": "1", "reason": "r"}
     response = api.post("statements/adjustments", adjustment)
