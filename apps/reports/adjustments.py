@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from django.db import IntegrityError, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -16,7 +17,7 @@ from apps.core.tenancy import tenant
 from apps.core.text import is_name
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
-from apps.reports.models_statements import REASON_LENGTH_MAX, Adjustment, Statement
+from apps.reports.models_statements import REASON_LENGTH_MAX, REQUEST_ID_LENGTH_MAX, Adjustment, Statement
 from apps.teams.selectors import require_team
 from apps.usage.services import lock_open_month
 
@@ -24,6 +25,8 @@ from apps.usage.services import lock_open_month
 BY_HAND = (Adjustment.Kind.ADJUSTMENT, Adjustment.Kind.CREDIT_NOTE)
 NAME_LENGTH_MAX = 256
 PAGE_MAX = 200
+# What tells one adjustment from another.
+_SAID = ("kind", "of_month", "team", "provider", "model", "name", "cost_usd", "reason", "refers_to", "source")
 _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,12})?", re.ASCII)
 
 
@@ -31,7 +34,8 @@ _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,12})?", re.ASCII)
 class AdjustmentDraft:
     """An amount to book for a team (None: no team's) in `of_month`, or in the first open month after it.
 
-    `refers_to` is the number of a final statement ("CS-000012"); `source` what made it ("invoice:12").
+    `refers_to` is the number of a final statement ("CS-000012"); `source` what made it ("invoice:12"). What is sent
+    again under one `request_id` is booked once.
     """
 
     kind: str
@@ -44,6 +48,7 @@ class AdjustmentDraft:
     model: str = ""
     refers_to: str = ""
     source: str = ""
+    request_id: str = ""
 
 
 def signed_usd(text: str) -> Decimal:
@@ -59,28 +64,49 @@ def signed_usd(text: str) -> Decimal:
 
 
 def book(*, org: Organization, lines: Sequence[AdjustmentDraft], actor: object) -> list[Adjustment]:
-    """All of them, or none.
+    """All of them, or none; one that was booked under its `request_id` before is answered as it stands.
 
     Raises `DomainError` (`amount_invalid`, `reason_invalid`, `name_invalid`, `team_unknown`, `statement_unknown`,
-    `month_invalid` for a month that has not begun).
+    `request_id_invalid`, `request_id_conflict`, `month_invalid` for a month that has not begun).
     """
     at = timezone.now()
     with tenant(org):
         _require_begun(lines, calendar(org).month_of(at))
         first_open = lock_open_month(org)
-        booked = [_row(org, line) for line in lines]
-        for row in booked:
+        rows = [_row(org, line) for line in lines]
+        for row in rows:
             row.booked_month = max(row.of_month, first_open)
             row.booked_at, row.booked_by = at, str(actor)
+        return [_booked(org, row, actor) for row in rows]
+
+
+def _booked(org: Organization, row: Adjustment, actor: object) -> Adjustment:
+    try:
+        with transaction.atomic():
             row.save(force_insert=True)
-            audit.record(
-                org=org,
-                actor=actor,
-                action="chargeback.adjusted",
-                subject=f"{row.booked_month:%Y-%m}:{row.team or ''}",
-                data={"kind": row.kind, "name": row.name, "cost_usd": usd_text(row.cost_usd), "reason": row.reason},
-            )
-    return booked
+    except IntegrityError:
+        known = Adjustment.objects.for_org(org).filter(request_id=row.request_id).first()
+        if row.request_id is None or known is None:
+            raise
+        return _same(known, row)
+    audit.record(
+        org=org,
+        actor=actor,
+        action="chargeback.adjusted",
+        subject=f"{row.booked_month:%Y-%m}:{row.team or ''}",
+        data={"kind": row.kind, "name": row.name, "cost_usd": usd_text(row.cost_usd), "reason": row.reason},
+    )
+    return row
+
+
+def _same(known: Adjustment, row: Adjustment) -> Adjustment:
+    if any(getattr(known, name) != getattr(row, name) for name in _SAID):
+        raise DomainError(
+            "request_id_conflict",
+            f"The request_id '{row.request_id}' has booked another adjustment: use a new one.",
+            param="request_id",
+        )
+    return known
 
 
 def _require_begun(lines: Sequence[AdjustmentDraft], this_month: date) -> None:
@@ -99,6 +125,12 @@ def _row(org: Organization, line: AdjustmentDraft) -> Adjustment:
         raise DomainError("name_invalid", f"Name the line, in 1 to {NAME_LENGTH_MAX} characters.", param="name")
     if not is_name(line.reason, REASON_LENGTH_MAX):
         raise DomainError("reason_invalid", f"Give the reason, in 1 to {REASON_LENGTH_MAX} characters.", param="reason")
+    if line.request_id and not is_name(line.request_id, REQUEST_ID_LENGTH_MAX):
+        raise DomainError(
+            "request_id_invalid",
+            f"A request_id has at most {REQUEST_ID_LENGTH_MAX} characters, no control ones.",
+            param="request_id",
+        )
     if line.team is not None:
         require_team(org, line.team)
     refers_to = line.refers_to
@@ -116,6 +148,7 @@ def _row(org: Organization, line: AdjustmentDraft) -> Adjustment:
         reason=line.reason,
         refers_to=refers_to,
         source=line.source,
+        request_id=line.request_id or None,
     )
 
 

@@ -8,6 +8,7 @@ from apps.usage.columns import Usd, money_within
 
 CLOSE_AFTER_HOURS, CLOSE_AFTER_HOURS_MAX = 72, 15 * 24
 REASON_LENGTH_MAX = 500
+REQUEST_ID_LENGTH_MAX = 128
 SOURCE_LENGTH_MAX = 200
 
 
@@ -145,12 +146,15 @@ class Adjustment(TenantModel):
     # "CS-000012" of a credit note; "invoice:3", "dispute:4".
     refers_to = models.CharField(max_length=32, blank=True)
     source = models.CharField(max_length=64, blank=True)
+    # Whoever books it may send it again under this.
+    request_id = models.CharField(max_length=REQUEST_ID_LENGTH_MAX, null=True)
     booked_at = models.DateTimeField()
     booked_by = models.CharField(max_length=320)
 
     class Meta:
         indexes = [models.Index(fields=["organization", "booked_month"], name="reports_adjustment_booked")]
         constraints = [
+            models.UniqueConstraint(fields=["organization", "request_id"], name="reports_adjustment_request_once"),
             models.UniqueConstraint(fields=["organization", "id"], name="reports_adjustment_org_id"),
             money_within("cost_usd", "reports_adjustment_cost_within", signed=True),
             models.CheckConstraint(

@@ -6,7 +6,7 @@ import pytest
 
 from apps.organizations.permissions import Role
 from apps.reports.papers import PAPERS
-from tests.portal.reading import find, get, text_of
+from tests.portal.reading import attribute, find, get, text_of
 from tests.portal.shop import HUGE, NUL, finance, member, shop, text, viewer
 from tests.reports.months import MIDDLE, MONTH, NAME, NEXT_NAME, work
 from tests.usage.ledger import as_owner
@@ -155,6 +155,14 @@ def test_an_adjustment_is_booked_and_stands_on_the_statement(month, finance, vie
     assert "agreed" in paper
 
 
+def test_a_form_that_is_sent_twice_books_once(month, finance):
+    url = month.url("statements/adjustments")
+    fields = {attribute(field, "name"): attribute(field, "value") for field in find(get(finance, url).root, "input")}
+    given = ADJUSTMENT | {"request_id": fields["request_id"]}
+    assert [finance.post(url, given).status_code for _ in range(2)] == [302, 302]
+    assert get(finance, url).text.count("agreed") == 1
+
+
 def test_a_credit_note_corrects_a_final_statement_on_the_next_month(month, finance, viewer):
     act(finance, month, "close")
     work(month.org)
@@ -177,6 +185,8 @@ def test_a_credit_note_corrects_a_final_statement_on_the_next_month(month, finan
         ({"reason": NUL}, "Give the reason"),
         ({"month": ""}, "YYYY-MM"),
         ({"kind": "credit_note"}, "no final statement"),
+        ({"kind": "tax"}, "is not one of adjustment, credit_note."),
+        ({"request_id": NUL}, "A request_id has"),
         ({"refers_to": NUL}, "no final statement"),
         ({"refers_to": HUGE}, "no final statement"),
     ],

@@ -1,10 +1,14 @@
 """What stands on a month beside usage: its rate of exchange, adjustments and credit notes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connections
 
+from apps.audit.models import AuditEntry
 from apps.core.periods import next_month
+from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.teams.services import create_team
 from tests.api.tenants import make_api, make_org
@@ -109,9 +113,37 @@ def test_an_adjustment_stands_on_its_month_while_that_is_open_and_later_on_the_n
     assert statements(api)["search"]["total_usd"] == "0.003500000000"
 
 
+def test_an_adjustment_that_is_sent_again_is_booked_once(org: Organization, api: Api) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        sent = list(pool.map(lambda _: call(api, request_id="promise-7"), range(4)))
+    assert {response.status_code for response in sent} == {201}
+    [booked] = api.get("statements/adjustments").json()["data"]
+    assert all(response.json() == booked for response in sent)
+    assert booked["request_id"] == "promise-7"
+    send(api, "search")
+    close(org, api)
+    assert adjust(api, request_id="promise-7").json() == booked
+    other = adjust(api, request_id="promise-7", amount_usd="-0.002")
+    assert (other.status_code, other.json()["code"]) == (409, "request_id_conflict")
+    assert [adjust(api).json()["request_id"] for _ in range(2)] == [None, None]
+    assert len(api.get("statements/adjustments").json()["data"]) == 3
+    with tenant(org):
+        assert AuditEntry.objects.for_org(org).filter(action="chargeback.adjusted").count() == 3
+
+
+def call(api: Api, **given: Any) -> Any:
+    """From a thread of its own."""
+    try:
+        return adjust(Api(api.secret), **given)
+    finally:
+        connections.close_all()
+
+
 @pytest.mark.parametrize(
     ("given", "code"),
     [
+        ({"request_id": "x" * 129}, "invalid"),
+        ({"request_id": "a\u0085b"}, "request_id_invalid"),
         ({"team": "nobody"}, "team_unknown"),
         ({"amount_usd": "0"}, "amount_invalid"),
         ({"amount_usd": "1e5"}, "amount_invalid"),

@@ -265,6 +265,9 @@ class AdjustmentInput(Exact):
     refers_to = serializers.CharField(
         max_length=32, required=False, default="", allow_blank=True, help_text="Of a credit note: CS-000012."
     )
+    request_id = serializers.CharField(
+        max_length=128, required=False, default="", help_text="Of your own: what is sent again under it is booked once."
+    )
 
 
 class AdjustmentOutput(serializers.Serializer[Any]):
@@ -280,6 +283,7 @@ class AdjustmentOutput(serializers.Serializer[Any]):
     reason = serializers.CharField()
     refers_to = serializers.CharField()
     source = serializers.CharField()  # type: ignore[assignment]  # DRF's own name
+    request_id = serializers.CharField(allow_null=True)
     booked_at = serializers.DateTimeField()
     booked_by = serializers.CharField()
 
@@ -299,7 +303,7 @@ class AdjustmentsView(ScopedView):
         operation_id="adjustments_book",
         request=AdjustmentInput,
         responses={201: AdjustmentOutput},
-        description="Append-only: what was wrong is followed by its opposite.",
+        description="Append-only: what was wrong is followed by its opposite. With a `request_id` it may be repeated.",
     )
     def post(self, request: Request) -> Response:
         parameters.require_unpinned(self.principal)
@@ -312,6 +316,7 @@ class AdjustmentsView(ScopedView):
             reason=given["reason"],
             of_month=parse_month(given["month"]),
             refers_to=given["refers_to"],
+            request_id=given["request_id"],
         )
         [row] = adjustments.book(org=self.organization, lines=[draft], actor=self.principal)
         return Response(adjustment_json(row), status=201)
@@ -331,6 +336,7 @@ def adjustment_json(row: Adjustment) -> dict[str, Any]:
         "reason": row.reason,
         "refers_to": row.refers_to,
         "source": row.source,
+        "request_id": row.request_id,
         "booked_at": row.booked_at,
         "booked_by": row.booked_by,
     }

@@ -1,5 +1,7 @@
 """What finance does with months: review, close, adjust; the currency, its rates, and when months close."""
 
+from uuid import uuid4
+
 from django.http import HttpResponse, HttpResponseRedirect
 
 from apps.core.errors import DomainError, NotFound
@@ -47,7 +49,7 @@ def month_act(visit: Visit, month: str, act: str) -> HttpResponse:
 
 # --- adjustments ----------------------------------------------------------------------------------------
 
-_ADJUSTED = ("kind", "month", "team", "name", "amount_usd", "reason", "refers_to")
+_ADJUSTED = ("kind", "month", "team", "name", "amount_usd", "reason", "refers_to", "request_id")
 
 
 @organization_page(section="statements", permission=Permission.VIEW_STATEMENTS, writes=Permission.MANAGE_STATEMENTS)
@@ -62,7 +64,8 @@ def adjustments(visit: Visit) -> HttpResponse:
             error = FormError.of(wrong)
     else:
         this_month = visit.calendar.month_of(visit.at)
-        given |= {"kind": "adjustment", "month": f"{this_month:%Y-%m}"}
+        # A form that is sent twice books once.
+        given |= {"kind": "adjustment", "month": f"{this_month:%Y-%m}", "request_id": str(uuid4())}
         given |= {
             name: str(visit.request.GET[name])[:300] for name in ("team", "refers_to") if name in visit.request.GET
         }
@@ -86,14 +89,17 @@ def adjustments(visit: Visit) -> HttpResponse:
 
 
 def _draft(given: dict[str, str]) -> AdjustmentDraft:
+    if given["kind"] not in BY_HAND:
+        raise DomainError("kind_unknown", f"'{given['kind'][:64]}' is not one of {', '.join(BY_HAND)}.", param="kind")
     return AdjustmentDraft(
-        kind=given["kind"] if given["kind"] in BY_HAND else Adjustment.Kind.ADJUSTMENT,
+        kind=given["kind"],
         team=given["team"] or None,
         name=given["name"],
         cost_usd=booking.signed_usd(given["amount_usd"]),
         reason=given["reason"],
         of_month=parse_month(given["month"]),
         refers_to=given["refers_to"],
+        request_id=given["request_id"],
     )
 
 

@@ -443,7 +443,7 @@ API: dict[str, Recipe] = {
             "amount_usd": "1",
             "reason": "tests",
         },
-        neutral=MONTH | {"kind", "amount_usd", "refers_to"},
+        neutral=MONTH | {"kind", "amount_usd", "refers_to", "request_id"},
     ),
     "POST /api/v1/statements/disputes": Recipe(
         body={"statement": f"{REVIEWED}:{{team}}"},

@@ -261,6 +261,7 @@ PAGES: dict[str, Recipe] = {
         path=_ORG,
         body={"team": "{team}"},
         needs=lambda own: {
+            "kind": "adjustment",
             "month": REVIEWED,
             "team": own.fill("{team}"),
             "name": "tests",
