@@ -143,7 +143,8 @@ def letter_of(shown: Sequence[Told], listed: Sequence[Document], place: Place, e
         ),
         month_url=place.url(f"statements?month={envelope.month}"),
         why=_why(place, envelope),
-        manage_url=place.url("statements/mail"),
+        # Closed to leads.
+        manage_url="" if envelope.leads else place.url("statements/mail"),
         unsubscribe_url=envelope.unsubscribe_url,
     )
 

@@ -263,18 +263,27 @@ def confirm_address(*, org: Organization, address: str, actor: object) -> None:
 
 def unsubscribe(wanted: Unsubscription) -> None:
     """The address gets no more digests of the kind. Twice is once."""
+    _decline(wanted, True, "statement_mail.unsubscribed")
+
+
+def subscribe_again(wanted: Unsubscription) -> None:
+    """Takes `unsubscribe` back: the address gets what it is a reader of."""
+    _decline(wanted, False, "statement_mail.subscribed_again")
+
+
+def _decline(wanted: Unsubscription, declined: bool, action: str) -> None:
     with tenant(wanted.org_id):
         name = DECLINED[Kind(wanted.kind)]
         rows = Mailbox.objects.for_org(wanted.org_id)
         box, _ = rows.get_or_create(organization_id=wanted.org_id, address=wanted.address)
-        if getattr(box, name):
+        if getattr(box, name) == declined:
             return
-        setattr(box, name, True)
+        setattr(box, name, declined)
         box.save(update_fields=[name])
         audit.record(
             org=Organization.objects.get(pk=wanted.org_id),
             actor=wanted.address,
-            action="statement_mail.unsubscribed",
+            action=action,
             subject=wanted.address,
             data={"kind": wanted.kind},
         )

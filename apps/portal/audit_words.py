@@ -101,6 +101,7 @@ ACTIONS = {
     "statement_mail.recipient_removed": "took statements by mail away from",
     "statement_mail.address_confirmed": "confirmed the address",
     "statement_mail.unsubscribed": "ended a digest for",
+    "statement_mail.subscribed_again": "took a digest up again for",
     "statement_mail.month_sent": "mailed the statements of",
     "statement_mail.tested": "mailed a test of",
     "statement_mail.resent": "sent again the",

@@ -239,6 +239,9 @@ def test_a_digest_goes_out_at_its_hour_once_and_is_ended_by_its_reader(mail: Pos
     assert "so far" in letter["Subject"]
     assert "Last seven days" in plain_of(letter) or "There is nothing on a statement" in plain_of(letter)
     assert list(letter.iter_attachments()) == []
+    # The page of who gets what is closed to leads.
+    assert "Who gets it" not in plain_of(letter)
+    assert "Who gets it" in plain_of(next(one for one in mail.inbox if one["To"] == "cfo@acme.example"))
     assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     path = urlsplit(letter["List-Unsubscribe"].strip(" <>")).path
     stranger = Client(enforce_csrf_checks=True)
@@ -252,6 +255,10 @@ def test_a_digest_goes_out_at_its_hour_once_and_is_ended_by_its_reader(mail: Pos
     room.later(days=7)
     assert len([one for one in mail.inbox if one["To"] == "lead@acme.example"]) == 2
     assert len([one for one in mail.inbox if one["To"] == "cfo@acme.example"]) == 3
+    back = Client(enforce_csrf_checks=True).post(path, {"again": "yes"})
+    assert "You are subscribed again" in back.content.decode()
+    room.later(days=7)
+    assert len([one for one in mail.inbox if one["To"] == "lead@acme.example"]) == 3
 
 
 @pytest.mark.parametrize("token", ["x", "WzEsImFAYi5jIiwid2Vla2x5Il0:1abc:forged", "%00", "a" * 3000])

@@ -302,18 +302,22 @@ def _mail_row(visit: Visit, mail: StatementMail) -> MailRow:
 @require_http_methods(["GET", "HEAD", "POST"])
 def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """For whoever has the mail, signed in or not: the page asks, a POST ends it, as mail programs send one by
-    themselves (RFC 8058). The token is what a form's own would be.
+    themselves (RFC 8058), and the page after it takes that back. The token is what a form's own would be.
     """
     wanted = unsubscription_of(token)
     org = Organization.objects.filter(pk=wanted.org_id).first() if wanted else None
     if wanted is None or org is None:
         return render(request, "portal/unsubscribe.html", {"refusal": True}, status=404)
-    if request.method == "POST":
+    comes_back = "again" in request.POST
+    if comes_back:
+        mail_terms.subscribe_again(wanted)
+    elif request.method == "POST":
         mail_terms.unsubscribe(wanted)
     named = {
         "organization": org.name,
         "address": wanted.address,
         "kind": {Kind.WEEKLY: "weekly digest", Kind.PREVIEW: "preview before a month ends"}[Kind(wanted.kind)],
         "done": request.method == "POST",
+        "comes_back": comes_back,
     }
     return render(request, "portal/unsubscribe.html", named)
