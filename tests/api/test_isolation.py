@@ -37,6 +37,8 @@ _VOLATILE = re.compile(
             r"(?<=data-forecast>).*?(?=</span>)|\"rate\": \[[^\]]*\]|(?<=comes to )\S+(?= USD)",  # less every second
             r"(?<=forecast_usd\":)\"[^\"]*\"|(?<=at this rate, USD</dt><dd>)[^<]*",  # of a month that runs
             r"aif_live_[\w\\…]+|(?<=nonce-)[\w+/=-]+|(?<=nonce=\")[^\"]+|(?<=csrfmiddlewaretoken\" value=\")\w+",
+            # Of the form of an adjustment, new with each page.
+            r"(?<=request_id\" value=\")[0-9a-f-]{36}",
         )
     )
 )
