@@ -281,12 +281,16 @@ def test_without_redis_its_figures_are_missing_and_none_is_lost(world: World, mo
     assert now()("finops_request_seconds_count", route="api:teams") == before + 1
 
 
+# What Prometheus waits unless it is told otherwise; a session that is not cut off hangs for as long as the server does.
+SCRAPE_SECONDS = 10
+
+
 def test_a_postgres_that_hangs_takes_its_own_figures_and_no_others() -> None:
     now()
     begun = time.monotonic()
     with hanging_backend():
         found = now()
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < SCRAPE_SECONDS
     assert found("finops_up", store="postgres") == 0
     assert found("finops_up", store="redis") == 1
     assert now()("finops_up", store="postgres") == 1
@@ -299,7 +303,7 @@ def test_readyz_says_in_time_that_a_postgres_hangs() -> None:
     begun = time.monotonic()
     with hanging_backend():
         response = Client().get("/readyz")
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < SCRAPE_SECONDS
     assert response.status_code == 503
     assert response.json() == {
         "status": "unavailable", "postgres": "OperationalError", "migrations": "unknown", "redis": "ok",
