@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
@@ -16,9 +16,10 @@ from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.pricing.selectors import load_terms
 from apps.reports import months
+from apps.reports.adjustments import adjusted_by_team
 from apps.reports.document import Document, document_of, usd
 from apps.reports.drafts import contract_lines, draft_documents
-from apps.reports.models_statements import Adjustment, MonthStep, Statement
+from apps.reports.models_statements import MonthStep, Statement
 from apps.reports.selectors import COSTS, ROWS_MAX, SpendQuestion, Sums, spend
 
 _MONTH = re.compile(r"(19[89]\d|20\d\d|21\d\d)-(0[1-9]|1[0-2])")
@@ -135,10 +136,9 @@ def month_total(org: Organization, month: date) -> MonthTotal:
         answer = spend(org, _booked(month, clock))
         found = list(contract_lines(org, month, clock, months.money_of(org, month), load_terms(org)))
         costs = [usd(line.cost_usd) for line in found]
-        adjusted = Adjustment.objects.for_org(org).filter(booked_month=month)
-        costs += [adjusted.aggregate(sum=Sum("cost_usd"))["sum"] or Decimal(0)] if adjusted.exists() else []
-        teams = {row.groups[0] for row in answer.rows} | {line.team for line in found}
-        teams |= set(adjusted.values_list("team", flat=True))
+        adjusted = adjusted_by_team(org, month)
+        costs += adjusted.values()
+        teams = {row.groups[0] for row in answer.rows} | {line.team for line in found} | adjusted.keys()
     nobody = next((row.sums for row in answer.rows if row.groups == (None,)), Sums())
     usage = answer.total.cost_usd
     return MonthTotal(
