@@ -25,6 +25,7 @@ from apps.budgets import measures as budgets_measures
 from apps.core import deadline
 from apps.core.metrics import COUNTERS, HISTOGRAMS, STATES
 from apps.core.middleware import METHODS
+from apps.core.tenancy import CUT_AFTER_SECONDS
 from apps.usage import measures as usage_measures
 from apps.usage import services as usage
 from apps.usage import tasks
@@ -296,7 +297,7 @@ def test_a_postgres_that_hangs_takes_its_own_figures_and_no_others(cuts: list[ob
     with hanging_backend():
         found = now()
         # It hangs still: nobody waited for it longer than this.
-        assert len(cuts) == 1
+        assert 0 < len(cuts) * CUT_AFTER_SECONDS < 3
     assert found("finops_up", store="postgres") == 0
     assert found("finops_up", store="redis") == 1
     assert now()("finops_up", store="postgres") == 1
@@ -308,7 +309,7 @@ def test_readyz_says_in_time_that_a_postgres_hangs(cuts: list[object]) -> None:
     }  # fmt: skip
     with hanging_backend():
         response = Client().get("/readyz")
-        assert len(cuts) == 1
+        assert 0 < len(cuts) * CUT_AFTER_SECONDS < 4
     assert response.status_code == 503
     assert response.json() == {
         "status": "unavailable", "postgres": "OperationalError", "migrations": "unknown", "redis": "ok",
