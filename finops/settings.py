@@ -73,6 +73,8 @@ INSTALLED_APPS = [
     "apps.usage",
     "apps.budgets",
     "apps.reports",
+    "apps.planner",
+    "apps.insights",
     "apps.alerts",
     "apps.ingest",
     "apps.api",

@@ -18,9 +18,9 @@ ROLE_LABELS: dict[str, str] = {
 ROLE_MEANS: dict[str, str] = {
     Role.OWNER: "everything, and who else is an owner",
     Role.ADMIN: "everything but owners and deleting the organization",
-    Role.FINANCE: "sees all, sets budgets, prices and alerts, and closes months",
-    Role.ENGINEER: "sees all, names workflows, and can stop them",
-    Role.LEAD: "sees what belongs to the teams it leads, and disputes their statements",
+    Role.FINANCE: "sees all, sets budgets, prices and alerts, approves plans, and closes months",
+    Role.ENGINEER: "sees all, names and plans workflows, and can stop them",
+    Role.LEAD: "sees what belongs to the teams it leads, answers their signals, and disputes their statements",
     Role.VIEWER: "sees all, changes nothing",
 }
 
@@ -40,6 +40,9 @@ class Permission(StrEnum):
     MANAGE_ALERTS = "manage_alerts"
     MANAGE_STATEMENTS = "manage_statements"
     DISPUTE_STATEMENTS = "dispute_statements"
+    MANAGE_PLANS = "manage_plans"
+    APPROVE_PLANS = "approve_plans"
+    ANSWER_SIGNALS = "answer_signals"
     MANAGE_MEMBERS = "manage_members"
     MANAGE_ORGANIZATION = "manage_organization"
     VIEW_AUDIT = "view_audit"
@@ -60,11 +63,21 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
         Permission.MANAGE_ALERTS,
         Permission.MANAGE_STATEMENTS,
         Permission.DISPUTE_STATEMENTS,
+        Permission.MANAGE_PLANS,
+        Permission.APPROVE_PLANS,
+        Permission.ANSWER_SIGNALS,
         Permission.VIEW_AUDIT,
     },
-    Role.ENGINEER: _READ | {Permission.VIEW_KEYS, Permission.MANAGE_NAMES, Permission.STOP},
+    Role.ENGINEER: _READ
+    | {
+        Permission.VIEW_KEYS,
+        Permission.MANAGE_NAMES,
+        Permission.MANAGE_PLANS,
+        Permission.ANSWER_SIGNALS,
+        Permission.STOP,
+    },
     # Of their own teams alone: a page that cannot be cut to a team is closed to them.
-    Role.LEAD: _READ | {Permission.DISPUTE_STATEMENTS},
+    Role.LEAD: _READ | {Permission.DISPUTE_STATEMENTS, Permission.ANSWER_SIGNALS},
     Role.VIEWER: _READ,
 }
 
@@ -81,7 +94,7 @@ SCOPE_MEANS: dict[str, str] = {
     Scope.INGEST: "sends usage events",
     Scope.DECIDE: "asks before a call, and settles what it reserved",
     Scope.READ: "reads spend, events, budgets and statements",
-    Scope.MANAGE: "changes names, budgets, prices, alerts, statements, keys and members below admin",
+    Scope.MANAGE: "changes names, budgets, prices, plans, alerts, signals, statements, keys and members below admin",
     Scope.BACKFILL: "sends events older than 35 days",
 }
 

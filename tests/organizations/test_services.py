@@ -287,6 +287,9 @@ MAY: dict[str, set[Any]] = {
         "dispute_statements",
         "manage_budgets",
         "approve_raises",
+        "manage_plans",
+        "approve_plans",
+        "answer_signals",
         "stop",
     },
     Role.ENGINEER: {
@@ -296,9 +299,18 @@ MAY: dict[str, set[Any]] = {
         "view_members",
         "view_keys",
         "manage_names",
+        "manage_plans",
+        "answer_signals",
         "stop",
     },
-    Role.LEAD: {"view_spend", "view_events", "view_statements", "view_members", "dispute_statements"},
+    Role.LEAD: {
+        "view_spend",
+        "view_events",
+        "view_statements",
+        "view_members",
+        "dispute_statements",
+        "answer_signals",
+    },
     Role.VIEWER: {"view_spend", "view_events", "view_statements", "view_members"},
 }
 
