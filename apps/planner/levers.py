@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from apps.planner.shapes import Card, Cards, Estimate, ModelChoice, Plan, Range
 
+ESCALATION_RATE = Range(0.08, 0.15, 0.35)
+ESCALATION_MULTIPLE = Range(1.0, 1.0, 1.5)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -15,8 +18,8 @@ class Settings:
     """
 
     cheaper: Mapping[ModelChoice, ModelChoice] | None = None
-    escalation_rate: Range = Range(0.08, 0.15, 0.35)
-    escalation_multiple: Range = Range(1.0, 1.0, 1.5)
+    escalation_rate: Range = ESCALATION_RATE
+    escalation_multiple: Range = ESCALATION_MULTIPLE
     retry_rate: float = 0.02
     tool_results_to: float = 0.6
     retrieved_to: float = 0.5

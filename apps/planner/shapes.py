@@ -64,8 +64,8 @@ class ModelChoice:
 class Card:
     """Prices of one model at a date, in USD a token; what is batched costs `batch_factor` times as much.
 
-    A provider that takes nothing extra for writing to its cache has the input price as write price. A prefix below
-    `cache_min_tokens` is not cached.
+    A provider that takes nothing extra for writing to its cache has the input price as write price. What is shorter
+    than `cache_min_tokens` is not cached.
     """
 
     input: float
@@ -82,7 +82,10 @@ Cards = Mapping[ModelChoice, Card]
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """Once the context exceeds `threshold_tokens`, all after the first prompt becomes a summary of `summary_tokens`."""
+    """Once more than `threshold_tokens` were appended to the first prompt, a summary takes their place.
+
+    Writing it is a call of its own: it reads the whole context and puts out `summary_tokens`.
+    """
 
     threshold_tokens: int
     summary_tokens: int
@@ -146,8 +149,10 @@ class Step:
     runs_share: Range = ONE
 
     def __post_init__(self) -> None:
-        if self.calls_max < 1:
-            raise ValueError(f"step {self.name!r}: calls_max is {self.calls_max}, and a run makes at least 1 call")
+        if not 1 <= self.calls_max <= CALLS_MAX:
+            raise ValueError(f"step {self.name!r}: calls_max is {self.calls_max}, not 1 to {CALLS_MAX}")
+        if not 0 <= self.retries_max <= RETRIES_MAX:
+            raise ValueError(f"step {self.name!r}: retries_max is {self.retries_max}, not 0 to {RETRIES_MAX}")
         if (self.routing == "none") != (self.escalates_to is None):
             raise ValueError(f"step {self.name!r}: routing {self.routing!r} and escalates_to do not agree")
         if self.compaction is not None and self.window_tokens is not None:
