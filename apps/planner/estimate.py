@@ -85,11 +85,6 @@ def draw(
     )
 
 
-def month_usd(plan: Plan, cards: Cards, values: Values) -> Array:
-    """Expected cost of the first month at the values of the plan's inputs."""
-    return np.asarray(values["runs_per_month"] * spend(plan, cards, values).usd)
-
-
 def _run_cost(plan: Plan, cards: Cards, values: Values) -> RunCost:
     found = spend(plan, cards, values)
     usd, success = float(found.usd), float(values["success_rate"])
