@@ -39,6 +39,7 @@ MONTHS_MAX = 36
 CHATBOT_INPUT_TOKENS, CHATBOT_OUTPUT_TOKENS = 3_000, 300
 VOLUME_CV = 0.08  # how much a month's volume wavers about what was expected of it
 LEVELS = (0.1, 0.5, 0.9, 0.99)
+SUCCESS_MIN = 1e-6  # a rarer success is none
 RUNS_SEEN = 20_000  # single runs that stand for how much one differs from the next
 
 Values = Mapping[str, Array]
@@ -93,7 +94,7 @@ def _run_cost(plan: Plan, cards: Cards, values: Values) -> RunCost:
     chatbot = CHATBOT_INPUT_TOKENS * card.input + CHATBOT_OUTPUT_TOKENS * card.output
     return RunCost(
         usd=usd,
-        success_usd=usd / success if success > 0 else None,
+        success_usd=usd / success if success >= SUCCESS_MIN else None,
         other_usd=float(found.other),
         steps=steps,
         chatbot_usd=chatbot,
@@ -175,7 +176,9 @@ def _levels(seed: int, name: str) -> Array:
 
 def _success(plan: Plan, run: Array, values: Values) -> Percentiles | None:
     """None where a rate of 0 is within the range: what a success costs has no bound then."""
-    return _percentiles(run / values["success_rate"]) if plan.success_rate.low > 0 else None
+    if plan.success_rate.low < SUCCESS_MIN:
+        return None
+    return _percentiles(run / np.maximum(values["success_rate"], SUCCESS_MIN))
 
 
 def _drivers(

@@ -278,7 +278,9 @@ def _cached(step: Step, plan: Plan, cards: Cards, settings: Settings) -> list[St
 def _compacted(step: Step, plan: Plan, cards: Cards, settings: Settings) -> list[Step]:
     threshold, summary = settings.compaction_threshold_tokens, settings.compaction_summary_tokens
     # A window keeps contexts short at its own cost; the two do not go together.
-    return [] if step.compaction or step.window_tokens else [replace(step, compaction=Compaction(threshold, summary))]
+    if step.compaction is not None or step.window_tokens is not None:
+        return []
+    return [replace(step, compaction=Compaction(threshold, summary))]
 
 
 def _cascaded(step: Step, plan: Plan, cards: Cards, settings: Settings) -> list[Step]:

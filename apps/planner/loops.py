@@ -14,7 +14,8 @@ Array = NDArray[np.float64]
 
 CUT_SHARE = 0.05  # a bound that cuts more runs than this stops work, not loops
 NEGLIGIBLE = 1e-12
-# Beyond it the first probability is too small for a float even in halves; such a loop never ends before any bound.
+# Beyond it the first probability is too small for a float even in halves. A mean is taken as no larger than this
+# allows, which is above any bound by ten standard deviations: such a loop ends at its bound all the same.
 _EXPONENT_MAX = 1_400.0
 
 
@@ -24,10 +25,8 @@ def survival(mean: Array, dispersion: Array, calls_max: int) -> Iterator[Array]:
     Panjer's recursion p(k) = (a + b/k) p(k-1). Its start is split into two equal factors, one of which is multiplied
     in at the end, so that a loop of a thousand calls does not begin below the smallest float.
     """
-    further = np.maximum(mean, 1.0) - 1.0
     poisson = np.minimum(dispersion, 1.0)  # the share of the mixture that is not the fixed count
-    excess = np.maximum(dispersion, 1.0) - 1.0
-    half, a, b = _panjer(further, excess)
+    further, half, a, b = _panjer(np.maximum(mean, 1.0) - 1.0, np.maximum(dispersion, 1.0) - 1.0)
     some_fixed, some_random = bool(np.any(poisson < 1.0)), bool(np.any(poisson > 0.0))
     probability, below = half, np.zeros_like(half)
     yield np.ones_like(half)
@@ -42,12 +41,12 @@ def survival(mean: Array, dispersion: Array, calls_max: int) -> Iterator[Array]:
             return
 
 
-def _panjer(further: Array, excess: Array) -> tuple[Array, Array, Array]:
-    """The square root of p(0) = exp(-m ln(phi) / (phi - 1)), a and b of the recursion; at phi = 1 those of Poisson."""
+def _panjer(further: Array, excess: Array) -> tuple[Array, Array, Array, Array]:
+    """The mean, the square root of p(0) = exp(-m ln(phi) / (phi - 1)), a and b; at phi = 1 those of Poisson."""
     small = excess < 1e-9
     rate = np.where(small, 1.0, np.log1p(excess) / np.where(small, 1.0, excess))
-    half = np.exp(-0.5 * np.minimum(further * rate, _EXPONENT_MAX))
-    return half, excess / (1.0 + excess), (further - excess) / (1.0 + excess)
+    bounded = np.minimum(further, _EXPONENT_MAX / rate)
+    return bounded, np.exp(-0.5 * bounded * rate), excess / (1.0 + excess), (bounded - excess) / (1.0 + excess)
 
 
 def reached(mean: float, dispersion: float, calls_max: int) -> Array:

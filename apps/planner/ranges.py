@@ -1,9 +1,10 @@
 """Draws of uncertain inputs: P10, P50 and P90 are those of the range, whatever lies between and beyond is smooth.
 
 What is positive is a two-piece lognormal, a share a two-piece logit-normal (economics 1.2). A side that touches 0 or 1
-has no logarithm: it is half a normal distribution there, cut at the edge. Draws are stratified (Latin hypercube), so
-percentiles waver less than those of independent draws; each input has a stream of its own, so that two plans that
-differ in one input are drawn alike in all others.
+has no such form: a share keeps the logarithm of its distance to the other edge, anything else is half a normal
+distribution, and both are cut at the edge. Draws are stratified (Latin hypercube), so percentiles waver less than those
+of independent draws; each input has a stream of its own, so that two plans that differ in one are drawn alike in all
+others.
 """
 
 from collections.abc import Mapping
@@ -59,10 +60,15 @@ def drawn(found: Range, z: Array, *, share: bool) -> Array:
 
 
 def _side(likely: float, edge: float, distance: Array, *, share: bool, top: float) -> Array:
-    """From the middle to one edge and beyond it."""
-    if min(likely, edge) > 0 and max(likely, edge) < top:
+    """From the middle to one edge and beyond it, never to the other edge of what a share may be."""
+    lower, upper = min(likely, edge), max(likely, edge)
+    if lower > 0 and upper < top:
         middle, end = _stretched(likely, share=share), _stretched(edge, share=share)
         return _shrunk(middle + distance * ((end - middle) / _P90), share=share)
+    if share and lower > 0:
+        return np.minimum(np.exp(np.log(likely) + distance * (np.log(edge / likely) / _P90)), 1.0)
+    if share and upper < 1:
+        return 1.0 - _side(1.0 - likely, 1.0 - edge, distance, share=True, top=1.0)
     return np.clip(likely + distance * ((edge - likely) / _P90), 0.0, top)
 
 
