@@ -1,6 +1,6 @@
 """`python -m bench` runs everything; with a word, a part of it: `servers` compares web servers, `rerating` re-rates,
 `spend` asks for spend, `focus` writes a FOCUS file, `pages` looks at pages in a browser, `decisions` decides, `caps` is
-the short proof that caps hold, and `chaos` the long one.
+the short proof that caps hold, `chaos` the long one, and `estimate` draws plans.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ def main() -> None:
         chosen = {
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
             "runaway": _runaway, "spend": _spend, "focus": _focus, "pages": _pages,
+            "estimate": _estimate,
         }.get("".join(sys.argv[1:]), _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -62,6 +63,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
         cost_agreement,
         decisions,
         door,
+        estimate,
         focus,
         ingest,
         leasing,
@@ -75,6 +77,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
 
     yield from cost_agreement.measure()
     yield from pricing.measure()
+    yield from estimate.measure()
     yield from door.measure()
     with serving() as site:
         yield from ingest.measure(site.url, secret)
@@ -157,6 +160,12 @@ def _pages(secret: str) -> Iterator[dict[str, Any]]:
     from bench import pages
 
     yield from pages.measure()
+
+
+def _estimate(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import estimate
+
+    yield from estimate.measure()
 
 
 def _chaos(secret: str) -> Iterator[dict[str, Any]]:

@@ -286,12 +286,10 @@ def _compacted(step: Step, plan: Plan, cards: Cards, settings: Settings) -> list
 def _cascaded(step: Step, plan: Plan, cards: Cards, settings: Settings) -> list[Step]:
     if step.routing != "none":
         return []
-    named = settings.cheaper
-    small = cards if named is None else {model for model in (named.get(step.model),) if model in cards}
+    small = list(cards) if settings.cheaper is None else [settings.cheaper.get(step.model)]
+    others = [replace(step, model=model) for model in small if model in cards and model and model != step.model]
     # The one that is cheapest alone, told by the step's own tokens.
-    alone = sorted(
-        (_step_usd(replace(step, model=model), plan, cards), model) for model in small if model != step.model
-    )
+    alone = sorted((_step_usd(other, plan, cards), other.model) for other in others)
     if not alone:
         return []
     cascade = replace(

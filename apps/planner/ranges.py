@@ -66,7 +66,8 @@ def _side(likely: float, edge: float, distance: Array, *, share: bool, top: floa
         middle, end = _stretched(likely, share=share), _stretched(edge, share=share)
         return _shrunk(middle + distance * ((end - middle) / _P90), share=share)
     if share and lower > 0:
-        return np.minimum(np.exp(np.log(likely) + distance * (np.log(edge / likely) / _P90)), 1.0)
+        scored = np.log(likely) + distance * (np.log(edge / likely) / _P90)
+        return np.asarray(np.minimum(np.exp(scored), 1.0))
     if share and upper < 1:
         return 1.0 - _side(1.0 - likely, 1.0 - edge, distance, share=True, top=1.0)
     return np.clip(likely + distance * ((edge - likely) / _P90), 0.0, top)

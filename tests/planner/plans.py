@@ -12,7 +12,7 @@ LARGE, SMALL, HAIKU_CLASS = (ModelChoice("acme", name) for name in ("large", "sm
 def card(input_usd: float, output_usd: float, **changed: Any) -> Card:
     """Prices in USD a million tokens; reading a cache costs 0.1, writing 1.25 and 2 times the input."""
     rate = input_usd * 1e-6
-    named = {
+    named: dict[str, Any] = {
         "input": rate, "output": output_usd * 1e-6, "cache_read": 0.1 * rate, "cache_write_5m": 1.25 * rate,
         "cache_write_1h": 2 * rate, "cache_min_tokens": 1_024, "batch_factor": 0.5,
     }  # fmt: skip
@@ -28,13 +28,18 @@ AGENTS = {
     "research": (10, 3_500, 500, 0, 250, 1_200),
     "coding": (20, 6_000, 1_000, 0, 300, 1_200),
 }
-CACHED = {"cache": "5m", "prefix_cached_rate": Range.exact(0.9)}
-CASCADE = {"model": SMALL, "routing": "cascade", "escalates_to": LARGE, "escalation_rate": Range.exact(0.15)}
+CACHED: dict[str, Any] = {"cache": "5m", "prefix_cached_rate": Range.exact(0.9)}
+CASCADE: dict[str, Any] = {
+    "model": SMALL,
+    "routing": "cascade",
+    "escalates_to": LARGE,
+    "escalation_rate": Range.exact(0.15),
+}
 
 
 def step(agent: str, **changed: Any) -> Step:
     calls, prefix, asked, retrieved, output, tools = (Range.exact(value) for value in AGENTS[agent])
-    named = {
+    named: dict[str, Any] = {
         "name": agent, "model": LARGE, "prefix_tokens": prefix, "input_tokens": asked, "retrieved_tokens": retrieved,
         "output_tokens": output, "tool_result_tokens": tools, "calls": calls, "calls_max": 1_000,
     }  # fmt: skip
@@ -57,7 +62,7 @@ def _range(name: str, value: Any) -> Any:
 
 def open_plan(agent: str = "support", **changed: Any) -> Plan:
     """The support agent with every input open."""
-    ranges = {
+    ranges: dict[str, Any] = {
         "prefix_tokens": Range(2_500, 3_000, 4_000), "input_tokens": Range(300, 500, 900),
         "retrieved_tokens": Range(2_000, 2_500, 3_500), "output_tokens": Range(160, 220, 330),
         "tool_result_tokens": Range(500, 900, 2_000), "calls": Range(4, 6, 9), "dispersion": Range(1.5, 2.5, 4),

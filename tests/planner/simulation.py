@@ -63,8 +63,10 @@ class Simulation:
             step.prefix_tokens.likely, self._tokens(step.input_tokens), self._tokens(step.retrieved_tokens),
             np.zeros(self.runs),
         )  # fmt: skip
-        total, remembered = np.zeros(self.runs), prompt.prefix * self._starts_warm(step, share)
-        grown, pruned = np.zeros(self.runs), np.zeros(self.runs, dtype=bool)
+        total: Runs = np.zeros(self.runs)
+        remembered: Runs = np.asarray(prompt.prefix * self._starts_warm(step, share), dtype=np.float64)
+        grown: Runs = np.zeros(self.runs)
+        pruned: NDArray[np.bool_] = np.zeros(self.runs, dtype=bool)
         for call in range(int(calls.max())):
             going = calls > call
             if call:

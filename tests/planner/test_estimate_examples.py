@@ -131,7 +131,7 @@ def test_where_a_cascade_stops_to_pay(small: object, expected: float) -> None:
 def test_runs_differ_as_the_example_measured() -> None:
     found = draw(plan("support", **SUPPORT), CARDS, seed=1, draws=10)
 
-    # 1.07 in the example, whose tokens vary from run to run too; loops alone make most of it.
+    # The example has 1.07, which neither loops alone nor runs played out come to; see docs/planner.md.
     assert 0.8 < found.run_cv < 1.07
 
 
