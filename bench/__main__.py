@@ -1,6 +1,7 @@
 """`python -m bench` runs everything; with a word, a part of it: `servers` compares web servers, `rerating` re-rates,
 `spend` asks for spend, `focus` writes a FOCUS file, `pages` looks at pages in a browser, `decisions` decides, `caps` is
-the short proof that caps hold, `chaos` the long one, and `estimate` draws plans.
+the short proof that caps hold, `chaos` the long one, `estimate` draws plans, and `plans` holds fitted plans against
+recorded runs.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ def main() -> None:
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
             "runaway": _runaway, "spend": _spend, "focus": _focus, "pages": _pages,
             "estimate": _estimate,
+            "plans": _plans,
         }.get("".join(sys.argv[1:]), _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -68,6 +70,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
         ingest,
         leasing,
         pages,
+        plans,
         pricing,
         rerating,
         runaway,
@@ -78,6 +81,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     yield from cost_agreement.measure()
     yield from pricing.measure()
     yield from estimate.measure()
+    yield from plans.measure()
     yield from door.measure()
     with serving() as site:
         yield from ingest.measure(site.url, secret)
@@ -166,6 +170,12 @@ def _estimate(secret: str) -> Iterator[dict[str, Any]]:
     from bench import estimate
 
     yield from estimate.measure()
+
+
+def _plans(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import plans
+
+    yield from plans.measure()
 
 
 def _chaos(secret: str) -> Iterator[dict[str, Any]]:
