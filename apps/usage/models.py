@@ -8,6 +8,9 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from apps.core.tenancy import TenantManager
+
+# Django finds the models of an app in this module.
+from apps.usage import models_forecast  # noqa: F401
 from apps.usage.columns import Count, Usd, money_within
 
 
