@@ -1,10 +1,10 @@
 """`python -m bench` runs everything; with a word, a part of it: `servers` compares web servers, `rerating` re-rates,
-`spend` asks for spend, `focus` writes a FOCUS file, `pages` looks at pages in a browser, `decisions` decides, `caps` is
-the short proof that caps hold, `chaos` the long one, `estimate` draws plans, and `plans` holds fitted plans against
-recorded runs.
+`spend` asks for spend, `focus` writes a FOCUS file, `decisions` decides, `caps` is the short proof that caps hold, and
+`chaos` the long one. Each of `MODULES` is a part of its own, and says at its head what it measures.
 """
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -19,18 +19,20 @@ import django
 
 from finops.embedded import servers
 
+# Parts that need no traffic of others: `measure()` of the module of this name.
+MODULES = ("estimate", "plans", "forecast", "pages", "runaway")
+
 
 def main() -> None:
     os.environ["LOG_LEVEL"] = "ERROR"
     os.environ["API_REQUESTS_PER_MINUTE"] = "1000000"
     with servers("bench"):
         secret = _prepare()
+        part = "".join(sys.argv[1:])
         chosen = {
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
-            "runaway": _runaway, "spend": _spend, "focus": _focus, "pages": _pages,
-            "estimate": _estimate,
-            "plans": _plans,
-        }.get("".join(sys.argv[1:]), _everything)  # fmt: skip
+            "spend": _spend, "focus": _focus, **dict.fromkeys(MODULES, lambda _: _module(part)),
+        }.get(part, _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
@@ -59,29 +61,30 @@ def _organization() -> str:
     return issue_key(org=org, name="bench", scopes=["ingest", "read"]).secret
 
 
+def _module(name: str) -> Iterator[dict[str, Any]]:
+    measured: Iterator[dict[str, Any]] = importlib.import_module(f"bench.{name}").measure()
+    return measured
+
+
 def _everything(secret: str) -> Iterator[dict[str, Any]]:
     from bench import (
         caps,
         cost_agreement,
         decisions,
         door,
-        estimate,
         focus,
         ingest,
         leasing,
-        pages,
-        plans,
         pricing,
         rerating,
-        runaway,
         spend,
     )
     from bench.site import serving
 
     yield from cost_agreement.measure()
     yield from pricing.measure()
-    yield from estimate.measure()
-    yield from plans.measure()
+    for name in ("estimate", "plans", "forecast"):
+        yield from _module(name)
     yield from door.measure()
     with serving() as site:
         yield from ingest.measure(site.url, secret)
@@ -92,7 +95,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
         "unit": "MiB",
         "detail": "largest web process, after the ingestion rounds",
     }
-    yield from pages.measure()
+    yield from _module("pages")
     # Of their own: the traffic above is all of today, more in minutes than a month's day is.
     month = _organization()
     yield from spend.measure(month)
@@ -100,7 +103,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     yield from focus.measure(_organization())
     yield from decisions.measure()
     yield from leasing.measure()
-    yield from runaway.measure()
+    yield from _module("runaway")
     yield from caps.measure(caps.SHORT)
 
 
@@ -152,30 +155,6 @@ def _caps(secret: str) -> Iterator[dict[str, Any]]:
     from bench import caps
 
     yield from caps.measure(caps.SHORT)
-
-
-def _runaway(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import runaway
-
-    yield from runaway.measure()
-
-
-def _pages(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import pages
-
-    yield from pages.measure()
-
-
-def _estimate(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import estimate
-
-    yield from estimate.measure()
-
-
-def _plans(secret: str) -> Iterator[dict[str, Any]]:
-    from bench import plans
-
-    yield from plans.measure()
 
 
 def _chaos(secret: str) -> Iterator[dict[str, Any]]:
