@@ -126,7 +126,7 @@ def _servegen() -> tuple[dict[str, Floats], dict[str, Floats]]:
             cost = float(row["input_tokens"]) * INPUT_USD + float(row["output_tokens"]) * OUTPUT_USD
             costs[pool, row["client_id"]][window] = cost / 1e6
     series = {key: _slots(costs.get(key, mine), collected[key[0]]) for key, mine in requests.items()}
-    totals = {pool: sum(mine for key, mine in requests.items() if key[0] == pool) for pool in collected}
+    totals = {pool: np.sum([mine for key, mine in requests.items() if key[0] == pool], axis=0) for pool in collected}
     pools = {pool: _slots(total, collected[pool]) for pool, total in totals.items()}
     large = {key: found for key, found in series.items() if requests[key].sum() >= LEAST_SHARE * totals[key[0]].sum()}
     return {f"{pool}/{client}": found for (pool, client), found in large.items()}, pools

@@ -26,6 +26,8 @@ SCHEDULE = {
     },
     # Days that are over, by what only events hold: operations, tags, runs.
     "facets": {"task": "usage.sum_up_all_days", "schedule": crontab(minute=47), "options": {"expires": 3000}},
+    # What the month comes to, of every workflow.
+    "months-ahead": {"task": "usage.forecast_all", "schedule": crontab(minute=7), "options": {"expires": 3000}},
     # Holds and raises whose time is over.
     "budgets": {"task": "budgets.tend", "schedule": schedule(10.0), "options": {"expires": 10}},
     # Postings that budgets have not counted.

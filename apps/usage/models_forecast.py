@@ -1,4 +1,4 @@
-"""What plans say that workflows will spend."""
+"""What plans say that workflows will spend, and what months were said to come to."""
 
 from django.db import models
 from django.db.models import F, Q
@@ -58,3 +58,55 @@ class PlannedSpend(models.Model):
 
     def __str__(self) -> str:
         return f"{self.plan_id}.{self.line}"
+
+
+class Forecast(models.Model):
+    """What a month of a scope was said to come to, as of the last look in each fifth of it (`bucket`).
+
+    `spent_usd` was spent then; `p50_usd` is what is expected, within `p10_usd` and `p90_usd` four times in five. Of
+    sums `direct_usd` is what their own series says. `noise_ppm` is the noise of a day in millionths; `layers` are USD
+    by kind, `days` USD of today's rest and each day ahead, as texts.
+    """
+
+    class Scope(models.TextChoices):
+        ORGANIZATION = "organization"
+        TEAM = "team"
+        PROJECT = "project"
+        WORKFLOW = "workflow"
+        # Usage of a project or team that names no workflow, and of nobody.
+        REST = "rest"
+
+    pk = models.CompositePrimaryKey("organization_id", "month", "scope", "key", "bucket")
+    organization_id = models.BigIntegerField()
+    month = models.DateField()
+    scope = models.TextField(choices=Scope)
+    key = models.TextField()
+    bucket = models.SmallIntegerField()
+    team = models.TextField(null=True)
+    project = models.TextField(null=True)
+    workflow = models.TextField(null=True)
+    as_of = models.DateTimeField()
+    method = models.TextField()
+    spent_usd = Usd()
+    p10_usd = Usd()
+    p50_usd = Usd()
+    p90_usd = Usd()
+    direct_usd = Usd(null=True)
+    noise_ppm = models.IntegerField()
+    layers = models.JSONField()
+    days = models.JSONField()
+
+    objects = TenantManager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(bucket__gte=0, bucket__lte=4), name="usage_forecast_bucket"),
+            money_within("spent_usd", "usage_forecast_spent_within", signed=True),
+            money_within("p10_usd", "usage_forecast_p10_within", signed=True),
+            money_within("p50_usd", "usage_forecast_p50_within", signed=True),
+            money_within("p90_usd", "usage_forecast_p90_within", signed=True),
+            money_within("direct_usd", "usage_forecast_direct_within", signed=True),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.scope} {self.key}"

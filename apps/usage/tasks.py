@@ -5,7 +5,7 @@ from kombu.exceptions import OperationalError
 
 from apps.organizations.models import Organization
 from apps.organizations.selectors import organizations_rerating, organizations_with_new_names
-from apps.usage import facets, measures, postings, repricing, services
+from apps.usage import facets, forecasting, measures, postings, repricing, services
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +47,17 @@ def sum_up_days(organization_id: int) -> None:
 def sum_up_all_days() -> None:
     for organization_id in services.every_organization():
         sum_up_days.apply_async((organization_id,), expires=3000)
+
+
+@shared_task(name="usage.forecast", time_limit=300, soft_time_limit=280)
+def forecast(organization_id: int) -> None:
+    forecasting.forecast_month(Organization.objects.get(pk=organization_id))
+
+
+@shared_task(name="usage.forecast_all")
+def forecast_all() -> None:
+    for organization_id in services.every_organization():
+        forecast.apply_async((organization_id,), expires=3000)
 
 
 @shared_task(name="usage.maintain_partitions", time_limit=3600, soft_time_limit=3500)
