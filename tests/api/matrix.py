@@ -225,6 +225,7 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "GET /api/v1/prices",
         "GET /api/v1/prices/{provider}/{model}",
         "POST /api/v1/prices/quote",
+        "GET /api/v1/forecasts",
         "GET /api/v1/statements",
         "GET /api/v1/statements.csv",
         "GET /api/v1/statements/{statement_id}",

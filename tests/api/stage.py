@@ -45,6 +45,7 @@ from apps.reports.views import save_view
 from apps.teams.rulebook import RuleTerms, create_rule
 from apps.teams.services import create_project, create_team, create_workflow, map_name, move_project
 from apps.usage import repricing, rerating
+from apps.usage.forecasting import forecast_month
 from apps.usage.services import roll_up
 from tests import database
 from tests.database import as_worker
@@ -99,6 +100,7 @@ class Names:
             "cursor": _cursor(f"{NOBODY}-event_id"),
             "run_cursor": _run_cursor(f"{NOBODY}-run_id"),
             "call_cursor": _call_cursor(f"{NOBODY}-event_id"),
+            "forecast_cursor": cursor_of(("team", f"{NOBODY}-team")),
         }
         return Names(NOBODY, {**values, **ids, **others, **cursors})
 
@@ -144,6 +146,7 @@ def fill(side: Tenant, names: Names) -> None:
         _send(side, _everything(names, age))
     with as_worker():
         roll_up(side.org)
+        forecast_month(side.org)
     for age in WAITING:
         _send(side, _everything(names, age))
 
@@ -217,6 +220,7 @@ def _names(word: str, side: Tenant) -> Names:
             "cursor": _cursor(f"{word}-event_id"),
             "run_cursor": _run_cursor(f"{word}-run_id"),
             "call_cursor": _call_cursor(f"{word}-event_id"),
+            "forecast_cursor": cursor_of(("team", f"{word}-team")),
             "since": (now - timedelta(days=10)).isoformat(),
             "now": now.isoformat(),
             "tomorrow": (now + timedelta(days=1)).date().isoformat(),

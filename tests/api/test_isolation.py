@@ -269,6 +269,7 @@ READ_TABLES = [
     {"usage_userhourrollup"},
     {"usage_userdayrollup"},
     {"usage_rerating"},
+    {"usage_forecast"},
     {"reports_statement"},
     {"reports_adjustment"},
     {"reports_exchangerate"},

@@ -61,6 +61,11 @@ API: dict[str, Recipe] = {
         needs=lambda own: {"provider": "openai", "model": "gpt-5", "usage": {"input_tokens": 1}},
         neutral=frozenset({"service_tier", "at"}),
     ),
+    "GET /api/v1/forecasts": Recipe(
+        query={"team": "{team}", "project": "{project}", "workflow": "{workflow}", "cursor": "{forecast_cursor}"},
+        asks=({"scope": "team"}, {"limit": "1"}),
+        neutral=LISTED | MONTH | {"scope"},
+    ),
     "GET /api/v1/statements": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements.csv": Recipe(query={"team": "{team}"}, neutral=MONTH),
     "GET /api/v1/statements/{statement_id}": Recipe(path={"statement_id": "{statement}"}),

@@ -1,0 +1,122 @@
+"""Reading stored forecasts, inside `tenant(org)`."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import numpy as np
+from django.db.models import Max, Q, QuerySet
+
+from apps.core.money import sum_usd
+from apps.core.periods import Calendar
+from apps.core.tenancy import HasPk, org_id_of
+from apps.usage.forecast_bands import Outcome, capped, exceeds, exhausted_on
+from apps.usage.forecasting import DIRECT_OFF, usd
+from apps.usage.models_forecast import Forecast
+
+PAGE_MAX = 500
+Position = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A forecast held against a limit: the probability that the month exceeds it, the day on which it is reached as
+    expected, and the day on which it may be at the earliest (P90). None: not within the month.
+    """
+
+    limit_usd: Decimal
+    exceeds: float
+    on: date | None
+    earliest: date | None
+
+
+def latest(org: HasPk | int, month: date) -> QuerySet[Forecast]:
+    """What was last said of a month, every scope of it. Index: the primary key."""
+    rows = Forecast.objects.for_org(org).filter(month=month)
+    newest = rows.filter(scope=Forecast.Scope.ORGANIZATION).aggregate(bucket=Max("bucket"))["bucket"]
+    return rows.filter(bucket=newest) if newest is not None else rows.none()
+
+
+def find_forecasts(
+    org: HasPk | int,
+    month: date,
+    *,
+    scope: str | None = None,
+    team: str | None = None,
+    project: str | None = None,
+    workflow: str | None = None,
+    after: Position | None = None,
+    limit: int = PAGE_MAX,
+) -> list[Forecast]:
+    """By scope and key, those that belong to the names given; a project of a team belongs to both."""
+    asked = {"scope": scope, "team": team, "project": project, "workflow": workflow}
+    rows = latest(org, month).filter(**{name: value for name, value in asked.items() if value is not None})
+    if after is not None:
+        rows = rows.filter(Q(scope__gt=after[0]) | Q(scope=after[0], key__gt=after[1]))
+    return list(rows.order_by("scope", "key")[:limit])
+
+
+def largest(org: HasPk | int, month: date, scopes: Collection[str], team: str | None, limit: int) -> list[Forecast]:
+    rows = latest(org, month).filter(scope__in=scopes)
+    if team is not None:
+        rows = rows.filter(team=team)
+    return list(rows.order_by("-p50_usd", "scope", "key")[:limit])
+
+
+def forecast_of(org: HasPk | int, month: date, scope: str, key: str) -> Forecast | None:
+    """What was last said of one scope."""
+    rows = Forecast.objects.for_org(org_id_of(org)).filter(month=month, scope=scope, key=key)
+    return rows.order_by("-bucket").first()
+
+
+def is_direct_off(row: Forecast) -> bool:
+    """Whether a sum and what its own series says differ by more than a tenth."""
+    return row.direct_usd is not None and abs(row.direct_usd - row.p50_usd) > DIRECT_OFF * abs(row.p50_usd)
+
+
+def under_cap(row: Forecast, cap_usd: Decimal | None) -> Forecast:
+    """The same where a hard cap refuses what goes beyond it; the layer `cap` says what that takes away."""
+    if cap_usd is None or row.p90_usd <= cap_usd:
+        return row
+    found = capped(_outcome(row), float(cap_usd))
+    most = max(cap_usd, row.spent_usd)
+    row.layers = {**row.layers, "cap": str(min(row.p50_usd, most) - row.p50_usd)}
+    row.p10_usd, row.p50_usd, row.p90_usd = (min(one, most) for one in (row.p10_usd, row.p50_usd, row.p90_usd))
+    row.days = [str(usd(day)) for day in found.days.tolist()]
+    return row
+
+
+def against(row: Forecast, limit_usd: Decimal, clock: Calendar) -> Against:
+    found, limit = _outcome(row), float(limit_usd)
+    ahead = found.p50 - found.spent
+    stretch = (found.p90 - found.spent) / ahead if ahead > 0 else 1.0
+    return Against(
+        limit_usd=limit_usd,
+        exceeds=exceeds(found.spent, found.p10, found.p50, found.p90, limit),
+        on=_day(row, clock, exhausted_on(found.spent, found.days, limit)),
+        earliest=_day(row, clock, exhausted_on(found.spent, found.days, limit, stretch)),
+    )
+
+
+def _outcome(row: Forecast) -> Outcome:
+    spent, p10, p50, p90 = (float(one) for one in (row.spent_usd, row.p10_usd, row.p50_usd, row.p90_usd))
+    return Outcome(spent, p10, p50, p90, np.array([float(day) for day in row.days]))
+
+
+def _day(row: Forecast, clock: Calendar, place: int | None) -> date | None:
+    return None if place is None else first_day_of(row.as_of, clock) + timedelta(days=place)
+
+
+def first_day_of(as_of: datetime, clock: Calendar) -> date:
+    """The day that is the first of `days`."""
+    return as_of.astimezone(clock.zone_at(as_of)).date()
+
+
+def path_of(row: Forecast) -> list[Decimal]:
+    """What is spent by the end of each day ahead, as expected."""
+    path, total = [], row.spent_usd
+    for day in row.days:
+        total = sum_usd((total, Decimal(day)))
+        path.append(total)
+    return path
