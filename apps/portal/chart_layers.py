@@ -1,4 +1,4 @@
-"""Layers that several charts of a period have: limits as rules with their names, and a run rate, dashed.
+"""Layers that several charts of a period have: limits as rules with their names, what is ahead, dashed, and its band.
 
 Colours are Okabe and Ito's, as in `charts`.
 """
@@ -33,7 +33,7 @@ def limits() -> tuple[alt.Chart, ...]:
 
 
 def run_rate(colour: str) -> tuple[alt.Chart, ...]:
-    """Of the data "rate", of [{at, y, label}]: from now to the end of the period."""
+    """Of the data "rate", of [{at, y, label}]: from now to the end of the period, by forecast or at the run rate."""
     data = _named("rate")
     line = alt.Chart(data).mark_line(color=colour, strokeDash=[6, 4], strokeWidth=2).encode(x="at:T", y="y:Q")
     text = (
@@ -44,5 +44,14 @@ def run_rate(colour: str) -> tuple[alt.Chart, ...]:
     return line, text
 
 
+def band(colour: str) -> tuple[alt.Chart, ...]:
+    """Of the data "band", of [{at, low, high}]: where the forecast lies four times in five."""
+    area: alt.Chart = (
+        alt.Chart(_named("band")).mark_area(color=colour, opacity=0.18).encode(x="at:T", y="low:Q", y2="high")
+    )
+    return (area,)
+
+
 def _named(name: str) -> Any:
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse={"y": "number"}))
+    parse = {"y": "number", "low": "number", "high": "number"} if name == "band" else {"y": "number"}
+    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=parse))

@@ -95,6 +95,13 @@ def share(part: Decimal | int | None, whole: Decimal | int | None) -> str:
     return per_cent(Decimal(part) / Decimal(whole))
 
 
+def odds(probability: float) -> str:
+    """A probability in whole per cent, never certain: `42 %`, `under 1 %`, `over 99 %`."""
+    if probability < 0.01:
+        return f"under 1{THIN}%"
+    return f"over 99{THIN}%" if probability > 0.99 else f"{probability * 100:.0f}{THIN}%"
+
+
 def per_cent(ratio: Decimal | None) -> str:
     """A ratio of 0 to 1 as `12.3 %`. What is not nothing never reads 0 %, nor what is not all 100 %."""
     if ratio is None:

@@ -14,6 +14,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("overview", "Overview", "o"),
             ("spend", "Explorer", "e"),
+            ("forecast", "Forecast", "0"),
             ("runs", "Runs", "t"),
             ("events", "Events", "v"),
             ("statements", "Statements", "s"),

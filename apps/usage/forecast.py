@@ -3,7 +3,7 @@
 A series is USD by day, oldest first, NaN where nothing is known (a gap in collecting is not zero demand). Places in the
 week are integers from 0 to `season` - 1. The method is that of its age, in days since its first spend:
 
-- `mean` below `PROFILE_DAYS`: the mean of the days so far;
+- `mean` below `PROFILE_DAYS`, and below `INTERMITTENT_DAYS` with spend on fewer than half of them: their mean;
 - `intermittent`: spend on fewer than half of the days; the mean of the last four weeks;
 - `profile`: the profile of the week times a level. The level is an average over means of the last 1 to 56 days, each
   weighted by how well it would have done from earlier days;
@@ -44,6 +44,8 @@ DRIFT_PRIOR = (1.5, 1.0, 0.5)
 SLOPE_DAYS = 90
 # No drift is believed beyond this a day: x 2.2 in a month.
 SLOPE_MAX = float(np.log(2.2)) / 30
+# A drift goes on for a month, and is level from there: nobody has seen further.
+DRIFT_DAYS = 31
 # Earlier days that levels are tried from, by how far they lie back, and how far is looked ahead from them.
 ORIGINS_BACK = range(3, 46, 4)
 HORIZON = 14
@@ -79,9 +81,10 @@ def expected_days(values: Floats, places: Ints, ahead: Ints, season: int = SEASO
     if not age:
         return Expected(np.zeros(len(ahead)), "none", SCALE_MAX, 0)
     values = np.maximum(values, 0.0)
-    if age < PROFILE_DAYS:
+    is_busy = np.mean(values[known] > 0) >= BUSY_SHARE
+    if age < (PROFILE_DAYS if is_busy else INTERMITTENT_DAYS):
         return Expected(np.full(len(ahead), np.nanmean(values)), "mean", SCALE_MAX / 2, age)
-    if np.mean(values[known] > 0) < BUSY_SHARE:
+    if not is_busy:
         recent = values[-INTERMITTENT_DAYS:]
         usual = 0.0 if np.isnan(recent).all() else float(np.nanmean(recent))
         return Expected(np.full(len(ahead), usual), "intermittent", SCALE_MAX, age)
@@ -193,7 +196,7 @@ def _path(flat: Floats, ahead: int, drifts: Floats) -> Floats:
     least = TREND_ORIGIN_DAYS_MIN if len(drifts) > 1 else ORIGIN_DAYS_MIN
     origins = np.array([n - back for back in ORIGINS_BACK if n - back >= least], dtype=int)
     weights = _weights(_errors(sums, logs, origins, drifts), len(drifts))
-    now = _said(sums, logs, np.array([n]), drifts, np.arange(1, ahead + 1))[0]
+    now = _said(sums, logs, np.array([n]), drifts, np.minimum(np.arange(1, ahead + 1), DRIFT_DAYS))[0]
     path: Floats = np.exp((weights[:, :, None] * now).sum(axis=(0, 1)))
     return path
 

@@ -16,6 +16,9 @@ from apps.usage.forecasting import DIRECT_OFF, usd
 from apps.usage.models_forecast import Forecast
 
 PAGE_MAX = 500
+# Forecasts are made every hour; what is older than this, or made of too little, is not held against anything.
+FRESH = timedelta(hours=3)
+UNLEARNED = ("none", "mean")
 Position = tuple[str, str]
 
 
@@ -97,6 +100,21 @@ def against(row: Forecast, limit_usd: Decimal, clock: Calendar) -> Against:
         on=_day(row, clock, exhausted_on(found.spent, found.days, limit)),
         earliest=_day(row, clock, exhausted_on(found.spent, found.days, limit, stretch)),
     )
+
+
+def is_fresh(row: Forecast, at: datetime) -> bool:
+    """Whether it still speaks of `at`, and knows more than the run rate does: a week of history, or a plan."""
+    is_planned = any(Decimal(amount) for kind, amount in row.layers.items() if kind != "usage")
+    is_learned = row.method not in UNLEARNED or is_planned
+    return is_learned and timedelta(0) <= at - row.as_of < FRESH
+
+
+def as_it_stands(row: Forecast, spent_usd: Decimal, end: datetime, at: datetime) -> Outcome:
+    """With what is spent `at` now; of what was ahead when it was looked at, the part that still is until `end`."""
+    spent, said = float(spent_usd), float(row.spent_usd)
+    left = (end - at) / (end - row.as_of)
+    p10, p50, p90 = (spent + (float(one) - said) * left for one in (row.p10_usd, row.p50_usd, row.p90_usd))
+    return Outcome(spent, p10, p50, p90, np.array([float(day) * left for day in row.days]))
 
 
 def _outcome(row: Forecast) -> Outcome:

@@ -21,6 +21,7 @@ FOR_EVERYBODY = (
     "GET /o/{slug}/",
     "GET /o/{slug}/search",
     "GET /o/{slug}/spend",
+    "GET /o/{slug}/forecast",
     "GET /o/{slug}/spend/values",
     "GET /o/{slug}/views",
     "POST /o/{slug}/views",

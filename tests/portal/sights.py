@@ -17,6 +17,7 @@ from tests.world import make_event
 SIGHTS: dict[str, str] = {
     "overview": "?range=30d",
     "explorer": "spend?range=30d",
+    "forecast": "forecast",
     "runs": "runs?range=30d",
     "run": "runs/run-1",
     "events": "events?range=30d",

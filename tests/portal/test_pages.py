@@ -20,7 +20,7 @@ from tests.portal.reading import Page, attribute, elements, find, get
 from tests.world import make_event
 
 PAGES = (
-    "", "spend", "views", "exports", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared",
+    "", "spend", "forecast", "views", "exports", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared",
     "statements", "statements/adjustments", "statements/closing",
     "statements/disputes", "statements/disputes/new", "allocations", "allocations/new",
     "invoices", "invoices/mappings",
@@ -113,7 +113,7 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("statements/disputes", Permission.VIEW_STATEMENTS),
     ("statements/disputes/1", Permission.VIEW_STATEMENTS),
     ("statements/closing", Permission.VIEW_STATEMENTS),
-    *((page, Permission.VIEW_SPEND) for page in ("declared", "prices", "contracts", "reratings", "alerts")),
+    *((page, Permission.VIEW_SPEND) for page in ("forecast", "declared", "prices", "contracts", "reratings", "alerts")),
     ("alerts/channels/new", Permission.MANAGE_ALERTS),
     ("invoices", Permission.VIEW_STATEMENTS),
     ("invoices/mappings", Permission.VIEW_STATEMENTS),
@@ -250,6 +250,7 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("events", "No events match"),
     ("runs", "Runs appear here with the first event that names one"),
     ("unattributed", "Every event has an owner"),
+    ("forecast", "No forecast yet"),
     ("unpriced", "Every event has a price"),
     ("statements", "No statements for"),
     ("allocations", "Nothing is shared in"),

@@ -47,6 +47,7 @@ def series(days, level=100.0, growth=1.0):
         ([0, 0, 10], "mean", 10),
         ([10, np.nan, 20], "mean", 15),
         ([-5, 0, 10, 20], "mean", 15),
+        ([28] + [0] * 26, "mean", 28 / 27),
         ([28] + [0] * 27, "intermittent", 1),
         ([28] + [0] * 50, "intermittent", 0),
         ([10] * 20, "profile", 10),
@@ -70,6 +71,12 @@ def test_growth_of_a_long_series_goes_on():
     found = expected_days(values, weeks(100), ahead_of(100, 28))
     came = series(128, growth=1.4)[100:]
     assert found.days.sum() == pytest.approx(came.sum(), rel=0.06)
+
+
+def test_growth_is_level_after_a_month():
+    days = expected_days(series(100, growth=1.4), weeks(100), ahead_of(100, 364)).days
+    assert days[357:].sum() == pytest.approx(days[35:42].sum())
+    assert days[35:42].sum() > days[:7].sum() * 1.1
 
 
 @pytest.mark.parametrize("days", [40, 100])

@@ -69,7 +69,7 @@ class ForecastOutput(serializers.Serializer[Any]):
 class ForecastsOutput(serializers.Serializer[Any]):
     month = serializers.CharField()
     as_of = serializers.DateTimeField(allow_null=True)
-    data = ForecastOutput(many=True)
+    data = ForecastOutput(many=True)  # type: ignore[assignment]  # the contract's name
     next = serializers.CharField(allow_null=True)
 
 

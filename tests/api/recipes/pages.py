@@ -105,6 +105,9 @@ PAGES: dict[str, Recipe] = {
         path={**_ORG, "recipient_id": "{spare_recipient}"}
     ),
     "POST /o/{slug}/statements/mail/{mail_id}/resend": Recipe(path={**_ORG, "mail_id": "{mail}"}),
+    "GET /o/{slug}/forecast": Recipe(
+        path=_ORG, asks=({"team": "{team}"}, {"project": "{project}"}, {"workflow": "{workflow}"})
+    ),
     "GET /o/{slug}/unattributed": Recipe(
         path=_ORG, asks=({"range": "30d"}, {"range": "30d", "act": "map", "kind": "team", "name": "x"})
     ),

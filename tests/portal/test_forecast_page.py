@@ -1,0 +1,113 @@
+"""The page of forecasts: everything, a part of it, and what a lead sees."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from apps.usage.forecasting import forecast_month
+from apps.usage.planned import Planned, set_planned_spend
+from tests.database import as_worker
+from tests.portal.homes import OTHER, at, lead, middle_of_a_month, other_team, owner
+from tests.portal.reading import find, get, text_of
+from tests.portal.shop import budget, shop
+from tests.usage.ahead import spend_days
+from tests.world import make_event
+
+__all__ = ["lead", "other_team", "owner", "shop"]  # fixtures
+
+SEARCH = {"team": "search", "project": "search-project", "workflow": "search-agent"}
+NOW = middle_of_a_month()
+TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def history(shop, usd="10", days=70, **where):
+    spend_days(shop.org, TODAY - timedelta(days=days), [usd] * days, **(where or SEARCH))
+
+
+def look(shop, now=NOW):
+    with as_worker():
+        return forecast_month(shop.org, now)
+
+
+def spent_now(shop):
+    """What makes a counter of a budget: rollups alone are nothing to it."""
+    event = make_event(occurred_at=(NOW - timedelta(hours=3)).isoformat(), team="search", workflow="search-agent")
+    assert shop.api.send(event)["accepted"] == 1
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch):
+    at(monkeypatch, NOW)
+
+
+def data_of(page, name="forecast-month"):
+    (script,) = page.find("script", id=name)
+    return json.loads(text_of(script))["datasets"]
+
+
+def test_the_month_is_drawn_with_its_band_plan_and_limit(shop, owner):
+    history(shop)
+    history(shop, "2", **OTHER_WORKFLOW)
+    budget(shop, name="The limit", scope={}, amount_usd=Decimal(100))
+    row = Planned("live", "search-agent", TODAY.date().replace(day=1), Decimal(9), Decimal(11), Decimal(12))
+    set_planned_spend(shop.org, 1, [row])
+    look(shop)
+    page = get(owner, shop.url("forecast"))
+    drawn = data_of(page)
+    assert set(drawn) == {"bars", "band", "plan", "rules", "rate", "span"}
+    assert drawn["band"][0]["low"] == drawn["band"][0]["high"]
+    assert float(drawn["band"][-1]["low"]) < float(drawn["rate"][-1]["y"]) < float(drawn["band"][-1]["high"])
+    assert drawn["rate"][-1]["label"].startswith("forecast 3")
+    assert drawn["rate"][-1]["at"] == drawn["span"][0]["end"] == drawn["plan"][-1]["at"]
+    assert "over 99\u202f% likely to be exceeded" in page.text
+    tables = [text_of(table) for table in find(page.root, "table")]
+    assert any("search-agent" in table and "growth-agent" in table for table in tables)
+
+
+OTHER_WORKFLOW = {"team": "growth", "project": "growth-project", "workflow": "growth-agent"}
+
+
+@pytest.mark.parametrize("scope", ["team", "project", "workflow"])
+def test_a_part_is_drawn_alone(shop, owner, scope):
+    history(shop)
+    history(shop, "2", **OTHER_WORKFLOW)
+    look(shop)
+    page = get(owner, shop.url(f"forecast?{scope}={OTHER_WORKFLOW[scope]}"))
+    assert float(data_of(page)["rate"][-1]["y"]) < 70
+    assert OTHER_WORKFLOW[scope] in page.text
+
+
+@pytest.mark.parametrize("query", ["team=nobody", "workflow=%00", "project=", "team=" + "x" * 5000])
+def test_what_is_not_there_is_everything(shop, owner, query):
+    history(shop)
+    look(shop)
+    assert "Everything in" in get(owner, shop.url(f"forecast?{query}")).text
+
+
+def test_a_young_series_is_still_learning(shop, owner):
+    history(shop, days=4)
+    look(shop)
+    assert "still learning: less than a week of history" in get(owner, shop.url("forecast")).text
+
+
+def test_a_sum_that_its_own_history_contradicts_is_told(shop, owner):
+    history(shop)
+    row = Planned("retirement", "search-agent", TODAY.date(), Decimal(0), Decimal(0), Decimal(0))
+    set_planned_spend(shop.org, 1, [row])
+    look(shop)
+    page = get(owner, shop.url("forecast"))
+    assert "More than 10 % between them" in page.text
+    assert "Workflows that end" in page.text
+
+
+def test_a_lead_sees_their_team_alone(shop, lead, other_team):
+    history(shop)
+    history(shop, "2", team=OTHER, project="p", workflow="secret-agent")
+    look(shop)
+    for query in ("", "?workflow=secret-agent", "?project=p"):
+        page = get(lead, shop.url(f"forecast{query}"))
+        assert "search in" in page.text
+        assert "secret-agent" not in page.html
+    assert lead.get(shop.url(f"forecast?team={OTHER}")).status_code == 403
