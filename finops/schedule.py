@@ -34,7 +34,7 @@ SCHEDULE = {
     "postings": {"task": "budgets.count_postings", "schedule": schedule(10.0), "options": {"expires": 10}},
     # Counters = events + postings, and what is held = reservations.
     "reconcile-budgets": {"task": "budgets.reconcile", "schedule": crontab(minute="*/15"), "options": {"expires": 900}},
-    # Budgets whose run rate reaches a forecast threshold.
+    # Budgets whose forecast or run rate reaches a forecast threshold.
     "forecasts": {"task": "budgets.cross_forecasts", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
     # What steps usually cost, for decisions that do not say.
     "step-costs": {"task": "budgets.reckon_step_costs", "schedule": crontab(minute=23), "options": {"expires": 3600}},

@@ -210,8 +210,9 @@ def _threshold(facts: _Facts) -> tuple[str, str, str]:
 
 
 def _forecast(facts: _Facts) -> tuple[str, str, str]:
-    rate, end = facts.usd("run_rate_usd"), facts.moment("period_end")
-    lead = f"At the run rate so far it comes to {rate}{f' by {end}' if end else ''}. " if rate else ""
+    rate, forecast, end = facts.usd("run_rate_usd"), facts.usd("forecast_usd"), facts.moment("period_end")
+    says = "The forecast says" if forecast else "At the run rate so far it comes to"
+    lead = f"{says} {forecast or rate}{f' by {end}' if end else ''}. " if forecast or rate else ""
     title = f"Budget {facts.budget} is on course for {facts.text('threshold', '?')} % of its limit"
     return title, lead + _stands(facts), _next_at_limit(facts, reached=False)
 

@@ -1,8 +1,8 @@
 """How budgets stand and what they would have done: what pages about budgets read.
 
-The run rate stands for the future (`forecast`). Series are by the time of the calls at the precision of a day, or of
-an hour for periods of at most two days; counters count a settled call at the instant of its decision, so that a day
-of a series and a counter may differ by calls at its edge.
+The run rate (`forecast`) stands for the future until `ahead` knows better. Series are by the time of the calls at the
+precision of a day, or of an hour for periods of at most two days; counters count a settled call at the instant of its
+decision, so that a day of a series and a counter may differ by calls at its edge.
 """
 
 import json
@@ -15,7 +15,6 @@ from decimal import Decimal
 from django.db import DatabaseError
 from django.db.models import Count as CountOf
 from django.db.models import F, Sum
-from django.utils import timezone
 
 from apps.budgets import outlook_sql
 from apps.budgets.forecast import Reached, Replay, Step, replay, run_rate, state_of
@@ -38,10 +37,25 @@ HOURLY_PERIOD_MAX = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """P10, P50 and P90 of a period, the probability that it comes to more than the limit, and when P50 and at the
+    earliest P90 reach it; None: not in the period.
+    """
+
+    p10_usd: Decimal
+    p50_usd: Decimal
+    p90_usd: Decimal
+    exceeds: float
+    reaches_at: datetime | None
+    earliest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A budget in its period; of one whose scope says "*", the subject with the least left.
 
-    Outside of a fixed range `start` and `end` are the range's and `state` is "waiting" or "past".
+    Outside of a fixed range `start` and `end` are the range's and `state` is "waiting" or "past". `ahead` is there
+    where somebody asked `ahead.with_forecasts` and the period has a forecast.
     """
 
     budget: Budget
@@ -59,6 +73,12 @@ class Standing:
     subjects: int
     all_spent_usd: Decimal
     all_held_usd: Decimal
+    ahead: Ahead | None = None
+
+    @property
+    def expected_usd(self) -> Decimal | None:
+        """What the period comes to: by its forecast, else at its run rate; None: too little is known."""
+        return self.run_rate_usd if self.ahead is None else self.ahead.p50_usd
 
     @property
     def is_each(self) -> bool:
@@ -207,14 +227,15 @@ def spend_of_list(
     """
     try:
         with tenant(org):
-            return outlook_sql.spend_of_many(org.pk, [_watched(one, clock) for one in found], at)
+            return outlook_sql.spend_of_many(org.pk, [watched(one, clock) for one in found], at)
     except DatabaseError as error:
         if is_timeout(error):
             return {}
         raise
 
 
-def _watched(one: Standing, clock: Calendar) -> outlook_sql.Watched:
+def watched(one: Standing, clock: Calendar) -> outlook_sql.Watched:
+    """What a series of the standing's period draws."""
     unit = unit_of(one.start, one.end)
     subject: dict[str, str] = json.loads(one.subject) if one.subject else {}
     scope = {name: value for name, value in one.budget.scope.items() if name not in subject}
@@ -343,7 +364,7 @@ def _together(each: Sequence[Replay], thresholds: Sequence[int]) -> Replay:
     )
 
 
-# --- forecast thresholds -----------------------------------------------------------------------------
+# --- without decisions -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,12 +382,3 @@ def ungoverned(org: HasPk, start: datetime, end: datetime) -> Ungoverned:
     )
     facts = list(rows.values_list("facts", flat=True))
     return Ungoverned(sum(int(one["events"]) for one in facts), sum_usd(Decimal(one["amount_usd"]) for one in facts))
-
-
-def cross_forecasts(org: HasPk | int, at: datetime | None = None) -> int:
-    """Tell of forecast thresholds that the run rate of a budget's period has reached: a crossing each, once.
-
-    How many were new. `org` may be its id.
-    """
-    with tenant(org):
-        return outlook_sql.cross_forecasts(org if isinstance(org, int) else org.pk, at or timezone.now())

@@ -296,30 +296,36 @@ def holding(org_id: int, kind: str, target: str) -> Holding:
 # --- forecast crossings ------------------------------------------------------------------------------
 
 
-def cross_forecasts(org_id: int, at: datetime) -> int:
-    """Write a crossing for each forecast threshold that a counter's run rate has reached, once; how many were new.
+def cross_forecasts(org_id: int, at: datetime, expected_usd: Mapping[int, Decimal]) -> int:
+    """Write a crossing for each forecast threshold that a counter's period is to reach, once; how many were new.
 
-    spent x length x 100 >= limit x percent x elapsed, exact in NUMERIC: `forecast.run_rate` without its rounding.
+    By `expected_usd` of the budgets that it names. Of others at the run rate, from a tenth of the period on: spent x
+    length x 100 >= limit x percent x elapsed, exact in NUMERIC: `forecast.run_rate` without its rounding.
     """
+    asked = [{"id": budget_id, "expected": usd} for budget_id, usd in expected_usd.items()]
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH running AS ("
-            " SELECT c, b, EXTRACT(epoch FROM c.period_end - c.period_start) AS length,"
+            " SELECT c, b, e.expected, EXTRACT(epoch FROM c.period_end - c.period_start) AS length,"
             "  EXTRACT(epoch FROM %(at)s::timestamptz - c.period_start) AS elapsed"
             " FROM budgets_budget b JOIN budgets_counter c ON c.organization_id = b.organization_id"
             "  AND c.budget_id = b.id AND c.period_start < %(at)s AND c.period_end > %(at)s"
+            " LEFT JOIN jsonb_to_recordset(%(asked)s::jsonb) AS e(id bigint, expected numeric) ON e.id = b.id"
             " WHERE b.organization_id = %(org)s AND b.ended_at IS NULL AND cardinality(b.forecast_thresholds) > 0"
             "  AND c.spent_usd > 0)"
             " INSERT INTO budgets_crossing (organization_id, crossing_id, kind, subject, severity, team, budget_id,"
             "  crossed_at, facts)"
             " SELECT %(org)s, uuidv7(), 'forecast', format('%%s:%%s', (c).counter_id, t.percent), 'warning',"
-            "  budgets_team(c, b), (b).id, %(at)s, budgets_facts(c, b) || jsonb_build_object('threshold', t.percent,"
-            "   'run_rate_usd', round((c).spent_usd * length / elapsed, 12)::text)"
+            "  budgets_team(c, b), (b).id, %(at)s, budgets_facts(c, b) || jsonb_build_object('threshold', t.percent)"
+            "   || CASE WHEN expected IS NULL"
+            "    THEN jsonb_build_object('run_rate_usd', round((c).spent_usd * length / elapsed, 12)::text)"
+            "    ELSE jsonb_build_object('forecast_usd', expected::text) END"
             " FROM running, unnest((b).forecast_thresholds) AS t(percent)"
-            f" WHERE elapsed * {SENSIBLE_PART:d} >= length"
-            "  AND (c).spent_usd * length * 100 >= (c).limit_usd * t.percent * elapsed"
+            " WHERE CASE WHEN expected IS NOT NULL THEN expected * 100 >= (c).limit_usd * t.percent"
+            f"  ELSE elapsed * {SENSIBLE_PART:d} >= length"
+            "   AND (c).spent_usd * length * 100 >= (c).limit_usd * t.percent * elapsed END"
             " ON CONFLICT (organization_id, kind, subject) DO NOTHING",
-            {"org": org_id, "at": at},
+            {"org": org_id, "at": at, "asked": json_text(asked)},
         )
         crossed: int = cursor.rowcount
         return crossed

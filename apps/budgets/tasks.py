@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from apps.budgets import counting, decisions, measures, outlook, runs, services
+from apps.budgets import ahead, counting, decisions, measures, runs, services
 from apps.organizations.selectors import organizations_budgeted
 from apps.usage.services import for_each_of
 
@@ -31,8 +31,8 @@ def reconcile() -> None:
 
 @shared_task(name="budgets.cross_forecasts")
 def cross_forecasts() -> None:
-    """Budgets whose run rate has reached a forecast threshold."""
-    for_each_of(organizations_budgeted(), outlook.cross_forecasts)
+    """Budgets whose forecast, or run rate, has reached a forecast threshold."""
+    for_each_of(organizations_budgeted(), ahead.cross_forecasts)
 
 
 @shared_task(name="budgets.reckon_step_costs", time_limit=1800, soft_time_limit=1700)

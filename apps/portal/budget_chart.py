@@ -1,7 +1,7 @@
 """A budget's period as one Vega-Lite spec; smaller pictures are in `budget_pictures`.
 
 Spend adds up from the left; what is held lies lighter on top of it; the limit and the thresholds are rules with their
-names; the run rate is dashed. Colours are Okabe and Ito's, as in `charts`.
+names; the forecast or the run rate is dashed. Colours are Okabe and Ito's, as in `charts`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,11 +13,11 @@ from typing import Any
 
 import altair as alt
 
-from apps.budgets.outlook import Standing
+from apps.budgets.outlook import Ahead, Standing
 from apps.budgets.outlook_sql import Point, Unit
 from apps.core.periods import Calendar
 from apps.portal import formats
-from apps.portal.chart_layers import limits, run_rate
+from apps.portal.chart_layers import band, limits, run_rate
 from apps.portal.charts import CHART_HEIGHT_PIXELS, LABEL_PIXELS
 
 SPENT = "#0072B2"
@@ -59,6 +59,7 @@ def burn(points: Sequence[Point], standing: Standing, unit: Unit, clock: Calenda
         "bars": list(_bars(bars, standing, unit, clock, at)),
         "held": list(_held(standing, unit, clock, at)),
         "rules": [] if standing.is_each else list(_rules(standing)),
+        "band": list(_band(standing, zone, at)),
         "rate": [] if standing.is_each else list(_rate(standing, zone, at)),
     }
     drawn = {name: rows for name, rows in data.items() if rows}
@@ -73,6 +74,11 @@ def sentence(standing: Standing) -> str:
     if standing.is_each:
         return f"{words} of {standing.subjects} with a limit of {formats.money(standing.limit_usd)} USD each."
     words += f" of {formats.money(standing.limit_usd)} USD"
+    if standing.ahead is not None:
+        low, expected, high = (formats.money(usd) for usd in _triple(standing.ahead))
+        return (
+            f"{words}; by forecast the period comes to {expected} USD, four times in five to between {low} and {high}."
+        )
     if standing.run_rate_usd is None:
         return f"{words}; too little of the period has passed for a run rate."
     return f"{words}; at the run rate the period comes to {formats.money(standing.run_rate_usd)} USD."
@@ -124,7 +130,7 @@ def _held(standing: Standing, unit: Unit, clock: Calendar, at: datetime) -> Iter
 def _rules(standing: Standing) -> Iterator[dict[str, Any]]:
     limit = standing.limit_usd
     yield {"y": format(limit, "f"), "label": f"limit {formats.money(limit)}", "kind": "limit"}
-    highest = max(limit, standing.spent_usd + standing.held_usd, standing.run_rate_usd or Decimal(0))
+    highest = max(limit, standing.spent_usd + standing.held_usd, standing.expected_usd or Decimal(0))
     above = limit
     for percent in sorted(standing.budget.thresholds, reverse=True):
         # Names need room between them, and a limit that is left far behind needs no thresholds.
@@ -134,10 +140,23 @@ def _rules(standing: Standing) -> Iterator[dict[str, Any]]:
 
 
 def _rate(standing: Standing, zone: tzinfo, at: datetime) -> Iterator[dict[str, Any]]:
-    if standing.run_rate_usd is not None and at < standing.end:
+    expected = standing.expected_usd
+    if expected is not None and at < standing.end:
         yield {"at": _wall(at, zone), "y": format(standing.spent_usd, "f"), "label": ""}
-        label = f"run rate {formats.money(standing.run_rate_usd)}"
-        yield {"at": _wall(standing.end, zone), "y": format(standing.run_rate_usd, "f"), "label": label}
+        label = f"{'run rate' if standing.ahead is None else 'forecast'} {formats.money(expected)}"
+        yield {"at": _wall(standing.end, zone), "y": format(expected, "f"), "label": label}
+
+
+def _band(standing: Standing, zone: tzinfo, at: datetime) -> Iterator[dict[str, Any]]:
+    if standing.ahead is not None and at < standing.end:
+        now = format(standing.spent_usd, "f")
+        low, _, high = _triple(standing.ahead)
+        yield {"at": _wall(at, zone), "low": now, "high": now}
+        yield {"at": _wall(standing.end, zone), "low": format(low, "f"), "high": format(high, "f")}
+
+
+def _triple(ahead: Ahead) -> tuple[Decimal, Decimal, Decimal]:
+    return ahead.p10_usd, ahead.p50_usd, ahead.p90_usd
 
 
 def _label(local: datetime, unit: Unit) -> str:
@@ -203,6 +222,7 @@ LAYERS: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
     "bars": lambda: (_area(),),
     "held": lambda: (_lighter(),),
     "rules": limits,
+    "band": lambda: band(SPENT),
     "rate": lambda: run_rate(SPENT),
 }
 

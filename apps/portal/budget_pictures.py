@@ -47,15 +47,16 @@ def spark(one: Standing, points: Sequence[Point], at: datetime, zone: tzinfo) ->
     """Of one counter. Spend adds up from the left, by the time of the calls, and ends at what the budget counts."""
     now = min(max(at, one.start), one.end)
     taken = one.spent_usd + one.held_usd
-    highest = max(one.limit_usd, taken, one.run_rate_usd or Decimal(0))
+    expected = one.expected_usd
+    highest = max(one.limit_usd, taken, expected or Decimal(0))
     spent = _steps(points, one.start, one.end, now, one.spent_usd, highest)
     here = f"{_across(now, one.start, one.end)},{_height(one.spent_usd, highest)}"
-    ahead = one.run_rate_usd is not None and now < one.end
+    ahead = expected is not None and now < one.end
     return Spark(
         spent=spent,
         area=f"0,{PICTURE_HEIGHT} {spent} {_across(now, one.start, one.end)},{PICTURE_HEIGHT}",
         held=f"{here} {_across(now, one.start, one.end)},{_height(taken, highest)}" if one.held_usd > 0 else "",
-        rate=f"{here} {PICTURE_WIDTH},{_height(one.run_rate_usd or Decimal(0), highest)}" if ahead else "",
+        rate=f"{here} {PICTURE_WIDTH},{_height(expected or Decimal(0), highest)}" if ahead else "",
         limit_y=_height(one.limit_usd, highest),
         sentence=_spark_sentence(one, zone),
     )
@@ -66,6 +67,8 @@ def _spark_sentence(one: Standing, zone: tzinfo) -> str:
     words = f"{label}: {formats.money(one.spent_usd)} of {formats.money(one.limit_usd)} USD spent"
     if one.held_usd:
         words += f", {formats.money(one.held_usd)} USD held"
+    if one.ahead is not None:
+        return f"{words}; {formats.money(one.ahead.p50_usd)} USD by forecast."
     if one.run_rate_usd is None:
         return f"{words}; too little of the period has passed for a run rate."
     return f"{words}; {formats.money(one.run_rate_usd)} USD at the run rate."

@@ -73,8 +73,9 @@ def crossing_words(row: Crossing) -> str:
         case "threshold":
             return f"{facts.get('threshold')} % reached{whose}: {spent} of {limit} USD spent"
         case "forecast":
-            rate = _usd(facts.get("run_rate_usd"))
-            return f"Run rate reached {facts.get('threshold')} %{whose}: {rate} of {limit} USD by the period's end"
+            what = "Forecast" if "forecast_usd" in facts else "Run rate"
+            rate = _usd(facts.get("forecast_usd", facts.get("run_rate_usd")))
+            return f"{what} reached {facts.get('threshold')} %{whose}: {rate} of {limit} USD by the period's end"
         case "refused":
             return f"First call refused{whose}: {spent} of {limit} USD spent, {_usd(facts.get('held_usd'))} held"
         case "overrun":

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import altair as alt
 
 from apps.portal import formats
-from apps.portal.chart_layers import limits, run_rate
+from apps.portal.chart_layers import band, limits, run_rate
 
 Granularity = Literal["hour", "day", "week", "month"]
 # "sum" are stacked bars that add up from the first bucket on.
@@ -60,12 +60,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What spend that adds up is held against: at `end`, after now, it comes to `forecast_usd`; None: not known yet."""
+    """What spend that adds up is held against: at `end`, after now, it comes to `forecast_usd`; None: not known yet.
+
+    `band_usd` are P10 and P90; None: it is the run rate, which has none.
+    """
 
     end: datetime
     forecast_usd: Decimal | None
     limit_usd: Decimal | None = None
     limit_name: str = ""
+    band_usd: tuple[Decimal, Decimal] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +258,7 @@ def _sentence(rows: Sequence[ChartRow], span: Span, ahead: Ahead | None) -> str:
     if unfinished is not None:
         words += f"; {unfinished.label} is {formats.money(unfinished.total_usd)} USD so far"
     if ahead is not None and ahead.forecast_usd is not None:
-        words += f"; at the run rate it comes to {formats.money(ahead.forecast_usd)} USD"
+        words += f"; {_ahead_words(ahead.forecast_usd, ahead.band_usd)}"
     if ahead is not None and ahead.limit_usd is not None:
         words += f"; the limit of {ahead.limit_name} is {formats.money(ahead.limit_usd)} USD"
     return f"{words}. The table has every number."
@@ -271,6 +275,7 @@ def _spec(
     more = {
         "previous": [step for row in rows for step in _steps(row, span)],
         "rules": list(_limit(rows, ahead)) if ahead else [],
+        "band": list(_band(rows, span, ahead)) if ahead else [],
         "rate": list(_rate(rows, span, ahead)) if ahead else [],
     }
     drawn_too = {name: values for name, values in more.items() if values}
@@ -382,6 +387,7 @@ def _named(name: str) -> alt.NamedData:
 _MORE: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
     "previous": lambda: (_previous_line(),),
     "rules": limits,
+    "band": lambda: band(PREVIOUS_COLOUR),
     "rate": lambda: run_rate(PREVIOUS_COLOUR),
 }
 _PARSE = {"low": "number", "high": "number", "previous": "number"}
@@ -411,6 +417,21 @@ def _limit(rows: Sequence[ChartRow], ahead: Ahead) -> Iterator[dict[str, Any]]:
     if ahead.limit_usd is not None and ahead.limit_usd <= highest * LIMIT_TIMES_MAX:
         label = f"{ahead.limit_name} {formats.money(ahead.limit_usd)}"
         yield {"y": format(ahead.limit_usd, "f"), "label": label, "kind": "limit"}
+
+
+def _ahead_words(usd: Decimal, band: tuple[Decimal, Decimal] | None) -> str:
+    if band is None:
+        return f"at the run rate it comes to {formats.money(usd)} USD"
+    low, high = (formats.money(one) for one in band)
+    return f"by forecast it comes to {formats.money(usd)} USD, four times in five to between {low} and {high}"
+
+
+def _band(rows: Sequence[ChartRow], span: Span, ahead: Ahead) -> Iterator[dict[str, Any]]:
+    if ahead.band_usd is not None:
+        now = format(_total(rows), "f")
+        yield {"at": _wall(span.at), "low": now, "high": now}
+        low, high = ahead.band_usd
+        yield {"at": _wall(ahead.end), "low": format(low, "f"), "high": format(high, "f")}
 
 
 def _rate(rows: Sequence[ChartRow], span: Span, ahead: Ahead) -> Iterator[dict[str, Any]]:

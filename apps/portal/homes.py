@@ -9,6 +9,7 @@ from apps.organizations.permissions import Role
 from apps.portal.access import Visit
 from apps.portal.ranges import Span
 from apps.reports.selectors import Spend
+from apps.usage.models_forecast import Forecast
 
 # Rows of cards that stand side by side. A card that has nothing to say is left out, and the rest of its row has room.
 _SPEND = (
@@ -32,7 +33,8 @@ HOMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
 class Home:
     """What several cards are made of, read once: `answers` by dimension, each compared with the period before.
 
-    For a lead, all of it is of the team. `standings` are of the budgets that they may know of.
+    For a lead, all of it is of the team. `standings` are of the budgets that they may know of; `ahead` is what the
+    month is forecast to come to, None where that is not known.
     """
 
     visit: Visit
@@ -40,6 +42,7 @@ class Home:
     answers: Mapping[str, Spend]
     teams: Sequence[str]
     standings: Sequence[Standing]
+    ahead: Forecast | None
     last_event_at: datetime | None
 
     @property

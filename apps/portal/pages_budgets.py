@@ -50,7 +50,8 @@ class BudgetRow:
     held_usd: Decimal
     remaining_usd: Decimal
     over_usd: Decimal
-    run_rate_usd: Decimal | None
+    expected_usd: Decimal | None
+    is_forecast: bool
     spend_url: str | None
     # Whose figures these are, where each has a limit of its own: "user ann, the first of 12".
     whose: str
@@ -140,6 +141,18 @@ class CrossingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetForecast:
+    """What the period comes to by forecast. `odds`: that it is more than the limit, in words."""
+
+    low_usd: Decimal
+    expected_usd: Decimal
+    high_usd: Decimal
+    odds: str
+    reaches_at: datetime | None
+    earliest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetPage:
     """`burn` None: there is too much stored usage to draw; `spend_url` None: the explorer cannot filter so."""
 
@@ -161,6 +174,7 @@ class BudgetPage:
     remaining_usd: Decimal
     run_rate_usd: Decimal | None
     reaches_at: datetime | None
+    forecast: BudgetForecast | None
     overrun_usd: Decimal
     assumed_usd: Decimal
     unpriced_events: int

@@ -14,17 +14,21 @@ from apps.portal.pages_people import FirstEventPage
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the month comes to at the run rate, None while too little of it has passed.
+    """What the month comes to by forecast, within `band_usd` four times in five; without one, at the run rate.
+
+    `usd` None: that is not known yet.
 
     `limit_*` are of the budget that watches the same spend over the same month; `limit_name` "": there is none.
     """
 
     usd: Decimal | None
+    band_usd: tuple[Decimal, Decimal] | None
     last_day: date
     spent_usd: Decimal
     limit_usd: Decimal | None
     limit_name: str
     limit_url: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)

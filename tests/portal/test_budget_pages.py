@@ -10,9 +10,9 @@ import pytest
 from django.utils import timezone
 
 from apps.budgets import outlook_sql
+from apps.budgets.ahead import cross_forecasts
 from apps.budgets.forecast import run_rate
 from apps.budgets.models import Budget, Crossing
-from apps.budgets.outlook import cross_forecasts
 from apps.budgets.services import end_budget, report_ungoverned
 from apps.core.tenancy import tenant
 from apps.organizations.selectors import principal_for

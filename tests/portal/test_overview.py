@@ -127,7 +127,7 @@ def test_a_month_that_has_just_begun_has_no_forecast_yet(shop, owner, monkeypatc
 def test_any_other_range_has_none(shop, owner, asked):
     send(shop)
     page = get(owner, shop.url(f"?{asked}"))
-    assert "Forecast" not in page.text
+    assert "Forecast to" not in page.text
     assert "by team per" in cards(page)[0]
 
 

@@ -11,6 +11,7 @@ from django.http import HttpResponse, HttpResponseRedirect
 from apps.alerts.selectors import told_of
 from apps.alerts.tasks import hint_tell
 from apps.budgets import services
+from apps.budgets.ahead import with_forecasts
 from apps.budgets.forecast import reaches_at, state_of
 from apps.budgets.models import Budget, Counter, Raise
 from apps.budgets.outlook import Past, Standing, past_periods, spend_series, standings, subjects_of, unit_of
@@ -19,13 +20,14 @@ from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
+from apps.portal import formats
 from apps.portal.access import Visit, organization_page
 from apps.portal.budget_chart import Burn, burn
 from apps.portal.budget_pictures import PastPicture, pictures
 from apps.portal.budget_words import MODES, PERIODS, meter, state_words, subject_words
 from apps.portal.filters import names_of_keys
 from apps.portal.pages import Crumb
-from apps.portal.pages_budgets import BudgetPage, RaiseRow, State, SubjectRow
+from apps.portal.pages_budgets import BudgetForecast, BudgetPage, RaiseRow, State, SubjectRow
 from apps.portal.pages_prices import FormError
 from apps.portal.told import crossing_row, crossing_start
 from apps.portal.views.budgets import budget_url, resets_at, scope_words, spend_url, whose
@@ -105,6 +107,7 @@ def _page(visit: Visit, budget_id: int, given: Mapping[str, str], error: FormErr
         raises = list_raises(org, found.pk, RAISES_SHOWN)
         crossings = find_crossings(org, limit=CROSSINGS_READ, budget=str(found.pk)).rows
         told = told_of(org, [row.crossing_id for row in crossings])
+    (one,) = with_forecasts(org, [one], visit.calendar, visit.at)
     drawn, pictured = _drawn(visit, one, past)
     rows = [(crossing_start(row), crossing_row(visit, row, told)) for row in crossings]
     approved = [row for row in raises if row.state == "approved" and row.expires_at > visit.at]
@@ -128,6 +131,7 @@ def _page(visit: Visit, budget_id: int, given: Mapping[str, str], error: FormErr
         remaining_usd=max(Decimal(0), one.limit_usd - one.spent_usd - one.held_usd),
         run_rate_usd=one.run_rate_usd,
         reaches_at=_reaches_at(visit, one),
+        forecast=_forecast(one),
         overrun_usd=one.overrun_usd,
         assumed_usd=one.assumed_usd,
         unpriced_events=one.unpriced_events,
@@ -151,6 +155,20 @@ def _page(visit: Visit, budget_id: int, given: Mapping[str, str], error: FormErr
         raise_error=error,
         rollover=found.rollover,
         created_by=found.created_by,
+    )
+
+
+def _forecast(one: Standing) -> BudgetForecast | None:
+    ahead = one.ahead
+    if ahead is None:
+        return None
+    return BudgetForecast(
+        low_usd=ahead.p10_usd,
+        expected_usd=ahead.p50_usd,
+        high_usd=ahead.p90_usd,
+        odds=formats.odds(ahead.exceeds),
+        reaches_at=ahead.reaches_at,
+        earliest_at=ahead.earliest_at,
     )
 
 

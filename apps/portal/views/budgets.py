@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from django.http import HttpResponse, HttpResponseRedirect
 
+from apps.budgets.ahead import with_forecasts
 from apps.budgets.models import Budget
 from apps.budgets.outlook import Standing, spend_of_list, standings, ungoverned
 from apps.budgets.outlook_sql import Point
@@ -50,6 +51,7 @@ def budgets(visit: Visit) -> HttpResponse:
         let_through = ungoverned(visit.org, visit.calendar.start("month", visit.at), visit.at)
         stops = count_stops(visit.org)
     key_names = names_of_keys(visit.org, {name for one in found for name in one.budget.scope})
+    found = with_forecasts(visit.org, found, visit.calendar, visit.at)
     found.sort(key=worst_first)
     series = spend_of_list(visit.org, found[:ROWS_SHOWN], visit.calendar, visit.at)
     page = BudgetsPage(
@@ -118,7 +120,8 @@ def _row(visit: Visit, one: Standing, key_names: Mapping[str, str], points: Sequ
         held_usd=one.held_usd,
         remaining_usd=max(Decimal(0), left),
         over_usd=max(Decimal(0), -left),
-        run_rate_usd=one.run_rate_usd,
+        expected_usd=one.expected_usd,
+        is_forecast=one.ahead is not None,
         spend_url=spend_url(visit, scope, one.start, min(one.end, visit.at)),
         whose=whose(one),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
+from apps.budgets.ahead import with_forecasts
 from apps.budgets.outlook import standings
 from apps.budgets.selectors import running_budgets
 from apps.core.errors import DomainError
@@ -20,6 +21,8 @@ from apps.portal.views import overview_bills, overview_control, overview_spend
 from apps.portal.views.joining import first_event_page
 from apps.reports.selectors import COSTS, Spend, spend
 from apps.teams.selectors import list_teams
+from apps.usage.forecasts import forecast_of, is_fresh
+from apps.usage.models_forecast import Forecast
 from apps.usage.selectors import last_event_at
 
 MEASURES: Mapping[str, tuple[str, ...]] = {
@@ -66,15 +69,23 @@ def _rows(home: Home) -> Iterator[tuple[Card, ...]]:
 def _home(visit: Visit) -> Home:
     span, org = visit.span(), visit.org
     with tenant(org):
-        return Home(
+        home = Home(
             visit=visit,
             span=span,
             answers=_answers(visit, span),
             teams=[team.slug for team in list_teams(org)],
             standings=standings(org, visit.at, running_budgets(org, visit.team)),
+            ahead=_ahead(visit),
             # Of a lead's team alone it would take looking at its events one by one.
             last_event_at=last_event_at(org) if visit.team is None else None,
         )
+    return replace(home, standings=with_forecasts(org, home.standings, visit.calendar, visit.at))
+
+
+def _ahead(visit: Visit) -> Forecast | None:
+    scope, key = ("organization", "") if visit.team is None else ("team", visit.team)
+    row = forecast_of(visit.org, visit.calendar.month_of(visit.at), scope, key)
+    return row if row is not None and is_fresh(row, visit.at) else None
 
 
 def _answers(visit: Visit, span: Span) -> dict[str, Spend]:

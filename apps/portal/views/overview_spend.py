@@ -17,6 +17,8 @@ from apps.portal.spending import by_cost, question, ratio, summed_cost
 from apps.portal.views.budgets import budget_url
 from apps.reports.selectors import COSTS
 from apps.reports.view_queries import COMPARE, PREVIOUS
+from apps.usage.forecasting import usd as estimate
+from apps.usage.forecasts import as_it_stands
 
 TOP_ROWS = 5
 # What one looks at next: of what a value of the dimension is made.
@@ -60,19 +62,24 @@ def _label(home: Home) -> str:
 
 
 def _forecast(home: Home) -> Forecast | None:
-    """Of the whole month at its run rate, where the range is the month so far."""
+    """Of the whole month, where the range is the month so far; without a forecast at its run rate."""
     visit, spent = home.visit, home.spend.total.cost_usd
     if home.span.preset != "month" or spent is None:
         return None
     start, end = visit.calendar.period("month", visit.at)
-    limit = _month_limit(home)
+    limit, usd, band = _month_limit(home), run_rate(spent, start, end, visit.at), None
+    if home.ahead is not None:
+        found = as_it_stands(home.ahead, spent, end, visit.at)
+        usd, band = estimate(found.p50), (estimate(found.p10), estimate(found.p90))
     return Forecast(
-        usd=run_rate(spent, start, end, visit.at),
+        usd=usd,
+        band_usd=band,
         last_day=next_month(visit.calendar.month_of(visit.at)) - timedelta(days=1),
         spent_usd=spent,
         limit_usd=limit.limit_usd if limit else None,
         limit_name=limit.budget.name if limit else "",
         limit_url=budget_url(visit, limit.budget.pk) if limit and visit.team is None else "",
+        url=visit.url("forecast"),
     )
 
 
@@ -105,7 +112,9 @@ def over_time(home: Home) -> OverTime | None:
 
 def _ahead(home: Home, forecast: Forecast) -> Ahead:
     _, end = home.visit.calendar.period("month", home.visit.at)
-    return Ahead(end.astimezone(home.span.zone), forecast.usd, forecast.limit_usd, forecast.limit_name)
+    return Ahead(
+        end.astimezone(home.span.zone), forecast.usd, forecast.limit_usd, forecast.limit_name, forecast.band_usd
+    )
 
 
 def changes(home: Home) -> Changes | None:
