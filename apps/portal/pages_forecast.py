@@ -50,6 +50,10 @@ class ForecastRow:
     reached_on: date | None
     earliest_on: date | None
 
+    @property
+    def is_over(self) -> bool:
+        return self.limit_usd is not None and self.spent_usd >= self.limit_usd
+
 
 @dataclass(frozen=True, slots=True)
 class ForecastPage:

@@ -50,7 +50,7 @@ def data_of(page, name="forecast-month"):
 def test_the_month_is_drawn_with_its_band_plan_and_limit(shop, owner):
     history(shop)
     history(shop, "2", **OTHER_WORKFLOW)
-    budget(shop, name="The limit", scope={}, amount_usd=Decimal(100))
+    budget(shop, name="The limit", scope={}, amount_usd=Decimal(200))
     row = Planned("live", "search-agent", TODAY.date().replace(day=1), Decimal(9), Decimal(11), Decimal(12))
     set_planned_spend(shop.org, 1, [row])
     look(shop)
