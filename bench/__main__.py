@@ -20,7 +20,7 @@ import django
 from finops.embedded import servers
 
 # Parts that need no traffic of others: `measure()` of the module of this name.
-MODULES = ("estimate", "plans", "forecast", "pages", "runaway")
+MODULES = ("estimate", "plans", "forecast", "pages", "runaway", "signals")
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
         chosen = {
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
             "spend": _spend, "focus": _focus, **dict.fromkeys(MODULES, lambda _: _module(part)),
+            "signals-full": _signals_full,
         }.get(part, _everything)  # fmt: skip
         for line in chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -104,6 +105,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     yield from decisions.measure()
     yield from leasing.measure()
     yield from _module("runaway")
+    yield from _module("signals")
     yield from caps.measure(caps.SHORT)
 
 
@@ -155,6 +157,12 @@ def _caps(secret: str) -> Iterator[dict[str, Any]]:
     from bench import caps
 
     yield from caps.measure(caps.SHORT)
+
+
+def _signals_full(secret: str) -> Iterator[dict[str, Any]]:
+    from bench import signals
+
+    return signals.measure(signals.FULL)
 
 
 def _chaos(secret: str) -> Iterator[dict[str, Any]]:

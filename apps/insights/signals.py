@@ -54,10 +54,11 @@ class Rule(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """`sample` and `gate` as of docs/signals.md: the least observations of a window and of a baseline, the least change.
+    """`sample` and `gate` as of docs/signals.md: the least observations of a window and of a baseline, the least
+    change.
 
-    `worse`: +1 where a higher reading is worse, -1 where a lower one is. A ratio that is worse when it falls is judged by
-    its complement (cache misses for cache hits), and `gate` is relative to that.
+    `worse`: +1 where a higher reading is worse, -1 where a lower one is. A ratio that is worse when it falls is judged
+    by its complement (cache misses for cache hits), and `gate` is relative to that.
     """
 
     key: str
@@ -80,8 +81,9 @@ SIGNALS = _catalogue(
     # Calls whose prompt is at least the provider's minimum. n: calls; total: cache_read tokens; weight: input +
     # cache_read + cache_write tokens.
     Signal("cache_hit_rate", Kind.RATIO, -1, 50, 200, 0.15),
-    # n: calls with a cache write; total: cache_write tokens; weight: cache_write + cache_read. 0.28 writes to a read lose
-    # money with 5 minutes, 1.11 with an hour: as a share of both, 0.219 and 0.526. `limit` may be given per series.
+    # n: calls with a cache write; total: cache_write tokens; weight: cache_write + cache_read. 0.28 writes to a read
+    # lose money with 5 minutes, 1.11 with an hour: as a share of both, 0.219 and 0.526. `limit` may be given per
+    # series.
     Signal("cache_write_ratio", Kind.RATIO, +1, 30, 200, 0.30, limit=0.28 / 1.28),
     # n: runs; total: the sum of ln(LLM calls), square: of its squares.
     Signal("loops_per_run", Kind.MEAN, +1, 30, 200, 0.15),
@@ -134,11 +136,12 @@ class Readings:
 
     `daily`: whole days before today, today excluded, the last one yesterday (DAILY_DAYS of them, NaN or 0 before the
     first; not read for SPEND). `hourly`: the last HOURLY_HOURS whole hours, today's among them (SPEND: SPEND_HOURS).
-    `excluded`: days that are no part of a baseline (inside a closed incident, before a re-baseline), the shape of `daily`,
-    or None; days of the open incident are left out by `state`. `plan_high`: the P90 of the plan in the signal's own unit,
-    NaN where there is none. `limit`: per series in place of the signal's own, NaN for it. `gate_factor`: what fatigue
-    control raised the gate by, 1 where it did not. `planned`: SPEND, the planned rate of now as a multiple of the trailing
-    week's (a launch, a planned growth), 1 where nothing is planned: volume that was announced is no anomaly.
+    `excluded`: days that are no part of a baseline (inside a closed incident, before a re-baseline), the shape of
+    `daily`, or None; days of the open incident are left out by `state`. `plan_high`: the P90 of the plan in the
+    signal's own unit, NaN where there is none. `limit`: per series in place of the signal's own, NaN for it.
+    `gate_factor`: what fatigue control raised the gate by, 1 where it did not. `planned`: SPEND, the planned rate of
+    now as a multiple of the trailing week's (a launch, a planned growth), 1 where nothing is planned: volume that was
+    announced is no anomaly.
     """
 
     signal: Signal
@@ -157,9 +160,9 @@ class Readings:
 class State:
     """What an evaluation hands to the next; each of shape (series,), NaN: none.
 
-    `cusum`: sum of the drift rule. `drift_since`: first day (ordinal) of the drift it sums. `drift_through`: last day in
-    it; days are taken in once, in order, however many have passed. `since`: hour (since 1970 UTC) at which what raised the
-    alarm began, as estimated when it was raised; `rule`: the Rule that raised it.
+    `cusum`: sum of the drift rule. `drift_since`: first day (ordinal) of the drift it sums. `drift_through`: last day
+    in it; days are taken in once, in order, however many have passed. `since`: hour (since 1970 UTC) at which what
+    raised the alarm began, as estimated when it was raised; `rule`: the Rule that raised it.
     """
 
     cusum: Floats
