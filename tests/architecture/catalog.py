@@ -72,6 +72,8 @@ APPEND_ONLY = {
     "usage_posting": [],
     "usage_seal": [],
     "reports_trueup": [],
+    "planner_planversion": [],
+    "planner_plandecision": [],
 }
 # Functions that run with their owner's rights: the only DDL at run time, each takes a month and nothing else.
 DEFINER_FUNCTIONS = {
