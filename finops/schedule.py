@@ -38,6 +38,8 @@ SCHEDULE = {
     "forecasts": {"task": "budgets.cross_forecasts", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
     # What steps usually cost, for decisions that do not say.
     "step-costs": {"task": "budgets.reckon_step_costs", "schedule": crontab(minute=23), "options": {"expires": 3600}},
+    # Live plans, held against the runs of their workflows.
+    "calibrate-plans": {"task": "planner.calibrate", "schedule": crontab(minute=53, hour=2)},
     # Runs that nobody ended, reservations of long ago.
     "forget-runs": {"task": "budgets.forget", "schedule": crontab(minute=37, hour=2)},
     # Deleted organizations whose month of grace is over.

@@ -99,6 +99,16 @@ _STATUS = {
     "nothing_to_true_up": 409,
     "too_many_invoices": 422,
     "too_many_mappings": 422,
+    "plan_changed": 409,
+    "plan_retired": 409,
+    "plan_approved": 409,
+    "plan_not_approved": 409,
+    "plan_unpriced": 409,
+    "plan_live_already": 409,
+    "too_many_plans": 422,
+    "too_many_versions": 422,
+    "runs_missing": 422,
+    "steps_too_many": 422,
 }
 RETRY_AFTER_SECONDS = 2
 # A refusal may repeat the value that it refuses, of which this much says enough.

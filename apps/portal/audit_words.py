@@ -96,6 +96,14 @@ ACTIONS = {
     "budgets.run_bound_removed": "removed the bounds on runs of",
     "budgets.stopped": "stopped",
     "budgets.lifted": "lifted the stop of",
+    "plans.created": "made the plan",
+    "plans.revised": "revised the plan",
+    "plans.proposed": "proposed by real runs a revision of the plan",
+    "plans.changed": "changed the plan",
+    "plans.approved": "approved the plan",
+    "plans.rejected": "rejected the plan",
+    "plans.launched": "launched the plan",
+    "plans.retired": "retired the plan",
     "statement_mail.terms_changed": "changed what is mailed of the statements of",
     "statement_mail.recipient_added": "changed which statements are mailed to",
     "statement_mail.recipient_removed": "took statements by mail away from",
@@ -124,7 +132,7 @@ ACTIONS = {
     "exports.asked": "asked for the export",
     "exports.deleted": "deleted the export",
 }
-ACTORS = {"command": "A command on the server", "alerts": "The alerts worker"}
+ACTORS = {"command": "A command on the server", "alerts": "The alerts worker", "planner": "Real runs"}
 LINES_MAX = 40
 VALUE_LENGTH_MAX = 500
 NESTING_MAX = 4

@@ -27,6 +27,9 @@ from apps.organizations.models import Organization
 from apps.organizations.permissions import Role
 from apps.organizations.selectors import Principal, principal_for
 from apps.organizations.services import add_member, issue_key
+from apps.planner.reckoning import reckon
+from apps.planner.services import PlanTerms, approve_plan, create_plan
+from apps.planner.templates import TEMPLATES
 from apps.pricing.agreements import create_contract, set_model_alias
 from apps.reports import adjustments, chargeback_terms, closing
 from apps.reports.adjustments import AdjustmentDraft
@@ -62,6 +65,7 @@ LABELS = [
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
     "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
+    "plan", "spare_plan", "worn_plan",
     "spare_export", "pool", "spare_pool", "dispute", "spare_dispute",
     "mail", "api_mail", "spare_recipient", "worn_recipient",
     "key_export", "spare_key_export",
@@ -210,6 +214,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_rules(word, side.org),
             **_disputes(word, side.org, now),
             **_pools(word, side.org, now),
+            **_plans(word, side.org, now),
             **_bills(word, side.org, now),
             "view": str(_view(word, side).pk),
             "spare_view": str(_view(word, side, "spare_view").pk),
@@ -396,6 +401,27 @@ def _pools(word: str, org: Organization, at: datetime) -> dict[str, str]:
         for name, team in (("pool", "given"), ("spare_pool", "other"))
     )
     return {"pool": str(kept.pk), "spare_pool": str(spare.pk)}
+
+
+def _plans(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """A draft, an approved one, and one to be retired, each of a workflow that nobody runs."""
+    reckoned = reckon(org, TEMPLATES["chat"].plan, at=at)
+    made = {
+        name: create_plan(
+            org=org,
+            terms=PlanTerms(
+                f"{word}-{name}", f"{word}-{name}_workflow", team=f"{word}-given", project=f"{word}-idle",
+                owner=f"{word}-member@{org.slug}.example",
+            ),
+            reckoned=reckoned,
+            origin="template",
+            note=f"{word}-note",
+            actor=f"{word}-actor",
+        )
+        for name in ("plan", "spare_plan", "worn_plan")
+    }  # fmt: skip
+    approve_plan(org=org, plan_id=made["spare_plan"].pk, version=1, conditions=f"{word}-words", actor=f"{word}-actor")
+    return {**{name: str(plan.pk) for name, plan in made.items()}, "plan_workflow": made["plan"].workflow_slug}
 
 
 def _bills(word: str, org: Organization, at: datetime) -> dict[str, str]:

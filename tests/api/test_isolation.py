@@ -32,6 +32,7 @@ _VOLATILE = re.compile(
             r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?|\b\d\d:\d\d(?::\d\d)?\b|\b\d{13}\b",  # times
             r"just now|(?:in )?\d+\u202f(?:s|min|h|d)\b(?: ago)?",  # ages
             r"\b[0-9a-f]{32}\b|\b[0-9a-f]{64}\b",  # ids of requests, hashes of drafts
+            r"(?<=/plans/)\d+",
             r"\"id\":\d+|(?<=/budgets/)\d+|\b[a-z]+-(?:main|gw\d+)-\d+-\d+\b",  # new rows, and names made for one call
             r"whsec_[\w+/=]+|\bmsg_[0-9a-f]{32}\b|\"(?:id|\w+_id)\":\"[0-9a-f-]{36}\"",  # of new rows
             r"(?<=data-forecast>).*?(?=</span>)|\"rate\": \[[^\]]*\]|(?<=comes to )\S+(?= USD)",  # less every second
@@ -261,6 +262,9 @@ READ_TABLES = [
     {"pricing_contract"},
     {"pricing_modelalias"},
     {"reports_allocationpool"},
+    {"planner_plan"},
+    {"planner_plan", "planner_planversion"},
+    {"planner_plan", "planner_plandecision"},
     {"usage_event"},
     {"usage_delta"},
     {"usage_hourrollup"},
@@ -320,6 +324,13 @@ LOOKED_UP = {
     "POST /api/v1/invitations/{invitation_id}/revoke": {("path", "invitation_id")},
     "PATCH /api/v1/members/{member_id}": {("path", "member_id")},
     "POST /api/v1/allocations/preview": {("body", "replaces")},
+    "POST /api/v1/plans": {("body", "team"), ("body", "project"), ("body", "owner")},
+    "PATCH /api/v1/plans/{plan_id}": {("path", "plan_id"), ("body", "team"), ("body", "project"), ("body", "owner")},
+    **{
+        f"POST /api/v1/plans/{{plan_id}}/{act}": {("path", "plan_id")}
+        for act in ("approve", "reject", "launch", "budgets")
+    },
+    "POST /api/v1/plans/fit": {("body", "workflow")},
     "POST /api/v1/projects": {("body", "team")},
     "POST /api/v1/projects/{slug}/move": {("path", "slug"), ("body", "team")},
     "POST /api/v1/workflows": {("body", "project")},
@@ -374,6 +385,10 @@ ALONE = {
     "POST /o/{slug}/allocations/{pool_id}/{act}",
     "PUT /api/v1/allocations/{pool_id}",
     "DELETE /api/v1/allocations/{pool_id}",
+    # A version is made from the newest one, and of a retired plan nothing more is decided.
+    "POST /api/v1/plans/{plan_id}/versions",
+    "POST /o/{slug}/plans/{plan_id}/edit",
+    "POST /api/v1/plans/{plan_id}/reject",
     # A month's gap is booked once, and a bill that it was booked for stays.
     "POST /api/v1/invoices/{invoice_id}/true-up",
     "POST /o/{slug}/invoices/{invoice_id}/true-up",

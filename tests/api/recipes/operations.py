@@ -18,6 +18,11 @@ CHANNEL_WORDS = frozenset({"kind", "min_severity", "quiet_from", "quiet_until", 
 GIVEN_BY_RULES = {"team": "{given}", "project": "{project}", "workflow": "{workflow}"}
 A_POOL = {"source": "amount", "amount_usd": "1", "method": "central"}
 NAMED_BY_POOLS = {"contract": "{contract}", "team": "{given}", "to_team": "{given}", "percents": {"{given}": "100"}}
+A_PLAN = {
+    "steps": [{"name": "answer", "model": {"provider": "anthropic", "model": "claude-sonnet-4-5"}}],
+    "runs_per_month": 1000,
+}
+PLAN_WORDS = frozenset({"definition", "prices_at", "prices", "seed", "budget_usd"})
 POOL_WORDS = frozenset({"name", "source", "method", "order", "amount_usd", "driver", "base", "capacity", "from_month"})
 
 
@@ -90,6 +95,27 @@ API: dict[str, Recipe] = {
     "GET /api/v1/contracts": Recipe(neutral=frozenset({"kind", "active"})),
     "GET /api/v1/allocations": Recipe(neutral=MONTH),
     "GET /api/v1/allocations/{pool_id}": Recipe(path={"pool_id": "{pool}"}),
+    "GET /api/v1/plans": Recipe(
+        query={"team": "{given}", "project": "{idle}", "workflow": "{plan_workflow}"},
+        asks=({"state": "approved"},),
+        neutral=frozenset({"state", "limit", "cursor"}),
+    ),
+    "GET /api/v1/plans/{plan_id}": Recipe(path={"plan_id": "{plan}"}),
+    "GET /api/v1/plans/{plan_id}/versions": Recipe(path={"plan_id": "{plan}"}),
+    "GET /api/v1/plans/{plan_id}/versions/{number}": Recipe(
+        path={"plan_id": "{plan}", "number": "1"}, neutral=frozenset({"number"})
+    ),
+    "GET /api/v1/plans/missing": Recipe(query={"team": "{team}", "project": "{project}"}),
+    "GET /api/v1/plans/templates": Recipe(),
+    "POST /api/v1/plans/estimate": Recipe(
+        needs=lambda own: {"definition": A_PLAN},
+        neutral=frozenset({"definition", "prices_at", "prices", "seed", "budget_usd", "variants"}),
+    ),
+    "POST /api/v1/plans/fit": Recipe(
+        body={"workflow": "{workflow}"},
+        needs=lambda own: {"workflow": own.values["workflow"]},
+        neutral=frozenset({"days"}),
+    ),
     "GET /api/v1/contracts/{contract_id}": Recipe(path={"contract_id": "{contract}"}),
     "GET /api/v1/model-aliases": Recipe(),
     "GET /api/v1/reratings": Recipe(),
@@ -262,6 +288,38 @@ API: dict[str, Recipe] = {
         path={"member_id": "{member}"}, needs=lambda own: {"role": "viewer"}, neutral=frozenset({"role"})
     ),
     "DELETE /api/v1/members/{member_id}": Recipe(path={"member_id": "{member}"}),
+    "POST /api/v1/plans": Recipe(
+        body={"workflow": "{workflow}", "team": "{given}", "project": "{project}", "owner": "{owner_email}"},
+        needs=lambda own: {"name": unique("plan"), "workflow": unique("w"), "definition": A_PLAN},
+        neutral=PLAN_WORDS | {"name", "launch_on", "template", "note"},
+    ),
+    "PATCH /api/v1/plans/{plan_id}": Recipe(
+        path={"plan_id": "{plan}"},
+        body={"team": "{given}", "project": "{project}", "owner": "{owner_email}"},
+        neutral=frozenset({"name", "workflow", "launch_on"}),
+    ),
+    "POST /api/v1/plans/{plan_id}/versions": Recipe(
+        path={"plan_id": "{plan}"},
+        needs=lambda own: {"base_version": 1, "definition": A_PLAN},
+        neutral=PLAN_WORDS | {"base_version", "note"},
+    ),
+    "POST /api/v1/plans/{plan_id}/approve": Recipe(
+        path={"plan_id": "{spare_plan}"},
+        needs=lambda own: {"version": 1},
+        neutral=frozenset({"version", "conditions"}),
+    ),
+    "POST /api/v1/plans/{plan_id}/reject": Recipe(
+        path={"plan_id": "{worn_plan}"},
+        needs=lambda own: {"version": 1, "reason": "tests"},
+        neutral=frozenset({"version", "reason"}),
+    ),
+    "POST /api/v1/plans/{plan_id}/launch": Recipe(path={"plan_id": "{spare_plan}"}),
+    "POST /api/v1/plans/{plan_id}/budgets": Recipe(
+        path={"plan_id": "{spare_plan}"}, neutral=frozenset({"controls", "month"})
+    ),
+    "POST /api/v1/plans/{plan_id}/retire": Recipe(
+        path={"plan_id": "{worn_plan}"}, neutral=frozenset({"reason", "ends_on"})
+    ),
     "POST /api/v1/allocations/preview": Recipe(
         body={"replaces": "{pool}"},
         needs=lambda own: {"pool": {"name": unique("pool"), **A_POOL}},

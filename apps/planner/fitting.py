@@ -1,0 +1,170 @@
+"""Plans out of the runs that a workflow really made, and how far a plan has been held against them."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from apps.core.errors import DomainError
+from apps.core.tenancy import tenant
+from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar
+from apps.planner import fit as fits
+from apps.planner import observed_sql
+from apps.planner.definition import bounded
+from apps.planner.observed import ObservedRun, ObservedStep, SlopeSums
+from apps.planner.observed_sql import RunRow, StepRow
+from apps.planner.prices import card_of
+from apps.planner.reckoning import Reckoned, rate_book, reckon
+from apps.planner.results import amount
+from apps.planner.shapes import Card, ModelChoice, Plan
+from apps.pricing.rating import RateBook
+from apps.teams.models import Workflow
+from apps.teams.selectors import require_workflow
+from apps.usage.selectors import in_time
+
+DAYS, DAYS_MAX = 28, 60
+# The latest of more runs; a workflow's cost drifts more than so many runs leave open.
+RUNS_READ_MAX = 2_000
+NO_TASK_TYPE = "calls"
+_SAID = {"success": True, "failure": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted plan at today's prices. `calibration` is what `Plan.calibration` keeps."""
+
+    fit: fits.Fit
+    reckoned: Reckoned
+    calibration: dict[str, Any]
+
+
+def fit_workflow(org: Organization, *, workflow: str, at: datetime, days: int = DAYS) -> Fitted:
+    """The plan that a workflow's runs of the last days followed.
+
+    Raises `DomainError`: `workflow_unknown`, `days_invalid`, `runs_missing` where it made none that name a run,
+    `steps_too_many`, `query_too_slow`.
+    """
+    if not 1 <= days <= DAYS_MAX:
+        raise DomainError("days_invalid", f"days is {days}: write a number of days from 1 to {DAYS_MAX}.", param="days")
+    with tenant(org):
+        found = require_workflow(org, workflow)
+        runs, since = in_time(
+            "Reading the workflow's runs",
+            lambda: observed_runs(org, found, start=at - timedelta(days=days), at=at),
+            "look back on fewer days",
+        )
+    if not runs:
+        raise DomainError(
+            "runs_missing",
+            f"{workflow} has no runs of the last {days} days that are over: its calls must say a run_id.",
+            param="workflow",
+        )
+    return fitted(org, runs, at=at, since=since, workflow=workflow)
+
+
+def fitted(
+    org: Organization, runs: list[ObservedRun], *, at: datetime, since: datetime, workflow: str,
+    earlier: Plan | None = None,
+) -> Fitted:  # fmt: skip
+    """The plan of these runs, drawn towards an earlier one where there is one. Raises `DomainError` as above."""
+    book = rate_book(org)
+    window = max(1, round((at - since) / timedelta(days=1)))
+    try:
+        found = fits.fit(runs, cards=_cards(book, runs, at), earlier=earlier, window_days=window)
+    except ValueError as error:
+        raise DomainError("steps_too_many", f"{workflow}: {error}", param="workflow") from error
+    return Fitted(found, reckon(org, bounded(found.plan), at=at, book=book), calibration_json(found, since, at))
+
+
+def observed_runs(
+    org: Organization, workflow: Workflow, *, start: datetime, at: datetime
+) -> tuple[list[ObservedRun], datetime]:
+    """The latest runs since `start`, at most `RUNS_READ_MAX`, and the instant they were looked for from.
+
+    Inside `tenant(org)`.
+    """
+    rows = observed_sql.runs_of(org.pk, workflow.pk, start, at, RUNS_READ_MAX)
+    if not rows:
+        return [], start
+    oldest = rows[-1].first_at
+    since = oldest if len(rows) == RUNS_READ_MAX else start
+    steps = defaultdict(list)
+    for step in observed_sql.steps_of(org.pk, [row.run_id for row in rows], oldest):
+        steps[step.run_id].append(_step(step))
+    clock = calendar(org)
+    day_of = partial(_day, clock)
+    return [_run(row, tuple(steps[row.run_id]), day_of(row.first_at)) for row in rows if row.run_id in steps], since
+
+
+def _day(clock: Any, at: datetime) -> Any:
+    return at.astimezone(clock.zone_at(at)).date()
+
+
+def _run(row: RunRow, steps: tuple[ObservedStep, ...], day: Any) -> ObservedRun:
+    return ObservedRun(
+        run_id=row.run_id,
+        day=day,
+        steps=steps,
+        # What one run started is no independent evidence.
+        cluster=row.parent_run_id,
+        succeeded=_SAID.get(row.outcome or ""),
+    )
+
+
+def _step(row: StepRow) -> ObservedStep:
+    return ObservedStep(
+        name=row.task_type or NO_TASK_TYPE,
+        model=ModelChoice(row.provider, row.model),
+        calls=row.calls,
+        attempts=row.attempts,
+        prompt_tokens=row.prompt_tokens,
+        cache_read_tokens=row.cache_read_tokens,
+        cache_write_5m_tokens=row.cache_write_5m_tokens,
+        cache_write_1h_tokens=row.cache_write_1h_tokens,
+        output_tokens=row.output_tokens,
+        reasoning_tokens=row.reasoning_tokens,
+        retrieved_tokens=row.retrieved_tokens,
+        first_prompt_tokens=row.first_prompt_tokens,
+        first_cached_tokens=row.first_cached_tokens,
+        batch_calls=row.batch_calls,
+        peak_tokens=row.peak_tokens,
+        slope=SlopeSums(row.n, row.x, row.xx, row.y, row.xy),
+    )
+
+
+def _cards(book: RateBook, runs: list[ObservedRun], at: datetime) -> dict[ModelChoice, Card]:
+    models = {step.model for run in runs for step in run.steps}
+    cards = {model: card_of(book, model, at) for model in models}
+    return {model: card.card() for model, card in cards.items() if card is not None}
+
+
+def calibration_json(found: fits.Fit, since: datetime, at: datetime) -> dict[str, Any]:
+    """How far the runs are enough, and what is missing until they are."""
+    seen = found.evidence
+    return {
+        "status": found.status,
+        "runs": seen.runs,
+        "days": seen.days,
+        "weekend_days": seen.weekend_days,
+        "since": since.isoformat(),
+        "at": at.isoformat(),
+        "missing": missing_of(seen),
+        "run_usd": {
+            "mean": amount(found.observed_usd.mean),
+            "p50": amount(found.observed_usd.p50),
+            "p90": amount(found.observed_usd.p90),
+        },
+        "unpriced": [f"{model.provider}/{model.model}" for model in found.unpriced],
+    }
+
+
+def missing_of(seen: fits.Evidence) -> list[str]:
+    """What a plan needs until it is calibrated, in words."""
+    wanted = (
+        (fits.RUNS_CALIBRATED - seen.runs, "more runs"),
+        (fits.DAYS_CALIBRATED - seen.days, "more days on which runs began"),
+        (1 - seen.weekend_days, "day of a weekend"),
+    )
+    return [f"{count} {what}" for count, what in wanted if count > 0]

@@ -1,0 +1,226 @@
+"""Plans and the runs that were really made: fitted from them, held against them, and what runs without one."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from apps.core.tenancy import tenant
+from apps.organizations.services import change_settings
+from apps.planner import calibration, tasks
+from apps.planner.models import Plan
+from apps.teams.services import create_on_first_sight
+from apps.usage.planned import planned_spend
+from apps.usage.services import roll_up
+from tests.api.tenants import make_api, make_org
+from tests.api.test_plans import SONNET, act, live, make
+from tests.database import as_worker
+from tests.world import make_event
+
+NOW = datetime.now(UTC)
+# 1,000 tokens in, of which 500 are sent again in each call after; 100 out: at 3 and 15 USD a million.
+CALLS = 3
+
+
+@pytest.fixture
+def org():
+    org = make_org()
+    create_on_first_sight(org=org, seen=[("search", "web", "agent"), ("search", "web", "other")], actor="test")
+    org.refresh_from_db()
+    return org
+
+
+@pytest.fixture
+def api(org):
+    return make_api(org)
+
+
+def run_events(number, *, workflow="agent", calls=CALLS, days=4, **fields):
+    began = NOW - timedelta(days=number % days, hours=2, minutes=number % 60)
+    for call in range(calls):
+        yield make_event(
+            event_id=f"{workflow}-{number}-{call}-{calls}", run_id=f"{workflow}-run-{number}", workflow=workflow,
+            occurred_at=(began + timedelta(seconds=call)).isoformat(),
+            usage={"input_tokens": 1000 + 500 * call, "output_tokens": 100},
+            outcome="success" if number % 4 else "failure", **fields,
+        )  # fmt: skip
+
+
+def send(org, api, events):
+    events = list(events)
+    for start in range(0, len(events), 900):
+        api.send(*events[start : start + 900])
+    with as_worker():
+        roll_up(org)
+
+
+def fitted(api, **body):
+    response = api.post("plans/fit", {"workflow": "agent", **body})
+    assert response.status_code == 200, response.content
+    return response.json()
+
+
+# --- fits -----------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_fitted_to_runs(org, api):
+    send(org, api, [event for number in range(60) for event in run_events(number)])
+    found = fitted(api)
+    (step,) = found["definition"]["steps"]
+    assert step["model"] == SONNET
+    calls = step["calls"]
+    assert (calls["likely"] if isinstance(calls, dict) else calls) == pytest.approx(CALLS, rel=0.05)
+    real = Decimal(CALLS * 1000 + 500 * 3) * 3 / 10**6 + Decimal(CALLS * 100) * 15 / 10**6
+    assert float(found["result"]["likely_usd"]) == pytest.approx(float(real), rel=0.02)
+    success = found["definition"]["success_rate"]
+    assert (success["likely"] if isinstance(success, dict) else success) == pytest.approx(0.75, abs=0.05)
+    said = found["calibration"]
+    assert (said["status"], said["runs"], said["days"]) == ("provisional", 60, 4)
+    assert "140 more runs" in said["missing"]
+    plan = make(api, definition=found["definition"])
+    assert plan["newest"]["definition"] == found["definition"], "what is fitted can be kept as it is"
+
+
+def test_runs_of_other_workflows_and_other_organizations_are_left_out(org, api):
+    send(org, api, [event for number in range(5) for event in run_events(number)])
+    send(org, api, [event for number in range(9) for event in run_events(number, workflow="other", calls=7)])
+    stranger = make_org()
+    create_on_first_sight(org=stranger, seen=[("search", "web", "agent")], actor="test")
+    stranger.refresh_from_db()
+    send(stranger, make_api(stranger), [event for number in range(9) for event in run_events(number, calls=9)])
+    assert fitted(api)["calibration"]["runs"] == 5
+
+
+def test_each_model_of_a_run_is_a_step_of_the_plan(org, api):
+    events = [event for number in range(20) for event in run_events(number)]
+    events += [
+        event
+        for number in range(20)
+        for event in run_events(number, calls=1, model="claude-haiku-4-5", task_type="triage")
+    ]
+    send(org, api, events)
+    steps = fitted(api)["definition"]["steps"]
+    assert sorted((step["model"]["model"], step["name"]) for step in steps) == [
+        ("claude-haiku-4-5", "triage"),
+        ("claude-sonnet-4-5", "calls"),
+    ]
+
+
+def test_a_model_without_a_price_leaves_the_fit_without_a_total(org, api):
+    send(org, api, [event for number in range(20) for event in run_events(number, provider="acme", model="own")])
+    found = fitted(api)
+    assert found["result"] is None
+    assert [(one["provider"], one["model"]) for one in found["unpriced"]] == [("acme", "own")]
+    assert found["calibration"]["unpriced"] == ["acme/own"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"workflow": "nothing"}, 400, "workflow_unknown"),
+        ({"days": 0}, 400, "days_invalid"),
+        ({"days": 61}, 400, "days_invalid"),
+        ({}, 422, "runs_missing"),
+    ],
+)
+def test_what_cannot_be_fitted_says_why(api, body, status, code):
+    response = api.post("plans/fit", {"workflow": "agent", **body})
+    assert (response.status_code, response.json()["code"]) == (status, code)
+
+
+# --- held against runs ----------------------------------------------------------------------------------
+
+
+def launched(org, api, days=5, **fields):
+    plan = live(api, **fields)
+    with tenant(org):
+        Plan.objects.for_org(org).filter(pk=plan["id"]).update(launched_at=NOW - timedelta(days=days))
+    return plan
+
+
+def calibrate(org):
+    with as_worker():
+        return calibration.calibrate(org.pk)
+
+
+def test_a_live_plan_without_runs_says_what_is_missing(org, api):
+    plan = launched(org, api)
+    assert calibrate(org) == 0
+    said = api.get(f"plans/{plan['id']}").json()["calibration"]
+    assert (said["status"], said["runs"], said["missing"]) == ("planned", 0, ["runs that say their run_id"])
+
+
+def test_enough_runs_that_say_otherwise_propose_a_version_and_change_nothing(org, api):
+    plan = launched(org, api, days=9)
+    send(org, api, [event for number in range(210) for event in run_events(number, days=8)])
+    assert calibrate(org) == 1
+    found = api.get(f"plans/{plan['id']}").json()
+    said = found["calibration"]
+    assert (said["status"], said["runs"], said["days"], said["missing"]) == ("calibrated", 210, 8, [])
+    assert said["gap"] < -0.1
+    assert (found["version"], found["approved_version"], found["state"]) == (2, 1, "live")
+    assert (found["newest"]["origin"], found["newest"]["created_by"]) == ("calibration", "planner")
+    assert found["newest"]["note"].startswith("210 runs cost")
+    assert found["decisions"][0]["act"] == "proposed"
+    assert calibrate(org) == 1
+    assert api.get(f"plans/{plan['id']}").json()["version"] == 2, "one proposal waits at a time"
+    act(api, plan, "approve", version=2)
+    calibrate(org)
+    assert api.get(f"plans/{plan['id']}").json()["version"] == 2, "what holds is not proposed again"
+
+
+def test_few_runs_propose_nothing(org, api):
+    plan = launched(org, api)
+    send(org, api, [event for number in range(60) for event in run_events(number)])
+    calibrate(org)
+    found = api.get(f"plans/{plan['id']}").json()
+    assert (found["calibration"]["status"], found["version"]) == ("provisional", 1)
+
+
+def test_only_runs_since_the_launch_count(org, api):
+    plan = launched(org, api, days=2)
+    send(org, api, [event for number in range(40) for event in run_events(number)])
+    calibrate(org)
+    assert api.get(f"plans/{plan['id']}").json()["calibration"]["runs"] < 40
+
+
+def test_a_workflow_that_became_known_is_found_at_night(org, api):
+    plan = launched(org, api, workflow="tomorrow")
+    assert plan["workflow_known"] is False
+    change_settings(org=org, actor=None, create_names_on_first_sight=True)
+    send(org, api, [event for number in range(3) for event in run_events(number, workflow="tomorrow", team="search",
+                                                                        project="web")])  # fmt: skip
+    with as_worker():
+        tasks.calibrate_all()
+        tasks.calibrate_all()
+    found = api.get(f"plans/{plan['id']}").json()
+    assert (found["workflow_known"], found["calibration"]["runs"]) == (True, 3)
+    with tenant(org):
+        told = planned_spend(org, NOW.date(), NOW.date())
+    assert [line.workflow_id is not None for line in told] == [True]
+
+
+# --- without a plan -------------------------------------------------------------------------------------
+
+
+def test_what_spends_without_an_approved_plan_is_listed_the_largest_first(org, api):
+    send(org, api, [event for number in range(3) for event in run_events(number)])
+    send(org, api, [event for number in range(9) for event in run_events(number, workflow="other")])
+    api.send(make_event())
+    found = api.get("plans/missing").json()
+    assert [(row["workflow"], row["team"], row["project"]) for row in found["data"]] == [
+        ("other", "search", "web"), ("agent", "search", "web"),
+    ]  # fmt: skip
+    assert (found["workflows"], found["planned_workflows"], found["planned_share"]) == (2, 0, "0.0000")
+    draft = make(api, workflow="other")
+    assert api.get("plans/missing").json()["data"][0]["draft_id"] == draft["id"]
+    act(api, draft, "approve", version=1)
+    after = api.get("plans/missing").json()
+    assert [row["workflow"] for row in after["data"]] == ["agent"]
+    sums = {name: Decimal(after[name]) for name in ("planned_usd", "unplanned_usd", "unattributed_usd")}
+    assert sum(sums.values()) == Decimal(api.get("spend", **{"from": after["start"]}).json()["total"]["cost_usd"])
+    assert Decimal(after["planned_share"]) == (sums["planned_usd"] / sum(sums.values())).quantize(Decimal("0.0001"))
+    act(api, draft, "retire")
+    assert len(api.get("plans/missing").json()["data"]) == 2
+    pinned = make_api(org, team="search")
+    assert pinned.get("plans/missing").json()["unattributed_usd"] == "0.000000000000"
