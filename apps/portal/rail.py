@@ -24,6 +24,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Control",
         (
             ("budgets", "Budgets", "b"),
+            ("plans", "Plans", "g"),
             ("reservations", "Reservations", "h"),
             ("bounds", "Run bounds", "n"),
             ("stop", "Emergency stop", "x"),

@@ -27,6 +27,10 @@ from apps.organizations.models import ApiKey, Domain, Invitation, Membership, Or
 from apps.organizations.permissions import Role
 from apps.organizations.services import touch_facts
 from apps.organizations.sso import DOMAINS_MAX
+from apps.planner.models import Plan, PlanDecision, PlanVersion
+from apps.planner.reckoning import reckon
+from apps.planner.services import PlanTerms, approve_plan, create_plan
+from apps.planner.templates import TEMPLATES
 from apps.pricing.models import Contract, ModelAlias, PriceFlag
 from apps.reports.disputes import IDENTITY
 from apps.reports.exporting import KEPT_MAX
@@ -52,6 +56,8 @@ from tests.world import make_event, unique
 RUN, BUDGET, RERATING = "long", "Each user", uuid4()
 # By organization, the bill that has many lines; bills are of the month that is over.
 BILLS: dict[int, int] = {}
+# By organization, the plan that has many versions.
+PLANS: dict[int, int] = {}
 BILL_MONTH = month_before(datetime.now(UTC).date().replace(day=1))
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
@@ -67,6 +73,7 @@ def add(shop: Shop, numbers: range, operator: User) -> None:
     _prices(shop, numbers)
     _papers(shop, numbers)
     _bills(shop, numbers)
+    _plans(shop, numbers)
     _people(shop, numbers, operator)
     shop.org.refresh_from_db()
 
@@ -354,6 +361,27 @@ def _bills(shop: Shop, numbers: range) -> None:
     _insert(shop, InvoiceLine, lines)
     mapped = {"organization": shop.org, "fields": {}, "saved_at": now, "saved_by": "tests"}
     _insert(shop, BillMapping, (BillMapping(name=f"m{n}", **mapped) for n in up_to(MAPPINGS_MAX, numbers)))
+
+
+def _plans(shop: Shop, numbers: range) -> None:
+    """Plans of as many workflows; versions and decisions of one of them."""
+    now = timezone.now()
+    if numbers.start == 0:
+        reckoned = reckon(shop.org, TEMPLATES["chat"].plan, at=now)
+        made = create_plan(
+            org=shop.org, terms=PlanTerms("Long", "long"), reckoned=reckoned, origin="template", actor="tests"
+        )
+        PLANS[shop.org.pk] = approve_plan(org=shop.org, plan_id=made.pk, version=1, actor="tests").pk
+    by = {"created_at": now, "created_by": "tests"}
+    plans = (Plan(organization=shop.org, name=f"p{n}", workflow_slug=f"s{n}", **by) for n in numbers)
+    rows = _insert(shop, Plan, plans)
+    with tenant(shop.org):
+        one = PlanVersion.objects.for_org(shop.org).get(plan_id=PLANS[shop.org.pk], number=1)
+        step = PlanDecision.objects.for_org(shop.org).filter(plan_id=PLANS[shop.org.pk]).first()
+    assert step is not None
+    _copies(shop, one, ({"plan_id": row.pk} for row in rows))
+    _copies(shop, one, ({"number": n + 2} for n in numbers))
+    _copies(shop, step, ({"version": n + 2} for n in numbers))
 
 
 def _people(shop: Shop, numbers: range, operator: User) -> None:

@@ -23,6 +23,7 @@ PAGES = (
     "", "spend", "forecast", "views", "exports", "runs", "runs/run-1", "events", "unattributed", "unpriced", "declared",
     "statements", "statements/adjustments", "statements/closing",
     "statements/disputes", "statements/disputes/new", "allocations", "allocations/new",
+    "plans", "plans/missing", "plans/new", "plans/new?from=chat",
     "invoices", "invoices/mappings",
     "statements/mail",
     "prices",
@@ -35,6 +36,7 @@ PAGES = (
 )  # fmt: skip
 # Pages with a form of their own.
 FORMS = (
+    "plans/new?from=chat",
     "views", "exports", "allocations/new", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop",
     "unattributed", "names", "teams", "statements/adjustments", "statements/closing", "statements/disputes/new",
     "invoices/mappings", "statements/mail",
@@ -104,6 +106,8 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     ("statements", Permission.VIEW_STATEMENTS),
     ("allocations", Permission.VIEW_STATEMENTS),
     ("allocations/new", Permission.MANAGE_STATEMENTS),
+    *((page, Permission.VIEW_SPEND) for page in ("plans", "plans/missing", "plans/1", "plans/1/what-if")),
+    *((page, Permission.MANAGE_PLANS) for page in ("plans/new", "plans/1/edit")),
     ("statements.csv", Permission.VIEW_STATEMENTS),
     ("statements/mail", Permission.VIEW_STATEMENTS),
     ("statements/mail/preview", Permission.MANAGE_STATEMENTS),
@@ -265,6 +269,8 @@ def test_no_page_asks_for_what_its_policy_forbids(shop: Shop) -> None:
     ("contracts", "No contracts yet"),
     ("reratings", "Nothing was priced again"),
     ("budgets", "No budgets yet"),
+    ("plans", "No plans yet"),
+    ("plans/missing", "No workflow spent anything"),
     ("reservations", "Nothing was ever held"),
     ("run-bounds", "No run is bounded yet"),
     ("stop", "Nothing is stopped"),

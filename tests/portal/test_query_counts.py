@@ -81,6 +81,12 @@ PAGES: dict[str, dict[str, int]] = {
     "budget_new": {"budgets/new": 20},
     "budget": {"budgets/{budget}": 38},
     "budget_edit": {"budgets/{budget}/edit": 14},
+    "plans": {"plans": 25},
+    "plans_missing": {"plans/missing": 25},
+    "plan_new": {"plans/new": 25, "plans/new?from=chat": 25},
+    "plan": {"plans/{plan}": 25},
+    "plan_edit": {"plans/{plan}/edit": 25},
+    "plan_what_if": {"plans/{plan}/what-if": 25},
     "reservations": {"reservations": 17, "reservations?state=held": 16},
     "bounds": {"run-bounds": 18},
     "stop": {"stop": 21},
@@ -136,6 +142,7 @@ ACTS = {
     "organization_restore", "domain_add", "domain_verify", "domain_remove", "sso_enforce", "sso_disconnect",
     "session_end", "looking_end", "month_act",
     "invoice_delete", "bill_mapping_remove", "true_up",
+    "plan_change", "plan_decide", "plan_launch", "plan_retire", "plan_controls",
 }  # fmt: skip
 
 
@@ -205,6 +212,7 @@ def count_all(client: Client, shop: Shop) -> dict[str, list[str]]:
         "budget": budget,
         "run": crowd.RUN,
         "rerating": crowd.RERATING,
+        "plan": crowd.PLANS[shop.org.pk],
         "invoice": crowd.BILLS[shop.org.pk],
         "statement": quote(f"{month:%Y-%m}:s1", safe=""),
     }
