@@ -22,6 +22,7 @@ from apps.alerts.tasks import hint_tell
 from apps.core.tenancy import tenant
 from apps.ingest.demo import chargeback, places
 from apps.ingest.demo.budgets import ask_for_some, furnish_budgets, furnish_channel
+from apps.ingest.demo.plans import furnish_plans
 from apps.organizations.models import ApiKey, Organization
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import create_organization, issue_key, revoke_key
@@ -62,6 +63,7 @@ class Welcome:
                 "",
                 "  Try:  the overview: 28 days of spend by team, workflow and model",
                 "        what is unattributed and what is unpriced, and the events behind each number",
+                "        plans: one fitted to real runs and held against them, one that waits for approval",
                 "        statements: a month that is final, a dispute, a shared licence, a bill and its gap",
                 f"        {self.url}/api/v1/spend?group_by=team,workflow  with  Authorization: Bearer {key}",
                 "",
@@ -106,6 +108,7 @@ class Command(BaseCommand):
             self._say("Last month stays open: it has no calls, or no worker rolled them up in time")
         chargeback.furnish_dispute(org)
         chargeback.furnish_bill(org, ACTOR)
+        furnish_plans(org, ACTOR)
         furnish_channel(org, ACTOR)
         ask_for_some(principal_for(visitor.secret, at=timezone.now()))
         _revoke_loaders(org)
