@@ -93,6 +93,7 @@ SUMS = {
     "usage_run": "sums of deltas",
     "usage_seal": "sums of a month of bounded events",
     "usage_reratingline": "sums of bounded events",
+    "insights_reading": "sums of rollups and runs",
 }
 # The only column of a row that may change.
 COLUMNS = {
@@ -122,7 +123,8 @@ PARAMETERS: dict[str, Any] = {
     "definers": list(DEFINER_FUNCTIONS),
     "sums": list(SUMS),
     "columns": list(COLUMNS),
-    "hot": "^(usage|audit)_|^budgets_(counter|reservation|runtally|runcount|crossing)$|^alerts_delivery$",
+    "hot": "^(usage|audit)_|^budgets_(counter|reservation|runtally|runcount|crossing)$|^alerts_delivery$"
+    "|^insights_(reading|watch)$",
     "wall": "(organization_id = (NULLIF(current_setting('app.org'::text, true), ''::text))::bigint)",
     "definer_path": "search_path=pg_catalog, public, pg_temp",
 }
