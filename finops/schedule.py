@@ -36,6 +36,12 @@ SCHEDULE = {
     "reconcile-budgets": {"task": "budgets.reconcile", "schedule": crontab(minute="*/15"), "options": {"expires": 900}},
     # Budgets whose forecast or run rate reaches a forecast threshold.
     "forecasts": {"task": "budgets.cross_forecasts", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
+    # Signals of the last whole hour, for every organization; what a lost tick left is made up for by the next.
+    "signals": {"task": "insights.evaluate_all", "schedule": crontab(minute=6), "options": {"expires": 3000}},
+    # Runs that run away, budgets that burn.
+    "runaways": {"task": "insights.look", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
+    # Readings and incidents of long ago; once a month, the gate that feedback moves.
+    "old-signals": {"task": "insights.forget", "schedule": crontab(minute=53, hour=3)},
     # What steps usually cost, for decisions that do not say.
     "step-costs": {"task": "budgets.reckon_step_costs", "schedule": crontab(minute=23), "options": {"expires": 3600}},
     # Live plans, held against the runs of their workflows.

@@ -370,6 +370,9 @@ class Crossing(Tenant):
         LIFTED = "lifted"
         RAISE_ASKED = "raise_asked"
         UNGOVERNED = "ungoverned"
+        SIGNAL_OPENED = "signal_opened"
+        SIGNAL_CLOSED = "signal_closed"
+        SIGNAL_DIGEST = "signal_digest"
 
     class Severity(models.TextChoices):
         INFO = "info"

@@ -1,0 +1,184 @@
+"""Budgets that burn: spend of the last minutes to days against what is planned for these hours of the week."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import numpy as np
+
+from apps.budgets.models import Budget
+from apps.budgets.selectors import find_budgets, standings
+from apps.core.errors import DomainError
+from apps.insights import incidents
+from apps.insights.burn import RULES, WINDOWS_MINUTES, Urgency, burn, planned_in, weekly_plan
+from apps.insights.incidents import Round, note
+from apps.insights.models import Incident, ScopeKind
+from apps.insights.signals import Floats
+from apps.organizations.models import Organization
+from apps.organizations.selectors import calendar
+from apps.reports.selectors import SpendQuestion, spend
+
+# In order of name; of an organization with more, the others are watched by their thresholds alone.
+BUDGETS_MAX = 100
+WEEKS = 4
+HOURS = WEEKS * 168
+HOUR = timedelta(hours=1)
+PERIODS = (Budget.Period.WEEK, Budget.Period.MONTH, Budget.Period.QUARTER, Budget.Period.YEAR)
+# What rollups hold: a tag would have to be looked for in events.
+PLAIN = frozenset({"team", "project", "workflow", "provider", "model", "environment", "task_type"})
+_COST = ("events", "unpriced_events", "cost_usd")
+_LONG = tuple(sorted({rule.long_minutes for rule in RULES}))
+
+
+@dataclass(frozen=True, slots=True)
+class Burning:
+    budget: Budget
+    urgency: Urgency
+    multiple: float
+    share: float
+    minutes: int
+    spent_usd: float
+    planned_usd: float
+
+
+def burns(org: Organization, at: datetime) -> list[Burning]:
+    """Budgets of weeks and longer whose scope is one of plain names. Inside `tenant(org)`."""
+    budgets = [one for one in find_budgets(org, limit=BUDGETS_MAX).rows if _is_watched(one)]
+    standing = standings(org, budgets, at, subjects_max=0)
+    found = [_burning(org, one.budget, one.period, at) for one in standing if one.period is not None]
+    return [one for one in found if one is not None]
+
+
+def _is_watched(budget: Budget) -> bool:
+    plain = all(name in PLAIN and "*" not in str(value) for name, value in budget.scope.items())
+    return budget.period in PERIODS and plain and budget.amount_usd > 0
+
+
+def _burning(org: Organization, budget: Budget, bounds: tuple[datetime, datetime], at: datetime) -> Burning | None:
+    """Nothing more is asked of a budget of which the long windows took little."""
+    amount = np.array([float(budget.amount_usd)])
+    spent: dict[int, Floats] = {minutes: np.array([np.nan]) for minutes in WINDOWS_MINUTES}
+    for minutes in _LONG:
+        spent[minutes] = np.array([_spent(org, budget, at - timedelta(minutes=minutes), at)])
+    worth = [rule for rule in RULES if spent[rule.long_minutes][0] >= _least(rule.multiple, rule.long_minutes, amount)]
+    if not worth:
+        return None
+    for rule in worth:
+        if np.isnan(spent[rule.short_minutes][0]):
+            spent[rule.short_minutes] = np.array([_spent(org, budget, at - timedelta(minutes=rule.short_minutes), at)])
+    hour = calendar(org).hour(at)
+    hours = max(round((bounds[1] - bounds[0]) / HOUR), 1)
+    plan = weekly_plan(_history(org, budget, hour), amount, hours)
+    ends = (at - hour) / HOUR + 168
+    planned = {minutes: planned_in(plan, ends, minutes) for minutes in WINDOWS_MINUTES}
+    said = burn(spent, planned, amount)
+    if said.urgency[0] == Urgency.NONE:
+        return None
+    rule = RULES[int(said.rule[0])]
+    return Burning(
+        budget=budget,
+        urgency=Urgency(int(said.urgency[0])),
+        multiple=float(said.multiple[0]),
+        share=float(said.spent_share[0]),
+        minutes=rule.long_minutes,
+        spent_usd=float(spent[1440][0]),
+        planned_usd=float(planned[1440][0]),
+    )
+
+
+def _least(multiple: float, minutes: int, amount: Floats) -> float:
+    """What `burn` holds to be worth a word of a window."""
+    return float(0.25 * multiple * amount[0] * minutes / (30 * 1440))
+
+
+def _spent(org: Organization, budget: Budget, start: datetime, end: datetime) -> float:
+    question = SpendQuestion(start=start, end=end, filters=budget.scope, measures=_COST)
+    try:
+        return float(spend(org, question).total.cost_usd or 0)
+    except DomainError:
+        return float("nan")
+
+
+def _history(org: Organization, budget: Budget, hour: datetime) -> Floats:
+    """USD of each hour of the last weeks, shape (1, HOURS)."""
+    start = hour - HOURS * HOUR
+    question = SpendQuestion(
+        start=start, end=hour, filters=budget.scope, granularity="hour", measures=_COST, limit=HOURS + 2
+    )
+    usd = np.zeros((1, HOURS))
+    for row in spend(org, question).rows:
+        place = int((row.bucket - start) / HOUR) if row.bucket is not None else -1
+        if 0 <= place < HOURS:
+            usd[0, place] += float(row.sums.cost_usd or 0)
+    return usd
+
+
+def take_in(work: Round, found: Burning) -> None:
+    """Open an incident of the budget's scope, or renew the one that is there."""
+    kind, scope = scope_of(found.budget.scope)
+    usd = incidents.estimate(max(found.spent_usd - found.planned_usd, 0.0))
+    live = next((one for one in work.live_of(kind, scope) if one.family == "budget"), None)
+    is_page = found.urgency is Urgency.PAGE
+    if live is not None:
+        live.last_seen_at, live.excess_usd = work.at, usd
+        live.peak_usd = max(live.peak_usd or Decimal(0), usd)
+        live.signals = [_entry(found, live.since, usd)]
+        if is_page and live.tier != Incident.Tier.CRITICAL:
+            live.tier = Incident.Tier.CRITICAL
+            note(live, work.at, "burns faster: critical")
+            work.raised.append(live)
+        live.save()
+        return
+    lately = [one for one in work.ended if (one.scope_kind, one.scope, one.family) == (kind, scope, "budget")]
+    if any(one.closed_at and work.at < one.closed_at + incidents.COOL_DOWN and usd < 2 * (one.peak_usd or 0)
+           for one in lately):  # fmt: skip
+        return
+    since = work.at - timedelta(minutes=found.minutes)
+    incident = Incident(
+        organization_id=work.org_id,
+        scope_kind=kind,
+        scope=scope,
+        team=found.budget.scope.get("team"),
+        project=found.budget.scope.get("project"),
+        family="budget",
+        signal="burn",
+        tier=Incident.Tier.CRITICAL if is_page else Incident.Tier.NOTIFY,
+        opened_at=work.at,
+        since=since,
+        last_seen_at=work.at,
+        signals=[_entry(found, since, usd)],
+        excess_usd=usd,
+        peak_usd=usd,
+        cause={"cells": [], "factors": [], "words": f"budget {found.budget.name}"},
+        fix="budget",
+    )
+    note(incident, work.at, f"opened: {found.share:.1%} of budget {found.budget.name} in {found.minutes} minutes")
+    incidents.store(work, incident)
+
+
+def _entry(found: Burning, since: datetime, usd: Decimal) -> dict[str, object]:
+    return {
+        "signal": "burn",
+        "in_alarm": True,
+        "value": incidents.number(found.multiple),
+        "baseline": 1.0,
+        "low": None,
+        "high": incidents.number(RULES[-1].multiple),
+        "change": None,
+        "sample": None,
+        "rule": f"{found.minutes} minutes",
+        "since": since.isoformat(),
+        "excess_usd": f"{usd:f}",
+        "budget": found.budget.pk,
+        "budget_name": found.budget.name,
+        "share": incidents.number(found.share),
+    }
+
+
+def scope_of(scope: Mapping[str, str]) -> tuple[str, str]:
+    """The finest thing of a budget's scope that a person can be sent to; else the organization."""
+    for kind in (ScopeKind.WORKFLOW, ScopeKind.PROJECT, ScopeKind.TEAM):
+        if kind in scope:
+            return str(kind), scope[kind]
+    return str(ScopeKind.ORGANIZATION), ""

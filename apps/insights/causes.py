@@ -1,0 +1,96 @@
+"""Where an incident's change lies, and the runs that show it; looked for when it opens. Inside `tenant(org)`."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from apps.insights import cells_sql
+from apps.insights.incidents import ORGANIZATION, TEAM, WORKFLOW, estimate
+from apps.insights.loading import Clock
+from apps.insights.models import Incident
+from apps.insights.rootcause import Cause, Leaves, search
+from apps.organizations.models import Organization
+
+DAY = timedelta(days=1)
+# The day before the change is left out: it may hold its beginning.
+BEFORE_DAYS = 14
+DIMENSIONS = {
+    WORKFLOW: ("model", "task_type", "environment", "service_tier", "api_key", "status"),
+    TEAM: ("workflow", "model", "task_type", "environment", "api_key"),
+    ORGANIZATION: ("team", "workflow", "model", "task_type", "environment", "api_key"),
+}
+CAUSES_SHOWN = 3
+RATIO_APART = 1.2
+
+
+def explain(org: Organization, incident: Incident, clock: Clock) -> None:
+    """Fill in the likely causes and the most telling runs."""
+    scope = (incident.scope_kind, incident.scope)
+    since = min(incident.since, clock.hour - DAY)
+    began = max((day for day in clock.days if day <= since), default=clock.days[0])
+    before = (max(clock.days[0], began - BEFORE_DAYS * DAY), began)
+    now = (clock.hour - DAY, clock.hour)
+    names = DIMENSIONS.get(scope[0], DIMENSIONS[ORGANIZATION])
+    found = _searched(names, cells_sql.leaves(org.pk, scope, names, before, now), before)
+    users = _searched(("user", "model"), cells_sql.user_leaves(org.pk, scope, before, now), before)
+    # Users are only in rollups of their own, in which other dimensions are not: each search is ranked by itself.
+    cells = sorted([*found, *(one for one in users if "user" in one["cell"])], key=lambda one: -one["score"])
+    if not incident.runs:
+        incident.runs = cells_sql.telling_runs(org.pk, scope, incident.signal, max(since, now[0] - 6 * DAY), now[1])
+    incident.cause = {
+        "cells": cells[:CAUSES_SHOWN],
+        "factors": [
+            {"signal": one["signal"], "change": one["change"], "excess_usd": one["excess_usd"]}
+            for one in incident.signals
+        ],
+        "words": _words(cells[0]) if cells else "",
+    }
+    incident.save(update_fields=["cause", "runs"])
+
+
+def _searched(
+    names: Sequence[str], rows: Sequence[tuple[Any, ...]], before: tuple[datetime, datetime]
+) -> list[dict[str, Any]]:
+    if not rows:
+        return []
+    days = max((before[1] - before[0]) / DAY, 1.0)
+    count = len(names)
+    values: list[list[str]] = [sorted({row[place] for row in rows}) for place in range(count)]
+    places = [{value: code for code, value in enumerate(of)} for of in values]
+    codes = np.array([[places[place][row[place]] for place in range(count)] for row in rows], dtype=np.int64)
+    expected = np.array([max(row[count], 0.0) / days for row in rows])
+    actual = np.array([max(row[count + 1], 0.0) for row in rows])
+    causes = search(Leaves(tuple(names), codes, expected, actual))
+    if causes.excess_usd <= 0:
+        return []
+    # A dimension with one value explains everything and says nothing; nor does a cell that moved as all others did.
+    sums = float(expected.sum()), float(actual.sum())
+    found = [one for one in causes.ranked if all(len(values[names.index(name)]) > 1 for name, _ in one.cell)]
+    return [_cell(one, names, values) for one in found if _stands_out(one, *sums)]
+
+
+def _stands_out(cause: Cause, expected: float, actual: float) -> bool:
+    """Whether the cell changed by more than what lies outside of it."""
+    if cause.ratio <= 1.0:
+        return False
+    inside = cause.excess_usd / (cause.ratio - 1.0)
+    outside = expected - inside
+    return outside <= 0.01 * expected or cause.ratio >= RATIO_APART * (actual - inside * cause.ratio) / outside
+
+
+def _cell(cause: Cause, names: Sequence[str], values: list[list[str]]) -> dict[str, Any]:
+    return {
+        "cell": {name: values[names.index(name)][code] or None for name, code in cause.cell},
+        "excess_usd": f"{estimate(cause.excess_usd):f}",
+        "share": round(cause.share, 4),
+        "ratio": round(min(cause.ratio, 1e6), 4),
+        "score": round(cause.score, 4),
+    }
+
+
+def _words(cell: dict[str, Any]) -> str:
+    """ "model anthropic/claude-opus-4-5, environment production: 83 % of it"."""
+    named = ", ".join(f"{name.replace('_', ' ')} {value or 'none'}" for name, value in cell["cell"].items())
+    return f"{named}: {min(round(100 * cell['share']), 999)} % of it"

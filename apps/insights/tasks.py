@@ -1,0 +1,35 @@
+from celery import shared_task
+from django.utils import timezone
+
+from apps.core.tenancy import tenant
+from apps.insights import digests, evaluating, fast, services
+from apps.usage.services import every_organization, for_each_of
+
+
+@shared_task(name="insights.evaluate", time_limit=900, soft_time_limit=840)
+def evaluate(organization_id: int) -> None:
+    """Evaluate the last whole hour. Twice, or beside itself, it does the same as once."""
+    evaluating.evaluate(organization_id)
+
+
+@shared_task(name="insights.evaluate_all")
+def evaluate_all() -> None:
+    """A task an organization: a large one must not hold up the others."""
+    for organization_id in every_organization():
+        evaluate.apply_async((organization_id,), expires=3000)
+
+
+@shared_task(name="insights.look", time_limit=300, soft_time_limit=280)
+def look() -> None:
+    """Runs that run away and budgets that burn, of every organization."""
+    for_each_of(every_organization(), fast.look)
+
+
+@shared_task(name="insights.forget", time_limit=3600, soft_time_limit=3500)
+def forget() -> None:
+    """Readings and incidents of long ago; once a month, what feedback makes of the gate."""
+    at = timezone.now()
+    for organization_id in every_organization():
+        services.forget_old(organization_id, at=at)
+        with tenant(organization_id):
+            digests.move_gate(organization_id, at)
