@@ -17,6 +17,8 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from apps.alerts import signal_words
+
 VALUE_LENGTH_MAX = 120
 PAYLOAD_BYTES_MAX = 20_000
 _FACT_LENGTH_MAX = 500
@@ -36,6 +38,9 @@ TYPES = {
     "stopped": "stop.made",
     "lifted": "stop.lifted",
     "ungoverned": "spend.ungoverned",
+    "signal_opened": "signal.opened",
+    "signal_closed": "signal.closed",
+    "signal_digest": "signal.digest",
     "test": "channel.test",
 }
 _DIMENSIONS = {"key": "API key", "api_key": "API key", "task_type": "task type"}
@@ -274,6 +279,16 @@ def _ungoverned(facts: _Facts) -> tuple[str, str, str]:
     return "Calls were let through without a decision", lead, "They are booked and count in every budget."
 
 
+def _signal(say: Callable[..., tuple[str, str, str]]) -> "Words":
+    def words(facts: _Facts) -> tuple[str, str, str]:
+        def text(value: object) -> str:
+            return "" if value is None else defused(value)
+
+        return say(facts.notice.facts, text, usd, lambda value: moment(value, facts.place.zone))
+
+    return words
+
+
 def _test(facts: _Facts) -> tuple[str, str, str]:
     name = facts.text("channel", "this channel")
     return f"A test of channel “{name}”", "Messages of this channel arrive here.", "Nothing is to be done."
@@ -294,6 +309,9 @@ _WORDS: Mapping[str, Words] = {
     "stopped": _stopped,
     "lifted": _lifted,
     "ungoverned": _ungoverned,
+    "signal_opened": _signal(signal_words.opened),
+    "signal_closed": _signal(signal_words.closed),
+    "signal_digest": _signal(signal_words.digest),
     "test": _test,
 }
 
@@ -333,6 +351,11 @@ def _page(notice: Notice, place: Place) -> str:
             return place.url("events")
         case "stopped" | "lifted":
             return place.url("stop")
+        case "signal_opened" | "signal_closed":
+            number = str(notice.facts.get("incident", ""))
+            return place.url(f"signals/{number}" if number.isascii() and number.isdigit() else "signals")
+        case "signal_digest":
+            return place.url("signals")
     return place.url("budgets")
 
 

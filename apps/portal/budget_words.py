@@ -7,6 +7,7 @@ from typing import Any
 
 from apps.budgets.models import Crossing
 from apps.budgets.rules import describe
+from apps.insights import wording
 from apps.portal import formats
 from apps.portal.pages_budgets import Meter, State
 
@@ -87,6 +88,8 @@ def crossing_words(row: Crossing) -> str:
         case "run_bound":
             workflow = f" of {facts['workflow']}" if facts.get("workflow") else ""
             return f"Run {row.run_id}{workflow} reached its bound on {_bound_words(facts)}"
+        case "signal_opened":
+            return wording.title(str(facts["signal"]), str(facts["scope_kind"]), str(facts["scope_name"]))
     return str(row.kind).replace("_", " ").capitalize()
 
 
