@@ -93,6 +93,8 @@ _STATUS = {
     "month_not_over": 409,
     "month_not_ready": 409,
     "too_many_rates": 422,
+    "incident_ended": 409,
+    "too_many_marks": 422,
     "bill_too_large": 413,
     "invoice_known": 409,
     "invoice_trued_up": 409,

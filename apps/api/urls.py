@@ -28,6 +28,7 @@ from apps.api.v1 import (
     reservations,
     run_bounds,
     runs,
+    signals,
     spend,
     statement_mail,
     statements,
@@ -89,6 +90,7 @@ urlpatterns = [
     path("aliases", names.AliasesView.as_view(), name="aliases"),
     path("aliases/<str:kind>/<path:name>", names.AliasView.as_view(), name="alias"),
     path("workflows", names.WorkflowsView.as_view(), name="workflows"),
+    path("workflows/<path:slug>/signals", signals.WorkflowSignalsView.as_view(), name="workflow_signals"),
     path("workflows/<path:slug>/move", names.WorkflowMoveView.as_view(), name="workflow_move"),
     path("workflows/<path:slug>", names.WorkflowView.as_view(), name="workflow"),
     path("attribution-rules", attribution_rules.RulesView.as_view(), name="attribution_rules"),
@@ -127,6 +129,14 @@ urlpatterns = [
     path("run-bounds/<path:workflow>", run_bounds.RunBoundView.as_view(), name="run_bound"),
     path("unpriced-policy", run_bounds.UnpricedPolicyView.as_view(), name="unpriced_policy"),
     path("crossings", crossings.CrossingsView.as_view(), name="crossings"),
+    path("signals", signals.SignalsView.as_view(), name="signals"),
+    path("signals/<int:incident_id>", signals.SignalView.as_view(), name="signal"),
+    *(
+        path(f"signals/<int:incident_id>/{act}", view.as_view(), name=f"signal_{act}")
+        for act, view in signals.ANSWER_VIEWS.items()
+    ),
+    path("marks", signals.MarksView.as_view(), name="marks"),
+    path("marks/<int:mark_id>", signals.MarkView.as_view(), name="mark"),
     path("stops", stops.StopsView.as_view(), name="stops"),
     path("stops/<int:stop_id>/lift", stops.StopLiftView.as_view(), name="stop_lift"),
     path("reservations", reservations.ReservationsView.as_view(), name="reservations"),

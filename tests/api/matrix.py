@@ -32,6 +32,8 @@ FOR_EVERYBODY = (
     "GET /o/{slug}/events/{event_id}",
     "GET /o/{slug}/runs",
     "GET /o/{slug}/runs/{run_id}",
+    "GET /o/{slug}/signals",
+    "GET /o/{slug}/signals/{incident_id}",
     "GET /o/{slug}/statements",
     "GET /o/{slug}/statements.csv",
     "GET /o/{slug}/statements/{statement_id}",
@@ -91,6 +93,7 @@ FOR_WHO_BEARS = (
     "GET /o/{slug}/statements/disputes/new",
     "POST /o/{slug}/statements/disputes/new",
 )
+FOR_WHO_ANSWERS = ("POST /o/{slug}/signals/{incident_id}",)
 FOR_BUILDERS = ("GET /o/{slug}/keys",)
 FOR_WHO_ACTS = (
     "POST /o/{slug}/stop",
@@ -198,6 +201,7 @@ PAGES: dict[str, frozenset[str]] = {
         (FOR_EVERYBODY, EVERYBODY),
         (FOR_WHO_SEES_ALL, SEEING),
         (FOR_WHO_BEARS, FINANCE | {"lead"}),
+        (FOR_WHO_ANSWERS, ACTIVE | {"lead"}),
         (FOR_BUILDERS, BUILDERS),
         (FOR_WHO_ACTS, ACTIVE),
         (FOR_FINANCE, FINANCE),
@@ -248,6 +252,10 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "GET /api/v1/statements/rates",
         "GET /api/v1/statements/adjustments",
         "GET /api/v1/statements/disputes",
+        "GET /api/v1/signals",
+        "GET /api/v1/signals/{incident_id}",
+        "GET /api/v1/workflows/{slug}/signals",
+        "GET /api/v1/marks",
         "GET /api/v1/statements/months/{month}",
         "GET /api/v1/statements/mail",
         "GET /api/v1/statements/recipients",
@@ -373,6 +381,10 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "PUT /api/v1/statements/terms",
         "POST /api/v1/statements/rates",
         "POST /api/v1/statements/adjustments",
+        *(f"POST /api/v1/signals/{{incident_id}}/{act}" for act in ("acknowledge", "expect", "dismiss", "resolve")),
+        "POST /api/v1/marks",
+        "PUT /api/v1/marks/{mark_id}",
+        "DELETE /api/v1/marks/{mark_id}",
         "POST /api/v1/statements/disputes",
         "POST /api/v1/statements/disputes/{dispute_id}/reject",
         "POST /api/v1/statements/disputes/{dispute_id}/move",

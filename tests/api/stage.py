@@ -21,6 +21,7 @@ from apps.budgets.services import BudgetTerms
 from apps.core.cursors import cursor_of
 from apps.core.periods import month_before
 from apps.core.tenancy import tenant
+from apps.insights.models import Incident, Mark, Reading
 from apps.organizations import sso
 from apps.organizations.members import invite
 from apps.organizations.models import Organization
@@ -61,12 +62,14 @@ LABELS = [
     for name, shape in USAGE_EVENT["properties"].items()
     if shape.get("type") == "string" and "enum" not in shape and name not in ("occurred_at", "cost_usd")
 ]
+INCIDENT_ACTS = ("acknowledge", "expect", "dismiss", "resolve")
 # What is named by an id, which says nothing of whose it is.
 NUMBERED = (
     "api_key", "spare_key", "worn_key", "member", "invitation", "domain", "contract", "model_alias", "budget", "raise",
     "stop", "channel", "spare_channel", "rule", "spare_rule", "view", "spare_view", "export",
     "plan", "spare_plan", "worn_plan",
     "spare_export", "pool", "spare_pool", "dispute", "spare_dispute",
+    "incident", "page_incident", *(f"{act}_incident" for act in INCIDENT_ACTS), "mark", "spare_mark",
     "mail", "api_mail", "spare_recipient", "worn_recipient",
     "key_export", "spare_key_export",
     "invoice", "spare_invoice", "bill_mapping", "spare_bill_mapping",
@@ -213,6 +216,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_mails(word, side.org, now),
             **_rules(word, side.org),
             **_disputes(word, side.org, now),
+            **_incidents(word, side.org, now),
             **_pools(word, side.org, now),
             **_plans(word, side.org, now),
             **_bills(word, side.org, now),
@@ -462,6 +466,37 @@ def _disputes(word: str, org: Organization, at: datetime) -> dict[str, str]:
             for name in ("dispute", "spare_dispute")
         ]  # fmt: skip
     return {row.line_key: str(row.pk) for row in made}
+
+
+def _incidents(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """One for each act, of families of their own, since a workflow has one of a family; a reading, and two marks."""
+    names = ("incident", "page_incident", *(f"{act}_incident" for act in INCIDENT_ACTS))
+    entry = {"signal": "loops_per_run", "in_alarm": True, "value": 9.0, "baseline": 3.0, "low": 2.5, "high": 3.5,
+             "change": 2.0, "sample": 99.0, "rule": "window", "since": at.isoformat(), "excess_usd": "9"}  # fmt: skip
+    with as_worker(), tenant(org):
+        made = {
+            name: Incident.objects.for_org(org).create(
+                organization=org, scope_kind="workflow", scope=f"{word}-workflow", team=f"{word}-team",
+                project=f"{word}-project", family=name, signal="loops_per_run", tier="notify", opened_at=at, since=at,
+                last_seen_at=at, signals=[entry], excess_usd=12, peak_usd=12, runs=[f"{word}-run_id"],
+                cause={"cells": [], "factors": [], "words": f"model {word}-model: 90 % of it"}, fix="bound_loop",
+                history=[{"at": at.isoformat(), "what": "opened", "actor": "", "reason": ""}],
+            )
+            for name in names
+        }  # fmt: skip
+        Reading.objects.for_org(org).create(
+            organization_id=org.pk, day_start=at - timedelta(days=1), workflow=f"{word}-workflow", team=f"{word}-team",
+            project=f"{word}-project", events=9, retries=1, runs=3,
+        )  # fmt: skip
+    with tenant(org):
+        marks = {
+            name: Mark.objects.for_org(org).create(
+                organization=org, kind="event", name=f"{word}-{name}", starts_at=at, ends_at=at + timedelta(days=1),
+                created_at=at, created_by=f"{word}-actor",
+            )
+            for name in ("mark", "spare_mark")
+        }  # fmt: skip
+    return {name: str(row.pk) for name, row in {**made, **marks}.items()}
 
 
 def usage_line(project: str, workflow: str) -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 from apps.reports.papers import PAPERS
 from tests.api.recipes.recipe import FOUND_BY, KNOWN_MODEL, RUN_FOUND_BY, Recipe
-from tests.api.stage import LABELS, REVIEWED, SEALED, usage_line
+from tests.api.stage import LABELS, REVIEWED, SEALED, Names, usage_line
 from tests.world import make_event, unique
 
 PLANNED = ("team", "project", "workflow", "user", "task_type", "environment", "provider")
@@ -30,6 +30,17 @@ def a_bill() -> dict[str, object]:
     """A day of OpenAI's costs, another each time."""
     result = {"amount": {"value": 1, "currency": "usd"}, "line_item": unique("gpt-4o")}
     return {"data": [{"start_time": 1793491200, "end_time": 1793577600, "results": [result]}]}
+
+
+MARK_WORDS = frozenset({"kind", "name", "scope_kind", "starts_at", "ends_at"})
+
+
+def a_mark(own: Names) -> dict[str, object]:
+    """Of a workflow, for a day to come."""
+    return {
+        "kind": "event", "name": "tests", "scope_kind": "workflow", "scope": own.fill("{workflow}"),
+        "starts_at": "2026-12-01T00:00:00Z", "ends_at": "2026-12-02T00:00:00Z",
+    }  # fmt: skip
 
 
 API: dict[str, Recipe] = {
@@ -82,6 +93,14 @@ API: dict[str, Recipe] = {
     "GET /api/v1/statements/rates": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),
     "GET /api/v1/statements/adjustments": Recipe(asks=({"month": REVIEWED},), neutral=LISTED | MONTH),
     "GET /api/v1/statements/disputes": Recipe(query={"team": "{team}"}, neutral=LISTED | MONTH | {"state"}),
+    "GET /api/v1/signals": Recipe(
+        query={"team": "{team}", "project": "{project}", "workflow": "{workflow}"},
+        asks=({"state": "live"}, {"signal": "loops_per_run", "tier": "notify"}),
+        neutral=LISTED | {"state", "signal", "tier"},
+    ),
+    "GET /api/v1/signals/{incident_id}": Recipe(path={"incident_id": "{incident}"}),
+    "GET /api/v1/workflows/{slug}/signals": Recipe(path={"slug": "{workflow}"}, neutral=frozenset({"from", "to"})),
+    "GET /api/v1/marks": Recipe(neutral=LISTED),
     "GET /api/v1/statements/months/{month}": Recipe(path={"month": SEALED}, neutral=MONTH),
     "GET /api/v1/teams": Recipe(neutral=LISTED),
     "GET /api/v1/aliases": Recipe(neutral=LISTED),
@@ -508,6 +527,19 @@ API: dict[str, Recipe] = {
         },
         neutral=MONTH | {"kind", "amount_usd", "refers_to", "request_id"},
     ),
+    **{
+        f"POST /api/v1/signals/{{incident_id}}/{act}": Recipe(
+            path={"incident_id": f"{{{act}_incident}}"},
+            needs=lambda own: {"reason": "tests"},
+            neutral=frozenset({"reason"}),
+        )
+        for act in ("acknowledge", "expect", "dismiss", "resolve")
+    },
+    "POST /api/v1/marks": Recipe(body={"scope": "{workflow}"}, needs=a_mark, neutral=MARK_WORDS),
+    "PUT /api/v1/marks/{mark_id}": Recipe(
+        path={"mark_id": "{mark}"}, body={"scope": "{workflow}"}, needs=a_mark, neutral=MARK_WORDS
+    ),
+    "DELETE /api/v1/marks/{mark_id}": Recipe(path={"mark_id": "{spare_mark}"}),
     "POST /api/v1/statements/disputes": Recipe(
         body={"statement": f"{REVIEWED}:{{team}}"},
         needs=lambda own: {

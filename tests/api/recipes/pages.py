@@ -99,6 +99,13 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/statements/disputes": Recipe(path=_ORG),
     "GET /o/{slug}/statements/disputes/new": Recipe(path=_ORG),
     "GET /o/{slug}/statements/disputes/{dispute_id}": Recipe(path={**_ORG, "dispute_id": "{dispute}"}),
+    "GET /o/{slug}/signals": Recipe(
+        path=_ORG, query={"workflow": "{workflow}", "team": "{team}"}, asks=({"state": ""}, {"state": "expected"})
+    ),
+    "GET /o/{slug}/signals/{incident_id}": Recipe(path={**_ORG, "incident_id": "{incident}"}),
+    "POST /o/{slug}/signals/{incident_id}": Recipe(
+        path={**_ORG, "incident_id": "{page_incident}"}, needs=lambda own: {"act": "acknowledge"}
+    ),
     "GET /o/{slug}/statements/mail": Recipe(path=_ORG, asks=({"state": "unclear"},)),
     "GET /o/{slug}/statements/mail/preview": Recipe(
         path=_ORG, query={"to": "{mail_address}"}, asks=({"month": "{this_month}"},)
