@@ -15,6 +15,7 @@ from apps.usage.models_forecast import Forecast
 _SPEND = (
     ("nothing",),
     ("figures",),
+    ("signals",),
     ("over_time", "changes"),
     ("budgets", "teams", "workflows", "models"),
 )

@@ -23,6 +23,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Control",
         (
+            ("signals", "Signals", "1"),
             ("budgets", "Budgets", "b"),
             ("plans", "Plans", "g"),
             ("reservations", "Reservations", "h"),

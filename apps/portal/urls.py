@@ -43,11 +43,13 @@ from apps.portal.views import (
     runs,
     saved,
     search,
+    signals,
     spend,
     sso,
     statement_mail,
     statements,
     stops,
+    workflow,
 )
 from apps.reports.papers import PAPERS
 
@@ -106,7 +108,9 @@ urlpatterns = [
     path("o/<slug:slug>/projects", names.projects, name="projects"),
     path("o/<slug:slug>/projects/<path:project>", name.project, name="project"),
     path("o/<slug:slug>/workflows", names.workflows, name="workflows"),
-    path("o/<slug:slug>/workflows/<path:workflow>", name.workflow, name="workflow"),
+    path("o/<slug:slug>/workflows/<path:workflow>", workflow.workflow, name="workflow"),
+    path("o/<slug:slug>/signals", signals.signals, name="signals"),
+    path("o/<slug:slug>/signals/<int:incident_id>", signals.signal, name="signal"),
     path("o/<slug:slug>/rules", rules.rules, name="rules"),
     path("o/<slug:slug>/rules/new", rules.rule_new, name="rule_new"),
     path("o/<slug:slug>/rules/<int:rule_id>", rules.rule, name="rule"),

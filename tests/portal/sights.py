@@ -31,6 +31,7 @@ SIGHTS: dict[str, str] = {
     "bill-new": "invoices/new",
     "bill-mappings": "invoices/mappings",
     "statement-mail": "statements/mail",
+    "signals": "signals",
     "budgets": "budgets",
     "budget-new": "budgets/new",
     "plans": "plans",

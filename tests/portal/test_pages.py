@@ -25,7 +25,7 @@ PAGES = (
     "statements/disputes", "statements/disputes/new", "allocations", "allocations/new",
     "plans", "plans/missing", "plans/new", "plans/new?from=chat",
     "invoices", "invoices/mappings",
-    "statements/mail",
+    "statements/mail", "signals",
     "prices",
     "prices/openai/o3",
     "contracts", "contracts/new", "reratings", "reratings/new", "budgets", "reservations", "run-bounds", "stop",
@@ -125,6 +125,7 @@ def test_a_page_opens_for_the_roles_of_the_matrix(shop: Shop, role: Role) -> Non
     *((page, Permission.VIEW_AUDIT) for page in ("audit", "audit.csv", "audit.ndjson")),
     *((page, Permission.VIEW_SPEND) for page in ("names", "teams", "projects", "workflows", "rules", "teams/search")),
     ("rules/new", Permission.MANAGE_NAMES),
+    *((page, Permission.VIEW_SPEND) for page in ("signals", "signals/1")),
     *((page, Permission.VIEW_SPEND) for page in ("budgets", "budgets/1", "reservations", "run-bounds", "stop")),
 ])  # fmt: skip
 def test_without_the_permission_a_page_says_who_can_give_it(

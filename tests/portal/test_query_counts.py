@@ -23,7 +23,7 @@ SQL_SHOWN = 120
 
 # Pages of the organization by the name of their address, each with the most queries that it may ask.
 PAGES: dict[str, dict[str, int]] = {
-    "overview": {"": 63, "?range=30d": 63},
+    "overview": {"": 67, "?range=30d": 67},
     "spend": {
         "spend": 33,
         "spend?range=30d&group_by=team": 33,
@@ -55,6 +55,7 @@ PAGES: dict[str, dict[str, int]] = {
     "allocations": {"allocations": 26},
     "allocation_new": {"allocations/new": 18},
     "disputes": {"statements/disputes": 17},
+    "signals": {"signals": 17, "signals?state=": 17, "signals?workflow=s1": 17},
     "adjustments": {"statements/adjustments": 20},
     "chargeback": {"statements/closing": 20},
     "statement_mail": {"statements/mail": 27},
@@ -65,7 +66,7 @@ PAGES: dict[str, dict[str, int]] = {
     "projects": {"projects": 28},
     "project": {"projects/s1": 29},
     "workflows": {"workflows": 27},
-    "workflow": {"workflows/s1": 25},
+    "workflow": {"workflows/s1": 32},
     "rules": {"rules": 14},
     "rule_new": {"rules/new": 24},
     "unpriced": {"unpriced?range=30d": 26},
@@ -119,6 +120,7 @@ NOT_MEASURED = {
     "home": "leads to the organization, or to the list of them that `switch` shows",
     "allocation": "one pool, as the form of `allocation_new`",
     "dispute": "one dispute, beside its statement that is measured as `statement`",
+    "signal": "one incident, with a chart of at most 100 days and at most 100 workflows that moved with it",
     "dispute_new": "a form of one line, beside its statement that is measured as `statement`",
     "rule": "one rule, as the form of `rule_new`",
     "channel": "one channel, as the form of `channel_new`",

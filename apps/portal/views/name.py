@@ -1,6 +1,6 @@
-"""The page of one team, one project, one workflow: what it owns or who owns it, and what can be changed."""
+"""The page of one team or one project: what it owns or who owns it, and what can be changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from django.http import Http404, HttpResponse, HttpResponseRedirect
@@ -8,29 +8,29 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
-from apps.organizations.selectors import member_emails, members_by_id
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb
 from apps.portal.pages_names import MovePreview, NameForm, NamePage, OwnedRow, Spent
 from apps.portal.pages_prices import FormError
-from apps.portal.scopes import SUGGESTIONS_MAX, known_slugs
+from apps.portal.scopes import known_slugs
 from apps.portal.views.names import given_of, month_words, spent_by
 from apps.reports.selectors import SpendQuestion, spend
 from apps.teams import selectors, services
-from apps.teams.models import Named, Ownership, Project, Team, Workflow
+from apps.teams.models import Named, Ownership, Project, Team
 from apps.teams.rulebook import REACH
 
 OWNED_SHOWN = 200
 WORKFLOWS_SHOWN = 100
 
 
-# --- what all three do -------------------------------------------------------------------------------
+# --- what all of them do -------------------------------------------------------------------------------
 
 
-def _page_of(
+def page_of(
     visit: Visit, named: Named, acts: Mapping[str, Callable[[Mapping[str, str]], MovePreview | None]],
-    page: Callable[[str, NameForm, MovePreview | None], NamePage],
+    page: Callable[[str, NameForm, MovePreview | None], NamePage], *,
+    parts: Callable[[], Sequence[object]] = tuple,
 ) -> HttpResponse:  # fmt: skip
     """The page, or what one of its forms does: an act that shows nothing goes back to the page."""
     kinds = f"{type(named).__name__.lower()}s"
@@ -49,10 +49,11 @@ def _page_of(
             form = NameForm(given, FormError.of(wrong))
     shown = page("move" if act == "preview" else act, form, looked)
     crumbs = (Crumb(kinds.capitalize(), visit.url(kinds)), Crumb(named.name))
-    return visit.render("portal/name.html", frame=visit.frame(named.name, *crumbs), one=shown, error=form.error)
+    frame = visit.frame(named.name, *crumbs)
+    return visit.render("portal/name.html", frame=frame, one=shown, parts=parts(), error=form.error)
 
 
-def _rename(visit: Visit, named: Named) -> Callable[[Mapping[str, str]], None]:
+def rename_act(visit: Visit, named: Named) -> Callable[[Mapping[str, str]], None]:
     def act(given: Mapping[str, str]) -> None:
         before = named.name
         try:
@@ -64,13 +65,13 @@ def _rename(visit: Visit, named: Named) -> Callable[[Mapping[str, str]], None]:
     return act
 
 
-def _found(row: Named | None) -> Named:
+def found_or_404(row: Named | None) -> Named:
     if row is None:
         raise Http404
     return row
 
 
-def _spent(visit: Visit, kind: str, slug: str) -> Spent:
+def spent_of(visit: Visit, kind: str, slug: str) -> Spent:
     return spent_by(visit, kind, slug)(slug)
 
 
@@ -91,7 +92,7 @@ def _owned(visit: Visit, row: Ownership, kinds: str, other: Named) -> OwnedRow:
     )
 
 
-def _stays(visit: Visit, kind: str, slug: str, by: str) -> tuple[tuple[str | None, Spent], ...]:
+def stays_of(visit: Visit, kind: str, slug: str, by: str) -> tuple[tuple[str | None, Spent], ...]:
     """What something spent in the last 30 days, by where it stays whatever is moved now."""
     question = SpendQuestion(start=visit.at - REACH, end=visit.at, group_by=(by,), filters={kind: slug})
     zone = visit.calendar.zone_at(visit.at)
@@ -118,7 +119,7 @@ def _stays(visit: Visit, kind: str, slug: str, by: str) -> tuple[tuple[str | Non
 @organization_page(section="teams", permission=Permission.VIEW_SPEND, writes=Permission.MANAGE_NAMES)
 def team(visit: Visit, team: str) -> HttpResponse:
     with tenant(visit.org):
-        found = _found(selectors.team_by_slug(visit.org, team))
+        found = found_or_404(selectors.team_by_slug(visit.org, team))
         assert isinstance(found, Team)
         rows = selectors.ownerships_by(visit.org, found, OWNED_SHOWN + 1)
         count = selectors.count_projects(visit.org, [found], visit.at).get(found.pk, 0)
@@ -138,7 +139,7 @@ def team(visit: Visit, team: str) -> HttpResponse:
                 ("Statements", "this month's, and earlier ones", visit.url("statements")),
             ),
             month=month_words(visit),
-            spent=_spent(visit, "team", found.slug),
+            spent=spent_of(visit, "team", found.slug),
             spend_url=visit.url("spend", {"team": found.slug, "group_by": "project"}),
             act=act,
             form=NameForm({"cost_centre": found.cost_centre or "", **form.given}, form.error),
@@ -147,7 +148,7 @@ def team(visit: Visit, team: str) -> HttpResponse:
             owned_more=len(rows) > OWNED_SHOWN,
         )
 
-    return _page_of(visit, found, {"rename": _rename(visit, found), "cost_centre": charge}, page)
+    return page_of(visit, found, {"rename": rename_act(visit, found), "cost_centre": charge}, page)
 
 
 # --- a project ---------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ def team(visit: Visit, team: str) -> HttpResponse:
 @organization_page(section="projects", permission=Permission.VIEW_SPEND, writes=Permission.MANAGE_NAMES)
 def project(visit: Visit, project: str) -> HttpResponse:
     with tenant(visit.org):
-        found = _found(selectors.project_by_slug(visit.org, project))
+        found = found_or_404(selectors.project_by_slug(visit.org, project))
     assert isinstance(found, Project)
 
     def move(given: Mapping[str, str]) -> None:
@@ -169,13 +170,13 @@ def project(visit: Visit, project: str) -> HttpResponse:
         with tenant(visit.org):
             owner = services.check_move(visit.org, project=found, at=at or visit.at, team=to)
         is_there = owner is not None and owner.team_id == to.pk
-        return MovePreview(to.slug, at, is_there, _stays(visit, "project", found.slug, "team"))
+        return MovePreview(to.slug, at, is_there, stays_of(visit, "project", found.slug, "team"))
 
     def call_off(given: Mapping[str, str]) -> None:
         services.call_off_move(org=visit.org, project=found, actor=visit.user)
 
-    acts = {"rename": _rename(visit, found), "move": move, "preview": preview, "call_off": call_off}
-    return _page_of(visit, found, acts, lambda *shown: _project_page(visit, found, *shown))
+    acts = {"rename": rename_act(visit, found), "move": move, "preview": preview, "call_off": call_off}
+    return page_of(visit, found, acts, lambda *shown: _project_page(visit, found, *shown))
 
 
 def _team(visit: Visit, given: Mapping[str, str]) -> Team:
@@ -206,7 +207,7 @@ def _project_page(visit: Visit, found: Project, act: str, form: NameForm, looked
         above=("Team", now.name if now else "none", now.url if now else ""),
         facts=(),
         month=month_words(visit),
-        spent=_spent(visit, "project", found.slug),
+        spent=spent_of(visit, "project", found.slug),
         spend_url=visit.url("spend", {"project": found.slug, "group_by": "workflow"}),
         act=act,
         form=form,
@@ -217,62 +218,5 @@ def _project_page(visit: Visit, found: Project, act: str, form: NameForm, looked
         workflows=tuple((row.slug, row.name, visit.url_below("workflows", row.slug)) for row in workflows),
         workflow_count=count,
         choices=known_slugs(visit, "team")["team"],
-        move=looked,
-    )
-
-
-# --- a workflow --------------------------------------------------------------------------------------
-
-
-@organization_page(section="workflows", permission=Permission.VIEW_SPEND, writes=Permission.MANAGE_NAMES)
-def workflow(visit: Visit, workflow: str) -> HttpResponse:
-    with tenant(visit.org):
-        found = _found(selectors.workflow_by_slug(visit.org, workflow))
-    assert isinstance(found, Workflow)
-
-    def move(given: Mapping[str, str]) -> None:
-        services.move_workflow(org=visit.org, workflow=found, project=_project(visit, given), actor=visit.user)
-
-    def preview(given: Mapping[str, str]) -> MovePreview:
-        to = _project(visit, given)
-        is_there = to.pk == found.project_id
-        return MovePreview(to.slug, None, is_there, _stays(visit, "workflow", found.slug, "project"))
-
-    def own(given: Mapping[str, str]) -> None:
-        email = given.get("owner", "").strip(" ")
-        services.set_workflow_owner(org=visit.org, workflow=found, email=email, actor=visit.user)
-
-    acts = {"rename": _rename(visit, found), "move": move, "preview": preview, "owner": own}
-    return _page_of(visit, found, acts, lambda *shown: _workflow_page(visit, found, *shown))
-
-
-def _project(visit: Visit, given: Mapping[str, str]) -> Project:
-    with tenant(visit.org):
-        return selectors.require_project(visit.org, given.get("to", "").strip(" "))
-
-
-def _workflow_page(visit: Visit, found: Workflow, act: str, form: NameForm, looked: MovePreview | None) -> NamePage:
-    of = found.project.slug
-    owner = members_by_id(visit.org, [found.owner_id]).get(found.owner_id) if found.owner_id else None
-    given = form if form.given else NameForm({"owner": owner.email if owner else ""})
-    slug = found.slug
-    return NamePage(
-        kind="workflow",
-        slug=slug,
-        name=found.name,
-        above=("Project", of, visit.url_below("projects", of)),
-        facts=(
-            ("Owner", owner.email if owner else "nobody", ""),
-            ("Models", "what its calls go to", visit.url("spend", {"workflow": slug, "group_by": "model"})),
-            ("Run bounds", "what one run of it may do", visit.url("bounds", {"workflow": slug}) + "#set"),
-        ),
-        month=month_words(visit),
-        spent=_spent(visit, "workflow", slug),
-        spend_url=visit.url("spend", {"workflow": slug, "group_by": "model"}),
-        act=act,
-        form=given,
-        may_change=visit.may(Permission.MANAGE_NAMES),
-        choices=known_slugs(visit, "project")["project"],
-        members=tuple(member_emails(visit.org, SUGGESTIONS_MAX)),
         move=looked,
     )

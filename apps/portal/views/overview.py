@@ -41,6 +41,7 @@ CARDS: Mapping[str, Callable[[Home], Any]] = {
     "over_time": overview_spend.over_time,
     "changes": overview_spend.changes,
     "budgets": overview_control.budgets,
+    "signals": overview_control.signals,
     "teams": overview_spend.top("Teams", "team"),
     "workflows": overview_spend.top("Workflows", "workflow"),
     "models": overview_spend.top("Models", "model"),

@@ -9,11 +9,14 @@ from apps.budgets.selectors import asked_raises, count_bounded, count_stops
 from apps.core.errors import DomainError
 from apps.core.periods import month_before, next_month
 from apps.core.tenancy import tenant
+from apps.insights.selectors import dearest, open_signals
 from apps.portal import formats
 from apps.portal.budget_words import meter, state_words
 from apps.portal.homes import Home
 from apps.portal.pages_budgets import State
 from apps.portal.pages_overview import BudgetsAtRisk, MonthStatus, OwnWorkflow, OwnWorkflows, RiskRow, Stops
+from apps.portal.pages_signals import OpenSignalsCard
+from apps.portal.signal_rows import row_of
 from apps.portal.spending import ratio
 from apps.portal.views.budgets import budget_url, spend_url, whose, worst_first
 from apps.reports.selectors import SpendRow, Sums
@@ -23,6 +26,7 @@ from apps.teams.selectors import workflows_owned
 from apps.usage.rerating import count_unposted
 
 ROWS_SHOWN = 5
+SIGNALS_SHOWN = 3
 BOUNDED_WITHIN = timedelta(hours=24)
 
 
@@ -34,6 +38,23 @@ def stops(home: Home) -> Stops | None:
     if not standing and not bounded:
         return None
     return Stops(standing, visit.url("stop"), bounded, visit.url("bounds"))
+
+
+def signals(home: Home) -> OpenSignalsCard | None:
+    """The dearest incidents; None where there is none."""
+    visit = home.visit
+    with tenant(visit.org):
+        found = open_signals(visit.org, teams=None if visit.team is None else [visit.team])
+        rows = dearest(visit.org, team=visit.team, limit=SIGNALS_SHOWN) if found.count else []
+    if not found.count:
+        return None
+    return OpenSignalsCard(
+        count=found.count,
+        critical=found.critical,
+        excess_usd=found.excess_usd,
+        rows=tuple(row_of(visit, one) for one in rows),
+        url=visit.url("signals"),
+    )
 
 
 # --- budgets -----------------------------------------------------------------------------------------
