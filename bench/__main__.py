@@ -20,7 +20,7 @@ import django
 from finops.embedded import servers
 
 # Parts that need no traffic of others: `measure()` of the module of this name.
-MODULES = ("estimate", "plans", "forecast", "pages", "runaway", "signals")
+MODULES = ("estimate", "plans", "forecast", "pages", "runaway", "signals", "watch")
 
 
 def main() -> None:
