@@ -50,6 +50,10 @@ SCHEDULE = {
     "forget-runs": {"task": "budgets.forget", "schedule": crontab(minute=37, hour=2)},
     # Deleted organizations whose month of grace is over.
     "closing": {"task": "organizations.close_due", "schedule": crontab(minute=11)},
+    # What workflows could save: hourly asked, weekly answered, so that an organization's turn may come at any hour.
+    "find-savings": {"task": "insights.find_all_savings", "schedule": crontab(minute=53), "options": {"expires": 3000}},
+    # What changes that took effect 14 or 30 days ago really saved.
+    "measure-savings": {"task": "insights.measure_savings", "schedule": crontab(minute=19, hour=5)},
     # What waits, as figures for whoever runs the installation.
     "measure-usage": {"task": "usage.measure", "schedule": schedule(60.0), "options": {"expires": 60}},
     "measure-budgets": {"task": "budgets.measure", "schedule": schedule(60.0), "options": {"expires": 60}},

@@ -83,6 +83,8 @@ _STATUS = {
     "events_deleted": 422,
     "too_many_lines": 422,
     "month_closed": 409,
+    "recommendation_answered": 409,
+    "trial_inconclusive": 422,
     "dispute_open": 409,
     "dispute_answered": 409,
     "dispute_window_over": 409,

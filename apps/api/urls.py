@@ -24,6 +24,7 @@ from apps.api.v1 import (
     plan_estimates,
     plans,
     prices,
+    recommendations,
     reratings,
     reservations,
     run_bounds,
@@ -82,6 +83,17 @@ urlpatterns = [
         for name, view in statements.PAPER_VIEWS.items()
     ),
     path("statements/<path:statement_id>", statements.StatementView.as_view(), name="statement"),
+    path("recommendations", recommendations.RecommendationsView.as_view(), name="recommendations"),
+    path(
+        "recommendations/<int:recommendation_id>",
+        recommendations.RecommendationView.as_view(),
+        name="recommendation",
+    ),
+    *(
+        path(f"recommendations/<int:recommendation_id>/{act}", view.as_view(), name=f"recommendation_{act}")
+        for act, view in recommendations.ANSWERS.items()
+    ),
+    path("savings", recommendations.SavingsView.as_view(), name="savings"),
     path("teams", names.TeamsView.as_view(), name="teams"),
     path("teams/<path:slug>", names.TeamView.as_view(), name="team"),
     path("projects", names.ProjectsView.as_view(), name="projects"),

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.tenancy import TenantModel
+from apps.insights import models_savings  # noqa: F401  # Django finds an app's models here.
 from apps.usage.columns import Count, Usd, money_within
 from apps.usage.models import Tenant
 

@@ -2,7 +2,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from apps.core.tenancy import tenant
-from apps.insights import digests, evaluating, fast, services
+from apps.insights import digests, evaluating, fast, realizing, recommending, services
 from apps.usage.services import every_organization, for_each_of
 
 
@@ -33,3 +33,22 @@ def forget() -> None:
         services.forget_old(organization_id, at=at)
         with tenant(organization_id):
             digests.move_gate(organization_id, at)
+
+
+@shared_task(name="insights.find_savings", time_limit=900, soft_time_limit=840)
+def find_savings(organization_id: int) -> None:
+    """Look through the workflows of one organization, where that was not done for a week."""
+    for_each_of([organization_id], recommending.find)
+
+
+@shared_task(name="insights.find_all_savings")
+def find_all_savings() -> None:
+    """A task an organization, since a large one takes minutes; those that were looked through lately cost a query."""
+    for organization_id in every_organization():
+        find_savings.apply_async((organization_id,), expires=3_000, retry=False)
+
+
+@shared_task(name="insights.measure_savings", time_limit=3_600, soft_time_limit=3_500)
+def measure_savings() -> None:
+    """What was done 14 or 30 days ago, in every organization."""
+    for_each_of(every_organization(), realizing.measure)

@@ -290,6 +290,9 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "GET /api/v1/unpriced-policy",
         "GET /api/v1/crossings",
         "GET /api/v1/stops",
+        "GET /api/v1/recommendations",
+        "GET /api/v1/recommendations/{recommendation_id}",
+        "GET /api/v1/savings",
         "GET /api/v1/reservations",
         "GET /api/v1/reservations/{reservation_id}",
         "GET /api/v1/plans",
@@ -376,6 +379,10 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "PUT /api/v1/run-bounds/{workflow}",
         "DELETE /api/v1/run-bounds/{workflow}",
         "PUT /api/v1/unpriced-policy",
+        *(
+            f"POST /api/v1/recommendations/{{recommendation_id}}/{act}"
+            for act in ("accept", "dismiss", "done", "reopen")
+        ),
         "POST /api/v1/stops",
         "POST /api/v1/stops/{stop_id}/lift",
         "PUT /api/v1/statements/terms",

@@ -21,7 +21,9 @@ from apps.budgets.services import BudgetTerms
 from apps.core.cursors import cursor_of
 from apps.core.periods import month_before
 from apps.core.tenancy import tenant
+from apps.insights import recommending
 from apps.insights.models import Incident, Mark, Reading
+from apps.insights.models_savings import Recommendation
 from apps.organizations import sso
 from apps.organizations.members import invite
 from apps.organizations.models import Organization
@@ -70,6 +72,7 @@ NUMBERED = (
     "plan", "spare_plan", "worn_plan",
     "spare_export", "pool", "spare_pool", "dispute", "spare_dispute",
     "incident", "page_incident", *(f"{act}_incident" for act in INCIDENT_ACTS), "mark", "spare_mark",
+    "recommendation", "spare_recommendation", "third_recommendation",
     "mail", "api_mail", "spare_recipient", "worn_recipient",
     "key_export", "spare_key_export",
     "invoice", "spare_invoice", "bill_mapping", "spare_bill_mapping",
@@ -217,6 +220,7 @@ def _names(word: str, side: Tenant) -> Names:
             **_rules(word, side.org),
             **_disputes(word, side.org, now),
             **_incidents(word, side.org, now),
+            **_recommendations(word, side.org, now),
             **_pools(word, side.org, now),
             **_plans(word, side.org, now),
             **_bills(word, side.org, now),
@@ -497,6 +501,23 @@ def _incidents(word: str, org: Organization, at: datetime) -> dict[str, str]:
             for name in ("mark", "spare_mark")
         }  # fmt: skip
     return {name: str(row.pk) for name, row in {**made, **marks}.items()}
+
+
+def _recommendations(word: str, org: Organization, at: datetime) -> dict[str, str]:
+    """Three that are open, and one that was done, which the ledger shows."""
+    names = ("recommendation", "spare_recommendation", "third_recommendation", "done_recommendation")
+    with as_worker(), tenant(org):
+        made = [
+            Recommendation.objects.for_org(org).create(
+                organization=org, kind="batch", workflow_id=1, segment=f"{word}-{name}", workflow=f"{word}-workflow",
+                project=f"{word}-project", team=f"{word}-team", grade="C", label="answers_unchanged", saving_low_usd=1,
+                saving_likely_usd=2, saving_high_usd=3, headline_usd=2, scope_usd=9,
+                evidence={"task_type": f"{word}-task_type"}, first_found_at=at, found_at=at,
+            )
+            for name in names
+        ]  # fmt: skip
+    recommending.mark_done(org=org, recommendation_id=made[-1].pk, actor=f"{word}-actor")
+    return {name: str(row.pk) for name, row in zip(names, made, strict=True)}
 
 
 def usage_line(project: str, workflow: str) -> dict[str, str | None]:

@@ -279,6 +279,8 @@ READ_TABLES = [
     {"reports_exchangerate"},
     {"reports_monthstep"},
     {"reports_dispute"},
+    {"insights_recommendation"},
+    {"insights_adoption"},
     {"budgets_budget"},
     {"budgets_stop"},
     {"budgets_reservation"},

@@ -71,7 +71,10 @@ def test_another_teams_things_do_not_exist_for_a_lead(stage: Stage) -> None:
         answer = lead.send(call(operation, stage.acme_names))
         # Addresses carry the organization's name, which begins with the canary; names of things go on after it.
         shown = answer.text.replace(stage.acme.org.slug, "").replace(stage.acme.org.name, "")
-        if any(name in operation for name in ("{event_id}", "{run_id}", "{statement_id}", "{dispute_id}")):
+        if any(
+            name in operation
+            for name in ("{event_id}", "{run_id}", "{statement_id}", "{dispute_id}", "{recommendation_id}")
+        ):
             assert answer.status == 404, operation
         else:
             assert answer.status == 200, operation

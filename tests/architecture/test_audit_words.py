@@ -15,6 +15,7 @@ PUT_TOGETHER = {
     "views.{}": ("saved", "renamed", "changed", "shared", "unshared", "taken", "deleted"),
     "budgets.raise_{}": ("approved", "refused"),
     "reratings.{}": ("previewed", "posting", "posted", "stopped", "resumed", "stale"),
+    "savings.{}": ("accepted", "dismissed", "done", "reopened"),
     "chargeback.month_{}": ("review", "reopen", "fence", "fail", "seal"),
     "{}s.created": ("team", "project", "workflow"),
     "{}s.renamed": ("team", "project", "workflow"),

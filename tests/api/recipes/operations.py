@@ -102,6 +102,12 @@ API: dict[str, Recipe] = {
     "GET /api/v1/workflows/{slug}/signals": Recipe(path={"slug": "{workflow}"}, neutral=frozenset({"from", "to"})),
     "GET /api/v1/marks": Recipe(neutral=LISTED),
     "GET /api/v1/statements/months/{month}": Recipe(path={"month": SEALED}, neutral=MONTH),
+    "GET /api/v1/recommendations": Recipe(
+        query={"team": "{team}", "project": "{project}", "workflow": "{workflow}"},
+        neutral=LISTED | {"state", "kind", "vanished"},
+    ),
+    "GET /api/v1/recommendations/{recommendation_id}": Recipe(path={"recommendation_id": "{recommendation}"}),
+    "GET /api/v1/savings": Recipe(neutral=LISTED),
     "GET /api/v1/teams": Recipe(neutral=LISTED),
     "GET /api/v1/aliases": Recipe(neutral=LISTED),
     "GET /api/v1/keys": Recipe(),
@@ -540,6 +546,31 @@ API: dict[str, Recipe] = {
         path={"mark_id": "{mark}"}, body={"scope": "{workflow}"}, needs=a_mark, neutral=MARK_WORDS
     ),
     "DELETE /api/v1/marks/{mark_id}": Recipe(path={"mark_id": "{spare_mark}"}),
+    "POST /api/v1/recommendations/{recommendation_id}/accept": Recipe(
+        path={"recommendation_id": "{recommendation}"},
+        neutral=frozenset(
+            (
+                "hours",
+                "hourly_rate_usd",
+                "trial",
+                "control_runs",
+                "control_successes",
+                "trial_runs",
+                "trial_successes",
+            )
+        ),
+    ),
+    "POST /api/v1/recommendations/{recommendation_id}/dismiss": Recipe(
+        path={"recommendation_id": "{spare_recommendation}"},
+        needs=lambda own: {"reason": "tests"},
+        neutral=frozenset({"reason"}),
+    ),
+    "POST /api/v1/recommendations/{recommendation_id}/done": Recipe(
+        path={"recommendation_id": "{third_recommendation}"}, neutral=frozenset({"adopted_at"})
+    ),
+    "POST /api/v1/recommendations/{recommendation_id}/reopen": Recipe(
+        path={"recommendation_id": "{spare_recommendation}"}
+    ),
     "POST /api/v1/statements/disputes": Recipe(
         body={"statement": f"{REVIEWED}:{{team}}"},
         needs=lambda own: {
