@@ -29,6 +29,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("reservations", "Reservations", "h"),
             ("bounds", "Run bounds", "n"),
             ("stop", "Emergency stop", "x"),
+            ("savings", "Savings", "g"),
             ("alerts", "Alerts", "l"),
         ),
     ),

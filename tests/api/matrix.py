@@ -32,6 +32,8 @@ FOR_EVERYBODY = (
     "GET /o/{slug}/events/{event_id}",
     "GET /o/{slug}/runs",
     "GET /o/{slug}/runs/{run_id}",
+    "GET /o/{slug}/savings",
+    "GET /o/{slug}/savings/{recommendation_id}",
     "GET /o/{slug}/signals",
     "GET /o/{slug}/signals/{incident_id}",
     "GET /o/{slug}/statements",
@@ -93,7 +95,8 @@ FOR_WHO_BEARS = (
     "GET /o/{slug}/statements/disputes/new",
     "POST /o/{slug}/statements/disputes/new",
 )
-FOR_WHO_ANSWERS = ("POST /o/{slug}/signals/{incident_id}",)
+# Of their own teams too.
+FOR_WHO_ANSWERS = ("POST /o/{slug}/signals/{incident_id}", "POST /o/{slug}/savings/{recommendation_id}")
 FOR_BUILDERS = ("GET /o/{slug}/keys",)
 FOR_WHO_ACTS = (
     "POST /o/{slug}/stop",

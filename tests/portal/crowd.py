@@ -22,6 +22,7 @@ from apps.budgets.models import Budget, Counter, Crossing, Raise, Reservation, R
 from apps.budgets.services import RAISES_MAX, BudgetTerms, create_budget
 from apps.core.periods import month_before
 from apps.core.tenancy import tenant
+from apps.insights.models_savings import Adoption, Recommendation
 from apps.organizations.members import INVITATIONS_OPEN_MAX
 from apps.organizations.models import ApiKey, Domain, Invitation, Membership, Organization
 from apps.organizations.permissions import Role
@@ -80,6 +81,25 @@ def add(shop: Shop, numbers: range, operator: User) -> None:
 
 def up_to(most: int, numbers: range) -> range:
     return range(numbers.start, min(numbers.stop, most))
+
+
+def _recommendations(shop: Shop, numbers: range, at: datetime) -> None:
+    """Each of its own workflow, open, and done before."""
+    told = {
+        "organization": shop.org, "kind": "batch", "workflow_id": 1, "project": "p", "grade": "C",
+        "label": "answers_unchanged", "saving_low_usd": 1, "saving_likely_usd": 2, "saving_high_usd": 3,
+        "headline_usd": 2, "scope_usd": 9, "first_found_at": at, "found_at": at,
+    }  # fmt: skip
+    with as_worker():
+        made = _insert(
+            shop, Recommendation, (Recommendation(**told, segment=f"s{n}", workflow=f"s{n}") for n in numbers)
+        )
+    adopted = {
+        "organization": shop.org, "kind": "batch", "workflow_id": 1, "project": "p", "adopted_at": at,
+        "recorded_at": at, "recorded_by": "tests", "predicted_low_usd": 1, "predicted_likely_usd": 2,
+        "predicted_high_usd": 3,
+    }  # fmt: skip
+    _insert(shop, Adoption, (Adoption(**adopted, recommendation=row, workflow=row.workflow) for row in made))
 
 
 def _insert(shop: Shop, model: Any, rows: Iterable[Model]) -> list[Any]:
@@ -323,6 +343,7 @@ def _papers(shop: Shop, numbers: range) -> None:
         for n in numbers
     )  # fmt: skip
     _insert(shop, Dispute, disputed)
+    _recommendations(shop, numbers, at)
     rates = (
         ExchangeRate(
             organization=org, month=month, currency="EUR", rate=1, source="tests", entered_at=at, entered_by="tests"

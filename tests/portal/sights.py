@@ -41,6 +41,7 @@ SIGHTS: dict[str, str] = {
     "reservations": "reservations",
     "run-bounds": "run-bounds",
     "stop": "stop",
+    "savings": "savings",
     "alerts": "alerts",
     "deliveries": "alerts/deliveries",
     "unattributed": "unattributed?range=30d",

@@ -16,6 +16,7 @@ from apps.organizations.permissions import Permission
 from apps.organizations.selectors import member_emails, members_by_id
 from apps.portal.access import Visit, organization_page
 from apps.portal.pages_names import MovePreview, NameForm, NamePage
+from apps.portal.saving_rows import workflow_part
 from apps.portal.scopes import SUGGESTIONS_MAX, known_slugs
 from apps.portal.views import workflow_signals
 from apps.portal.views.name import found_or_404, page_of, rename_act, spent_of, stays_of
@@ -33,6 +34,7 @@ class Part:
 PARTS: tuple[tuple[str, Callable[[Visit, Workflow], Any]], ...] = (
     ("_economics.html", workflow_signals.economics),
     ("_signals.html", workflow_signals.signals),
+    ("_recommendations.html", workflow_part),
 )
 
 

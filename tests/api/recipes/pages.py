@@ -96,6 +96,8 @@ PAGES: dict[str, Recipe] = {
         path={**_ORG, "invoice_id": "{invoice}"}, needs=lambda own: {"bucket": "unmetered"}
     ),
     "POST /o/{slug}/invoices/{invoice_id}/delete": Recipe(path={**_ORG, "invoice_id": "{spare_invoice}"}),
+    "GET /o/{slug}/savings": Recipe(path=_ORG, asks=({"state": "done"}, {"workflow": "{workflow}"})),
+    "GET /o/{slug}/savings/{recommendation_id}": Recipe(path={**_ORG, "recommendation_id": "{recommendation}"}),
     "GET /o/{slug}/statements/disputes": Recipe(path=_ORG),
     "GET /o/{slug}/statements/disputes/new": Recipe(path=_ORG),
     "GET /o/{slug}/statements/disputes/{dispute_id}": Recipe(path={**_ORG, "dispute_id": "{dispute}"}),
@@ -310,6 +312,9 @@ PAGES: dict[str, Recipe] = {
             "amount_usd": "1",
             "reason": "tests",
         },
+    ),
+    "POST /o/{slug}/savings/{recommendation_id}": Recipe(
+        path={**_ORG, "recommendation_id": "{spare_recommendation}"}, needs=lambda own: {"act": "reopen"}
     ),
     "POST /o/{slug}/statements/disputes/new": Recipe(
         path=_ORG,
