@@ -84,7 +84,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
 
     yield from cost_agreement.measure()
     yield from pricing.measure()
-    for name in ("estimate", "plans", "forecast", "savings"):
+    for name in ("estimate", "plans", "forecast", "signals", "watch", "savings"):
         yield from _module(name)
     yield from door.measure()
     with serving() as site:
@@ -105,7 +105,6 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
     yield from decisions.measure()
     yield from leasing.measure()
     yield from _module("runaway")
-    yield from _module("signals")
     yield from caps.measure(caps.SHORT)
 
 
