@@ -124,8 +124,8 @@ def set_mark(
         mark.starts_at, mark.ends_at = starts_at, ends_at
         mark.save()
         data = {"name": name, "from": starts_at.isoformat(), "to": ends_at.isoformat()}
-        action = "marks.set" if mark_id is None else "marks.changed"
-        audit.record(org=org, actor=actor, action=action, subject=f"mark {mark.pk}", data=data)
+        act = "set" if mark_id is None else "changed"
+        audit.record(org=org, actor=actor, action=f"marks.{act}", subject=f"mark {mark.pk}", data=data)
     return mark
 
 

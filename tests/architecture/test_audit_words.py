@@ -17,6 +17,8 @@ PUT_TOGETHER = {
     "reratings.{}": ("previewed", "posting", "posted", "stopped", "resumed", "stale"),
     "savings.{}": ("accepted", "dismissed", "done", "reopened"),
     "chargeback.month_{}": ("review", "reopen", "fence", "fail", "seal"),
+    "signals.{}": ("acknowledged", "expected", "dismissed", "resolved"),
+    "marks.{}": ("set", "changed"),
     "{}s.created": ("team", "project", "workflow"),
     "{}s.renamed": ("team", "project", "workflow"),
 }
