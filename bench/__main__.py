@@ -20,7 +20,7 @@ import django
 from finops.embedded import servers
 
 # Parts that need no traffic of others: `measure()` of the module of this name.
-MODULES = ("estimate", "plans", "forecast", "signals", "watch", "savings", "pages", "runaway")
+MODULES = ("estimate", "plans", "variance", "forecast", "signals", "watch", "savings", "pages", "runaway")
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def _everything(secret: str) -> Iterator[dict[str, Any]]:
 
     yield from cost_agreement.measure()
     yield from pricing.measure()
-    for name in ("estimate", "plans", "forecast", "signals", "watch", "savings"):
+    for name in ("estimate", "plans", "variance", "forecast", "signals", "watch", "savings"):
         yield from _module(name)
     yield from door.measure()
     with serving() as site:
