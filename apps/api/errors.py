@@ -109,6 +109,7 @@ _STATUS = {
     "plan_not_approved": 409,
     "plan_unpriced": 409,
     "plan_live_already": 409,
+    "too_much_to_compare": 422,
     "too_many_plans": 422,
     "too_many_versions": 422,
     "runs_missing": 422,

@@ -35,6 +35,7 @@ from apps.api.v1 import (
     statements,
     stops,
     unpriced,
+    variances,
     views,
 )
 
@@ -194,6 +195,8 @@ urlpatterns = [
     path("plans/<int:plan_id>/reject", plans.PlanRejectView.as_view(), name="plan_reject"),
     path("plans/<int:plan_id>/launch", plans.PlanLaunchView.as_view(), name="plan_launch"),
     path("plans/<int:plan_id>/retire", plans.PlanRetireView.as_view(), name="plan_retire"),
+    path("plans/<int:plan_id>/variance", variances.PlanVarianceView.as_view(), name="plan_variance"),
+    path("variance", variances.VarianceView.as_view(), name="variance"),
     path("plans/<int:plan_id>/budgets", plans.PlanControlsView.as_view(), name="plan_budgets"),
     path("audit", audit.AuditView.as_view(), name="audit"),
     path("schema", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="schema"),

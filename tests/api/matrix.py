@@ -302,6 +302,8 @@ BY_SCOPE: dict[str, tuple[str, ...]] = {
         "GET /api/v1/plans/{plan_id}",
         "GET /api/v1/plans/{plan_id}/versions",
         "GET /api/v1/plans/{plan_id}/versions/{number}",
+        "GET /api/v1/plans/{plan_id}/variance",
+        "GET /api/v1/variance",
         "GET /api/v1/plans/missing",
         "GET /api/v1/plans/templates",
         "POST /api/v1/plans/estimate",

@@ -130,6 +130,11 @@ API: dict[str, Recipe] = {
     "GET /api/v1/plans/{plan_id}/versions/{number}": Recipe(
         path={"plan_id": "{plan}", "number": "1"}, neutral=frozenset({"number"})
     ),
+    "GET /api/v1/plans/{plan_id}/variance": Recipe(path={"plan_id": "{plan}"}, neutral=MONTH),
+    "GET /api/v1/variance": Recipe(
+        query={name: f"{{{name}}}" for name in ("workflow", "team", "project", "environment")},
+        neutral=MONTH | {"before"},
+    ),
     "GET /api/v1/plans/missing": Recipe(query={"team": "{team}", "project": "{project}"}),
     "GET /api/v1/plans/templates": Recipe(),
     "POST /api/v1/plans/estimate": Recipe(
