@@ -2,6 +2,7 @@ from django.urls import path
 
 from apps.portal.views import (
     account,
+    against,
     alerts,
     allocation_edit,
     allocations,
@@ -110,6 +111,8 @@ urlpatterns = [
     path("o/<slug:slug>/teams/<path:team>", name.team, name="team"),
     path("o/<slug:slug>/projects", names.projects, name="projects"),
     path("o/<slug:slug>/projects/<path:project>", name.project, name="project"),
+    path("o/<slug:slug>/plans/<int:plan_id>/against", against.plan_against, name="plan_against"),
+    path("o/<slug:slug>/spend/months", against.month_changes, name="month_changes"),
     path("o/<slug:slug>/workflows", names.workflows, name="workflows"),
     path("o/<slug:slug>/workflows/<path:workflow>", workflow.workflow, name="workflow"),
     path("o/<slug:slug>/signals", signals.signals, name="signals"),

@@ -46,6 +46,8 @@ FOR_EVERYBODY = (
     "GET /o/{slug}/plans/missing",
     "GET /o/{slug}/plans/{plan_id}",
     "GET /o/{slug}/plans/{plan_id}/what-if",
+    "GET /o/{slug}/plans/{plan_id}/against",
+    "GET /o/{slug}/spend/months",
     "GET /o/{slug}/members",
     "GET /o/{slug}/organization",
     "POST /o/{slug}/members/leave",

@@ -36,6 +36,7 @@ SIGHTS: dict[str, str] = {
     "budget-new": "budgets/new",
     "plans": "plans",
     "plans-missing": "plans/missing",
+    "months": "spend/months",
     "plan-choice": "plans/new",
     "plan-new": "plans/new?from=support",
     "reservations": "reservations",

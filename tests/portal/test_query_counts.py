@@ -87,6 +87,8 @@ PAGES: dict[str, dict[str, int]] = {
     "plans_missing": {"plans/missing": 25},
     "plan_new": {"plans/new": 25, "plans/new?from=chat": 25},
     "plan": {"plans/{plan}": 25},
+    "plan_against": {"plans/{plan}/against": 34},
+    "month_changes": {"spend/months": 36, "spend/months?workflow=s1": 36},
     "plan_edit": {"plans/{plan}/edit": 25},
     "plan_what_if": {"plans/{plan}/what-if": 25},
     "reservations": {"reservations": 17, "reservations?state=held": 16},

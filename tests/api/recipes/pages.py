@@ -68,6 +68,10 @@ PAGES: dict[str, Recipe] = {
     "GET /o/{slug}/plans/missing": Recipe(path=_ORG),
     "GET /o/{slug}/plans/new": Recipe(path=_ORG, asks=({"from": "chat"},)),
     "GET /o/{slug}/plans/{plan_id}": Recipe(path={**_ORG, "plan_id": "{plan}"}),
+    "GET /o/{slug}/plans/{plan_id}/against": Recipe(path={**_ORG, "plan_id": "{plan}"}),
+    "GET /o/{slug}/spend/months": Recipe(
+        path=_ORG, query={name: f"{{{name}}}" for name in ("workflow", "team", "project", "environment")}
+    ),
     "GET /o/{slug}/plans/{plan_id}/edit": Recipe(path={**_ORG, "plan_id": "{plan}"}),
     "GET /o/{slug}/plans/{plan_id}/what-if": Recipe(path={**_ORG, "plan_id": "{plan}"}),
     "GET /o/{slug}/statements/adjustments": Recipe(path=_ORG, asks=({"month": REVIEWED}, {"month": SEALED})),
