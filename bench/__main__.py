@@ -31,10 +31,9 @@ def main() -> None:
         part = "".join(sys.argv[1:])
         chosen = {
             "servers": _servers, "rerating": _rerating, "decisions": _decisions, "caps": _caps, "chaos": _chaos,
-            "spend": _spend, "focus": _focus, **dict.fromkeys(MODULES, lambda _: _module(part)),
-            "signals-full": _signals_full,
+            "spend": _spend, "focus": _focus, "signals-full": _signals_full,
         }.get(part, _everything)  # fmt: skip
-        for line in chosen(secret):
+        for line in _module(part) if part in MODULES else chosen(secret):
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
