@@ -66,7 +66,7 @@ _RUN_SUMS: dict[str, str] = {
 }
 assert set(NAMES) == {*_CALL_SUMS, *_RUN_SUMS}
 assert set(RUNS) == set(_RUN_SUMS)
-_HOURS = "usage_hourrollup WHERE organization_id = %(org)s AND hour_start >= %(start)s AND hour_start < %(end)s"
+_WITHIN = "hour_start >= %(start)s AND hour_start < %(end)s"
 _CALLED = ", ".join(f"{text} AS {name}" for name, text in _CALL_SUMS.items())
 _RAN = ", ".join(f"{text} AS {name}" for name, text in _RUN_SUMS.items())
 
@@ -107,7 +107,8 @@ def write_day(org_id: int, start: datetime, end: datetime) -> int:
             f"  max(team) FILTER (WHERE team_id IS NOT NULL) AS team,"
             f"  max(project) FILTER (WHERE project_id IS NOT NULL) AS project, {_CALLED},"
             "   COALESCE(sum(cost_usd) FILTER (WHERE team_id IS NULL OR workflow_id IS NULL), 0) AS unattributed_usd,"
-            f"  {_CHECKSUM} AS checksum FROM {_HOURS} GROUP BY 1, 2),"
+            f"  {_CHECKSUM} AS checksum"
+            f" FROM usage_hourrollup WHERE organization_id = %(org)s AND {_WITHIN} GROUP BY 1, 2),"
             # The organization's row holds all of it.
             " named AS (SELECT * FROM hours WHERE workflow <> '' UNION ALL"
             "  SELECT '', hour_start, NULL, NULL, " + ", ".join(f"sum({name})" for name in _CALL_SUMS) + ","
@@ -174,7 +175,8 @@ def known_workflows(
             " SELECT workflow, day_start AS at, team, project, cost_usd FROM insights_reading"
             "  WHERE organization_id = %(org)s AND day_start >= %(since)s AND day_start < %(before)s AND workflow <> ''"
             " UNION ALL SELECT workflow, hour_start, CASE WHEN team_id IS NOT NULL THEN team END,"
-            f"  CASE WHEN project_id IS NOT NULL THEN project END, cost_usd FROM {_HOURS} AND workflow_id IS NOT NULL"
+            f"  CASE WHEN project_id IS NOT NULL THEN project END, cost_usd"
+            f" FROM usage_hourrollup WHERE organization_id = %(org)s AND {_WITHIN} AND workflow_id IS NOT NULL"
             " ) AS seen GROUP BY workflow ORDER BY sum(cost_usd) DESC, workflow LIMIT %(limit)s",
             {"org": org_id, "since": days[0], "before": days[1], "start": hours[0], "end": hours[1], "limit": limit},
         )
@@ -186,7 +188,9 @@ def hour_calls(org_id: int, start: datetime, end: datetime) -> Iterator[Sequence
     """(workflow, hours since `start`, *calls) of [start, end). Index: the primary key of usage_hourrollup."""
     yield from _stream(
         "SELECT workflow, floor(extract(epoch FROM hour_start - %(start)s) / 3600)::int,"
-        f" {_floats(_CALL_SUMS)} FROM {_HOURS} AND workflow_id IS NOT NULL GROUP BY 1, 2",
+        f" {_floats(_CALL_SUMS)}"
+        f" FROM usage_hourrollup WHERE organization_id = %(org)s AND {_WITHIN}"
+        " AND workflow_id IS NOT NULL GROUP BY 1, 2",
         {"org": org_id, "start": start, "end": end},
     )
 
@@ -206,7 +210,8 @@ def hour_totals(org_id: int, start: datetime, end: datetime) -> list[tuple[Any, 
         cursor.execute(
             "SELECT floor(extract(epoch FROM hour_start - %(start)s) / 3600)::int,"
             " COALESCE(sum(cost_usd) FILTER (WHERE team_id IS NULL OR workflow_id IS NULL), 0)::float8,"
-            f" {_floats(_CALL_SUMS)} FROM {_HOURS} GROUP BY 1 ORDER BY 1",
+            f" {_floats(_CALL_SUMS)}"
+            f" FROM usage_hourrollup WHERE organization_id = %(org)s AND {_WITHIN} GROUP BY 1 ORDER BY 1",
             {"org": org_id, "start": start, "end": end},
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
