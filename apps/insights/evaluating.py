@@ -164,8 +164,9 @@ def _known(
 
 def _is_expected_still(one: Incident, kind: str, index: Mapping[str, int], at: datetime) -> bool:
     is_here = one.scope_kind == kind and one.scope in index
-    expected = one.state == Incident.State.EXPECTED and one.closed_at is not None
-    return is_here and expected and at < one.closed_at + incidents.EXPECTED
+    if not is_here or one.state != Incident.State.EXPECTED or one.closed_at is None:
+        return False
+    return at < one.closed_at + incidents.EXPECTED
 
 
 def _states(level: _Level, key: str, index: Mapping[str, int], carried: watch_sql.Carried) -> State:

@@ -5,6 +5,8 @@ their squares as 10^-12, so that a day adds up to the same whoever adds it. Noth
 charged: amounts are copies of rollups, or estimates at 6 decimals.
 """
 
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -210,6 +212,11 @@ class Incident(TenantModel):
 
     def __str__(self) -> str:
         return f"incident {self.pk}"
+
+    @property
+    def lead(self) -> dict[str, Any]:
+        """What was last seen of the leading signal; empty where the incident has no signal of its own."""
+        return next((entry for entry in self.signals if entry["signal"] == self.signal), {})
 
 
 class Mark(TenantModel):

@@ -9,8 +9,12 @@ from apps.core.money import usd_text
 from apps.insights.incidents import Round
 from apps.insights.models import Incident
 
-RANK = {Incident.Tier.DIGEST: 0, Incident.Tier.NOTIFY: 1, Incident.Tier.CRITICAL: 2}
-SEVERITIES = {Incident.Tier.CRITICAL: "critical", Incident.Tier.NOTIFY: "warning", Incident.Tier.DIGEST: "info"}
+RANK: dict[str, int] = {Incident.Tier.DIGEST: 0, Incident.Tier.NOTIFY: 1, Incident.Tier.CRITICAL: 2}
+SEVERITIES: dict[str, str] = {
+    Incident.Tier.CRITICAL: "critical",
+    Incident.Tier.NOTIFY: "warning",
+    Incident.Tier.DIGEST: "info",
+}
 
 
 def tell(work: Round) -> None:
@@ -44,7 +48,7 @@ def _crossing(one: Incident, kind: str, subject: str, severity: str, at: datetim
 
 def facts_of(one: Incident) -> dict[str, Any]:
     """An incident as a message tells of it."""
-    lead = next((entry for entry in one.signals if entry["signal"] == one.signal), {})
+    lead = one.lead
     return {
         "incident": one.pk,
         "signal": one.signal,

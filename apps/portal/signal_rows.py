@@ -22,7 +22,7 @@ _PAGES = {ScopeKind.WORKFLOW: "workflows", ScopeKind.TEAM: "teams", ScopeKind.PR
 
 
 def row_of(visit: Visit, one: Incident) -> SignalRow:
-    lead = next((entry for entry in one.signals if entry["signal"] == one.signal), {})
+    lead = one.lead
     page = _PAGES.get(ScopeKind(one.scope_kind))
     change = wording.change_words(lead) if lead else one.history[0]["what"] if one.history else ""
     if one.scope_kind == ScopeKind.TEAM and not one.signals:

@@ -19,7 +19,7 @@ from apps.core.errors import DomainError, NotFound
 from apps.core.money import usd_text
 from apps.core.tenancy import tenant
 from apps.insights import services
-from apps.insights.models import Incident, Mark, ScopeKind
+from apps.insights.models import REASON_LENGTH_MAX, Incident, Mark, ScopeKind
 from apps.insights.selectors import (
     PAGE_MAX,
     SERIES_DAYS_MAX,
@@ -54,7 +54,7 @@ LISTED = [
 
 class SignalAnswerInput(Exact):
     reason = serializers.CharField(
-        max_length=services.REASON_LENGTH_MAX,
+        max_length=REASON_LENGTH_MAX,
         required=False,
         allow_blank=True,
         default="",
@@ -72,7 +72,9 @@ class IncidentOutput(serializers.Serializer[Any]):
     scope = serializers.CharField(help_text="A slug; empty: the organization.")
     team = serializers.CharField(allow_null=True)
     project = serializers.CharField(allow_null=True)
-    parent = serializers.IntegerField(allow_null=True, help_text="The incident of the team that it is part of.")
+    parent = serializers.IntegerField(  # type: ignore[assignment]  # a field of this name hides the serializer's parent
+        allow_null=True, help_text="The incident of the team that it is part of."
+    )
     opened_at = serializers.DateTimeField()
     since = serializers.DateTimeField()
     last_seen_at = serializers.DateTimeField()
