@@ -185,13 +185,24 @@ def _lead(incident: Incident) -> dict[str, Any]:
 
 
 def _raise(work: Round, incident: Incident) -> None:
-    """A digest's incident that grew beyond the gate of a notice is told of now."""
+    """A digest's incident that is confirmed, or grew beyond the gate of a notice, is told of now."""
     if incident.parent_id is not None or incident.tier != Incident.Tier.DIGEST:
         return
-    if fatigue.tier(float(incident.excess_usd or 0), work.gates) is Tier.NOTIFY and _room(work, incident):
+    lead, hours = incident.lead, (work.at - incident.opened_at) / timedelta(hours=1)
+    is_drift = lead.get("rule") == Rule.DRIFT.name.lower()
+    tier = _tier(work, float(incident.excess_usd or 0), hours=hours, z24=lead.get("z24") or 0.0, is_drift=is_drift)
+    if tier is Tier.NOTIFY and _room(work, incident):
         incident.tier = Incident.Tier.NOTIFY
-        note(incident, work.at, "grew beyond the gate of a notice")
+        note(incident, work.at, "still there, and worth a notice")
         work.raised.append(incident)
+
+
+def _tier(work: Round, usd: float, *, hours: float = 0.0, z24: float = 0.0, is_drift: bool = False) -> Tier:
+    """Of an incident of one scope that has been open for `hours`: until it is confirmed, nobody is told."""
+    tier = fatigue.tier(usd, work.gates)
+    if tier is Tier.NOTIFY and not fatigue.confirmed(hours, z24, usd, work.gates, drift=is_drift):
+        return Tier.DIGEST
+    return tier
 
 
 def _room(work: Round, incident: Incident) -> bool:
@@ -227,7 +238,7 @@ class _New:
 def _open_all(work: Round, fresh: Sequence[Alarm]) -> None:
     new = [one for one in _merged(work, fresh) if not _is_quiet(work, one)]
     speaking = _speakers(work, new)
-    worth = {one.merged.key: fatigue.tier(one.merged.excess_usd, work.gates) for one in new}
+    worth = {one.merged.key: _tier(work, one.merged.excess_usd) for one in new}
     parents = {name: _open_parent(work, name, new) for name in speaking if _is_parent(name, new)}
     # The volume of a team whose workflows moved together is part of that.
     spoken = {parent.scope for parent in parents.values() if parent is not None}
@@ -307,7 +318,7 @@ def _team(work: Round, one: _New) -> str | None:
 
 
 def _open_parent(work: Round, name: str, new: Sequence[_New]) -> Incident | None:
-    """One incident of a team whose workflows moved together."""
+    """One incident of a team whose workflows moved together: three at once need no day to be believed."""
     below = [one for one in new if f"{TEAM}:{_team(work, one)}{one.merged.family}" == name]
     family, team = below[0].merged.family, _team(work, below[0])
     usd = sum(one.merged.excess_usd for one in below)
@@ -413,6 +424,7 @@ def entry_of(alarm: Alarm) -> dict[str, Any]:
         "high": number(one.high),
         "change": number(one.excess_ratio),
         "sample": number(one.sample),
+        "z24": number(one.z24),
         "rule": Rule(one.rule).name.lower(),
         "since": since_of(alarm).isoformat(),
         "excess_usd": f"{estimate(alarm.excess_usd):f}",

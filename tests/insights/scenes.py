@@ -12,8 +12,8 @@ from tests.database import as_worker
 from tests.usage.ledger import Books, accept, open_books, roll
 from tests.world import make_event, unique
 
-# A Wednesday noon, of which the days before are over.
-NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+# A noon after which a whole day and more has passed.
+NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 DAYS = 29
 RUNS_A_DAY = 32
 BATCH = 900

@@ -19,6 +19,7 @@ from tests.usage.ledger import as_owner, rows
 
 MIDNIGHT = NOW.replace(hour=0)
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -39,6 +40,11 @@ def dear_run(number: int) -> list[dict[str, Any]]:
     return usual_run(number, steps=9)
 
 
+def very_dear_run(number: int) -> list[dict[str, Any]]:
+    """More than ten times the gate of a notice."""
+    return usual_run(number, steps=24)
+
+
 def dear_answers(number: int) -> list[dict[str, Any]]:
     return dear_run(number) if number % 2 else usual_run(number)
 
@@ -56,10 +62,31 @@ def test_what_grows_opens_one_incident_that_says_what_where_and_how_much(scene: 
     assert (done.workflows, done.opened) == (1, 1)
     (found,) = incidents(scene)
     assert (found["scope_kind"], found["scope"], found["team"]) == ("workflow", WORKFLOW, "search")
-    assert (found["state"], found["tier"], found["family"]) == ("open", "notify", "loops")
+    assert (found["state"], found["tier"], found["family"]) == ("open", "digest", "loops")
     assert 10 < found["excess_usd"] < 30
     assert NOW - 36 * HOUR <= found["since"] <= NOW
     assert {"loops_per_run", "cost_per_run"} <= {one["signal"] for one in json.loads(found["signals"])}
+    assert crossings(scene) == []
+
+
+def test_what_is_still_there_a_day_later_is_told(scene: Scene) -> None:
+    send_days(scene, DAYS, 1)
+    send_between(scene, MIDNIGHT, NOW + DAY, dear_answers, runs=96)
+    look(scene)
+    assert look(scene, NOW + DAY - HOUR) is not None
+    assert crossings(scene) == []
+    look(scene, NOW + DAY)
+    assert crossings(scene) == [("signal_opened", "warning")]
+    assert [one["tier"] for one in incidents(scene)] == ["notify"]
+    look(scene, NOW + DAY + HOUR)
+    assert len(crossings(scene)) == 1
+
+
+def test_what_is_very_dear_is_told_at_once(scene: Scene) -> None:
+    send_days(scene, DAYS, 1)
+    send_between(scene, MIDNIGHT, NOW, very_dear_run, runs=96)
+    look(scene)
+    assert [one["tier"] for one in incidents(scene)] == ["notify"]
     assert crossings(scene) == [("signal_opened", "warning")]
 
 
@@ -101,7 +128,7 @@ def test_an_organization_without_calls_has_nothing_to_evaluate() -> None:
 
 def test_an_hour_is_evaluated_once(scene: Scene) -> None:
     send_days(scene, DAYS, 1)
-    send_between(scene, MIDNIGHT, NOW, dear_run, runs=64)
+    send_between(scene, MIDNIGHT, NOW, very_dear_run, runs=96)
     assert look(scene) is not None
     before = incidents(scene)
     assert look(scene) is None
@@ -115,7 +142,7 @@ def test_an_hour_is_evaluated_once(scene: Scene) -> None:
 
 def test_of_two_evaluators_at_once_one_opens_the_incident(scene: Scene) -> None:
     send_days(scene, DAYS, 1)
-    send_between(scene, MIDNIGHT, NOW, dear_run, runs=64)
+    send_between(scene, MIDNIGHT, NOW, very_dear_run, runs=96)
     together = Barrier(4)
 
     @hanging_up
@@ -159,7 +186,7 @@ def test_a_workflow_without_calls_alarms_nobody(scene: Scene) -> None:
 
 def test_an_incident_of_what_stopped_is_over(scene: Scene) -> None:
     send_days(scene, DAYS, 1)
-    send_between(scene, MIDNIGHT, NOW, dear_run, runs=64)
+    send_between(scene, MIDNIGHT, NOW, very_dear_run, runs=96)
     look(scene)
     look(scene, NOW + 60 * HOUR)
     (still,) = incidents(scene)
@@ -218,9 +245,9 @@ def test_what_callers_say_of_runs_later_is_read_the_next_day(scene: Scene) -> No
 # --- what people say ------------------------------------------------------------------------------------
 
 
-def opened(scene: Scene) -> int:
+def opened(scene: Scene, run: Any = dear_run) -> int:
     send_days(scene, DAYS, 1)
-    send_between(scene, MIDNIGHT, NOW, dear_run, runs=64)
+    send_between(scene, MIDNIGHT, NOW, run, runs=96)
     look(scene)
     return int(incidents(scene)[0]["id"])
 
@@ -277,7 +304,7 @@ def test_a_band_that_is_reached_again_closes_it(scene: Scene) -> None:
 
 
 def test_feedback_moves_the_gate_once_a_month(scene: Scene) -> None:
-    first = opened(scene)
+    first = opened(scene, very_dear_run)
     as_owner(
         "INSERT INTO insights_incident (organization_id, scope_kind, scope, family, signal, state, tier, opened_at,"
         " since, last_seen_at, closed_at, signals, cause, runs, fix, history, answered_by, reason, is_useful)"

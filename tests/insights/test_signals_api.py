@@ -39,7 +39,7 @@ def test_incidents_are_listed_and_read_with_amounts_as_strings(scene: Scene) -> 
 
 def test_filters_keep_what_they_name(scene: Scene) -> None:
     kept = ({"state": "live"}, {"state": "open"}, {"team": TEAM}, {"workflow": WORKFLOW}, {"project": PROJECT},
-            {"signal": "loops_per_run"}, {"tier": "notify"})  # fmt: skip
+            {"signal": "loops_per_run"}, {"tier": "digest"})  # fmt: skip
     for asked in kept:
         assert len(listed(scene, **asked)) == 1, asked
     for asked in ({"state": "closed"}, {"team": "other"}, {"team": ""}, {"workflow": "x"}, {"signal": "retry_rate"}):
