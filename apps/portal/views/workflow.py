@@ -19,6 +19,7 @@ from apps.portal.pages_names import MovePreview, NameForm, NamePage
 from apps.portal.saving_rows import workflow_part
 from apps.portal.scopes import SUGGESTIONS_MAX, known_slugs
 from apps.portal.views import workflow_signals
+from apps.portal.views.against import plan_part
 from apps.portal.views.name import found_or_404, page_of, rename_act, spent_of, stays_of
 from apps.portal.views.names import month_words
 from apps.teams import selectors, services
@@ -33,6 +34,7 @@ class Part:
 
 PARTS: tuple[tuple[str, Callable[[Visit, Workflow], Any]], ...] = (
     ("_economics.html", workflow_signals.economics),
+    ("_plan.html", plan_part),
     ("_signals.html", workflow_signals.signals),
     ("_recommendations.html", workflow_part),
 )
