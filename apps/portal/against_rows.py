@@ -104,9 +104,9 @@ def _figure(kind: str, side: Measures, found: Variance) -> str:
             count = side.calls if by_calls or side.runs is None else side.runs
             return f"{formats.count(round(count))} {'calls' if by_calls else 'runs'}"
         case "loops":
-            return _number(side.calls_per_run, "calls")
+            return _measured(side.calls_per_run, "calls")
         case "retries":
-            return _number(side.attempts_per_call, "attempts")
+            return _measured(side.attempts_per_call, "attempts")
         case "context":
             return _tokens(side.context_tokens)
         case "cache":
@@ -126,7 +126,7 @@ def _shares(line: Line, sides: tuple[Measures, Measures]) -> tuple[str, str]:
     return f"{_share(before)} {model.model}", f"{_share(after)} {model.model}"
 
 
-def _number(value: float | None, unit: str) -> str:
+def _measured(value: float | None, unit: str) -> str:
     return formats.NONE if value is None else f"{value:.2f} {unit}"
 
 

@@ -31,7 +31,7 @@ from apps.organizations.permissions import Role
 from apps.organizations.selectors import Principal, principal_for
 from apps.organizations.services import add_member, issue_key
 from apps.planner.reckoning import reckon
-from apps.planner.services import PlanTerms, approve_plan, create_plan
+from apps.planner.services import PlanTerms, approve_plan, change_plan, create_plan
 from apps.planner.templates import TEMPLATES
 from apps.pricing.agreements import create_contract, set_model_alias
 from apps.reports import adjustments, chargeback_terms, closing
@@ -110,7 +110,7 @@ class Names:
             "cursor": _cursor(f"{NOBODY}-event_id"),
             "run_cursor": _run_cursor(f"{NOBODY}-run_id"),
             "call_cursor": _call_cursor(f"{NOBODY}-event_id"),
-            "forecast_cursor": cursor_of(("team", f"{NOBODY}-team")),
+            "forecast_cursor": _forecast_cursor(NOBODY),
         }
         return Names(NOBODY, {**values, **ids, **others, **cursors})
 
@@ -149,6 +149,8 @@ def fill(side: Tenant, names: Names) -> None:
     project = create_project(org=side.org, slug=names.values["project"], team=team)
     create_workflow(org=side.org, slug=names.values["workflow"], project=project)
     map_name(org=side.org, kind="team", name=names.values["alias"], slug=team.slug, actor=None)
+    plan_id, actor = int(names.values["plan"]), names.values["actor"]
+    change_plan(org=side.org, plan_id=plan_id, changes={"team": team.slug}, actor=actor)
     _chargeback(side.org, names)
     _hold(side, names)
     _send(side, {name: names.values[name] for name in ("provider", "model")})
@@ -233,7 +235,7 @@ def _names(word: str, side: Tenant) -> Names:
             "cursor": _cursor(f"{word}-event_id"),
             "run_cursor": _run_cursor(f"{word}-run_id"),
             "call_cursor": _call_cursor(f"{word}-event_id"),
-            "forecast_cursor": cursor_of(("team", f"{word}-team")),
+            "forecast_cursor": _forecast_cursor(word),
             "since": (now - timedelta(days=10)).isoformat(),
             "now": now.isoformat(),
             "tomorrow": (now + timedelta(days=1)).date().isoformat(),
@@ -568,6 +570,11 @@ def _cursor(event_id: str) -> str:
 def _run_cursor(run_id: str) -> str:
     ahead = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     return cursor_of((ahead, run_id))
+
+
+def _forecast_cursor(word: str) -> str:
+    """Before every name, whoever's it is: all of the list follows."""
+    return cursor_of(("organization", f"0{word}"))
 
 
 def _call_cursor(event_id: str) -> str:

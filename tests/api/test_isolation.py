@@ -29,7 +29,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _VOLATILE = re.compile(
     "|".join(
         (
-            r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?|\b\d\d:\d\d(?::\d\d)?\b|\b\d{13}\b",  # times
+            r"\d{4}-\d\d-\d\dT(?:[\d:.]|%3A)+(?:Z|(?:[+-]|%2B)\d\d(?::|%3A)\d\d)?",  # times
+            r"\b\d\d:\d\d(?::\d\d)?\b|\b\d{13}\b",
             r"just now|(?:in )?\d+\u202f(?:s|min|h|d)\b(?: ago)?",  # ages
             r"\b[0-9a-f]{32}\b|\b[0-9a-f]{64}\b",  # ids of requests, hashes of drafts
             r"(?<=/plans/)\d+",
@@ -43,6 +44,9 @@ _VOLATILE = re.compile(
         )
     )
 )
+# A plan of the month under way is held to its part so far, in which every number moves with each second.
+_SO_FAR = ('"so_far":true', "<dt>Plan so far</dt>")
+_AMOUNT = re.compile(r"-?\d+(?:[.,\u202f]\d+)*")
 
 Position = tuple[str, str]
 Asked = tuple[str, tuple[tuple[str, str], ...]]
@@ -67,7 +71,10 @@ class Answer:
     @property
     def steady(self) -> "Answer":
         """Without what differs between any two answers."""
-        return Answer(self.status, _VOLATILE.sub("~", self.headers), _VOLATILE.sub("~", self.text))
+        text = _VOLATILE.sub("~", self.text)
+        if any(mark in text for mark in _SO_FAR):
+            text = _AMOUNT.sub("~", text)
+        return Answer(self.status, _VOLATILE.sub("~", self.headers), text)
 
 
 class Caller:

@@ -63,6 +63,11 @@ def test_a_page_opens_for_the_roles_of_its_row(stage: Stage, role: str) -> None:
         assert checksums(stage.acme) == before
 
 
+OF_A_TEAM = (
+    "{event_id}", "{run_id}", "{statement_id}", "{dispute_id}", "{recommendation_id}", "{incident_id}", "{plan_id}",
+)  # fmt: skip
+
+
 def test_another_teams_things_do_not_exist_for_a_lead(stage: Stage) -> None:
     lead = acting(stage, Role.LEAD, "elsewhere")
     for operation, roles in matrix.PAGES.items():
@@ -71,10 +76,7 @@ def test_another_teams_things_do_not_exist_for_a_lead(stage: Stage) -> None:
         answer = lead.send(call(operation, stage.acme_names))
         # Addresses carry the organization's name, which begins with the canary; names of things go on after it.
         shown = answer.text.replace(stage.acme.org.slug, "").replace(stage.acme.org.name, "")
-        if any(
-            name in operation
-            for name in ("{event_id}", "{run_id}", "{statement_id}", "{dispute_id}", "{recommendation_id}")
-        ):
+        if any(name in operation for name in OF_A_TEAM):
             assert answer.status == 404, operation
         else:
             assert answer.status == 200, operation

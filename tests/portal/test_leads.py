@@ -128,7 +128,10 @@ def test_a_run_of_another_team_does_not_exist_and_its_child_runs_are_left_out(sh
 def test_the_rail_leads_where_a_lead_may_go(shop: Shop, lead: Client) -> None:
     page = get(lead, shop.url())
     links = {text_of(link): attribute(link, "href") or "" for link in page.find("a") if attribute(link, "data-go")}
-    assert list(links) == ["Overview", "Explorer", "Runs", "Events", "Statements", "Members", "Organization"]
+    assert list(links) == [
+        "Overview", "Explorer", "Forecast", "Runs", "Events", "Statements", "Signals", "Plans", "Savings", "Members",
+        "Organization",
+    ]  # fmt: skip
     assert {lead.get(link).status_code for link in links.values()} == {200}
     everything = get(client_of(shop.alice), shop.url())
     assert len([link for link in everything.find("a") if attribute(link, "data-go")]) > 20

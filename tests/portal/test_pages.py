@@ -38,7 +38,7 @@ PAGES = (
 )  # fmt: skip
 # Pages with a form of their own.
 FORMS = (
-    "plans/new?from=chat",
+    "plans/new", "plans/new?from=chat",
     "views", "exports", "allocations/new", "contracts", "contracts/new", "reratings/new", "run-bounds", "stop",
     "unattributed", "names", "teams", "statements/adjustments", "statements/closing", "statements/disputes/new",
     "invoices/mappings", "statements/mail",

@@ -28,7 +28,7 @@ def plan_against(visit: Visit, plan_id: int) -> HttpResponse:
         plan = plan_by_id(visit.org, plan_id)
     if visit.teams is not None and (plan.team is None or plan.team.slug not in visit.teams):
         raise NotFound("plan")
-    month = asked_month(visit) or visit.calendar.month_of(visit.at)
+    month = _asked_month(visit)
     try:
         found = against.against_plan(visit.org, plan, month, at=visit.at, cut=_team_of(visit, plan))
     except DomainError as error:
@@ -48,7 +48,7 @@ def month_changes(visit: Visit) -> HttpResponse:
     """A month against the one before, or `before`: of a workflow, a team, a project, or all that one may see."""
     query = visit.request.GET
     cut = visit.cut({name: value for name, value in filters_of(query, CUTS).items() if name in CUTS and value})
-    month = asked_month(visit) or visit.calendar.month_of(visit.at)
+    month = _asked_month(visit)
     before = _asked_before(visit) or month_before(month)
     try:
         found = against.month_over_month(visit.org, month, before, at=visit.at, cut=cut)
@@ -89,6 +89,12 @@ def _part(visit: Visit, workflow: Workflow) -> AgainstPart | None:
     if found.variance is None:
         return None
     return AgainstPart("Against the month before", months_page(visit, found, cut), visit.url("month_changes", cut))
+
+
+def _asked_month(visit: Visit) -> date:
+    """The month that the address names; the one under way where it names none, or one to come."""
+    this = visit.calendar.month_of(visit.at)
+    return min(asked_month(visit) or this, this)
 
 
 def _asked_before(visit: Visit) -> date | None:
