@@ -229,7 +229,8 @@ def _decide(
     after, opened, closed = _carry(state, raised, calm, began)
     noisy = (_twice(np.asarray(far.any(axis=0))) | drifted) & ~learning
     status = _status(after.rule > 0, learning, np.isnan(now.level24[:, -1]), noisy)
-    return _verdicts(signal, status, base, now, after, opened, closed, (z24, z6), learning)
+    said = _verdicts(signal, status, base, now, after, opened, closed, (z24, z6), learning)
+    return _told_by_plan(readings, said, now, base)
 
 
 def _given(values: Floats | None, otherwise: float, series: int) -> Floats:
@@ -250,18 +251,38 @@ def _worth(readings: Readings, now: _Windows, limit: Floats) -> Flags:
 
 def _above_plan(readings: Readings, now: _Windows, base: Baseline, settings: Settings) -> Flags:
     """Above the plan's P90 by more than the noise of the sample, in the reading's own unit."""
-    if readings.plan_high is None:
-        return np.zeros(now.level24.shape, dtype=bool)
-    signal = readings.signal
+    high = _plan_level(readings, len(now.level24))
     with np.errstate(divide="ignore", invalid="ignore"):
-        if signal.kind is Kind.RATIO:
-            high = 1.0 - readings.plan_high if signal.worse < 0 else readings.plan_high
-            unit = high * (1.0 - high)
-        else:
-            high, unit = signal.worse * np.log(readings.plan_high), base.unit
+        unit = high * (1.0 - high) if readings.signal.kind is Kind.RATIO else base.unit
         noise = np.sqrt(np.nan_to_num(unit)[:, None] / now.n24)
         above: Flags = now.level24 > high[:, None] + settings.z_plan * noise
     return above
+
+
+def _plan_level(readings: Readings, series: int) -> Floats:
+    """The plan's P90 on the scale on which up is worse; NaN without one."""
+    said = _given(readings.plan_high, np.nan, series)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if readings.signal.kind is Kind.RATIO:
+            return 1.0 - said if readings.signal.worse < 0 else said
+        return np.asarray(readings.signal.worse * np.log(said))
+
+
+def _told_by_plan(readings: Readings, said: Verdicts, now: _Windows, base: Baseline) -> Verdicts:
+    """Whoever is in alarm by the plan is held against it: its P90 stands for the baseline, in value and in excess."""
+    by_plan = said.rule == Rule.PLAN
+    if not by_plan.any():
+        return said
+    level = _plan_level(readings, len(said))
+    high = _unit(readings.signal, level)
+    more = _change(now.level24[:, -1], replace(base, centre=level), readings.signal)
+    return replace(
+        said,
+        baseline=np.where(by_plan, high, said.baseline),
+        high=np.where(by_plan & (readings.signal.worse > 0), high, said.high),
+        low=np.where(by_plan & (readings.signal.worse < 0), high, said.low),
+        excess_ratio=np.where(by_plan, more, said.excess_ratio),
+    )
 
 
 def _twice(fired: Flags) -> Flags:

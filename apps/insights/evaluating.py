@@ -107,7 +107,7 @@ def _evaluate(org: Organization, clock: Clock, at: datetime, gate_factor: float)
     found: list[Alarm] = []
     for level in levels:
         level.known = _known(work, level, carried, clock, marks, gate_factor)
-        level.known.plan_high = plan_highs(org, level.grid.scopes) if level.kind == WORKFLOW else {}
+        level.known.plan_high = plan_highs(org, level.grid, level.known.excluded) if level.kind == WORKFLOW else {}
         level.verdicts = judge(level.grid, level.signals, level.known, hour=clock.hours_since_1970, today=clock.ordinal)
         _let_go(level)
         asked = pricer.of_workflow if level.kind == WORKFLOW else lambda scope: None

@@ -1,4 +1,5 @@
-"""Every five minutes: runs that run away, and budgets that burn. No statistics, no history but a usual run's cost.
+"""Every five minutes: runs that run away, and budgets that burn. No statistics, no history but a usual run's cost
+and the plan's.
 
 What it finds are critical incidents, told of at once. One looker at a time holds the organization's watcher; what was
 looked at is looked at once.
@@ -15,6 +16,7 @@ from apps.insights import burning, fast_sql, incidents, telling, watch_sql
 from apps.insights.fast_sql import ACTIVE_WITHIN, BEGUN_WITHIN, Active
 from apps.insights.incidents import WORKFLOW, Round, close, note
 from apps.insights.models import Incident, Watcher
+from apps.insights.planned import plan_p99s
 from apps.insights.runaways import Run, Runaway, Usual, Why, runaways
 from apps.organizations.models import Organization
 from apps.usage.services import roll_up
@@ -37,7 +39,7 @@ def look(org_id: int, *, at: datetime | None = None) -> int:
             return 0
         since = max(min(turn.fast_at or now, now - ACTIVE_WITHIN), now - BEGUN_WITHIN)
         work = incidents.begin(org_id, now, org_usd=0.0, gate_factor=1.0, places={})
-        for workflow, found in _found(org_id, now, since).items():
+        for workflow, found in _found(org, now, since).items():
             _take_in(work, workflow, found)
         for burn in burns:
             burning.take_in(work, burn)
@@ -47,12 +49,14 @@ def look(org_id: int, *, at: datetime | None = None) -> int:
         return len(work.opened)
 
 
-def _found(org_id: int, at: datetime, since: datetime) -> dict[str, list[tuple[Active, list[Runaway]]]]:
+def _found(org: Organization, at: datetime, since: datetime) -> dict[str, list[tuple[Active, list[Runaway]]]]:
     found: dict[str, list[tuple[Active, list[Runaway]]]] = {}
-    for run in fast_sql.active_runs(org_id, at, since):
+    active = fast_sql.active_runs(org.pk, at, since)
+    p99s = plan_p99s(org, sorted({run.workflow for run in active}))
+    for run in active:
         broken = runaways(
             Run(float(run.cost_usd), run.steps, run.max_steps, run.attempts, run.same_tool_calls),
-            Usual(run.median_usd, None),
+            Usual(run.median_usd, p99s.get(run.workflow)),
         )
         if broken:
             found.setdefault(run.workflow, []).append((run, broken))
@@ -128,7 +132,7 @@ def words_of(why: Runaway) -> str:
         case Why.LOOP_CAP:
             return f"{why.seen:.0f} steps, the bound is {why.allowed:.0f}"
         case Why.RUN_COST:
-            return f"{why.seen:,.2f} USD, where {why.allowed:,.2f} USD is ten times a usual run"
+            return f"{why.seen:,.2f} USD, where {why.allowed:,.2f} USD is the most that the usual and the plan allow"
         case Why.SAME_TOOL_CALL:
             return f"the same tool call {why.seen:.0f} times"
         case Why.RETRIES:

@@ -184,13 +184,17 @@ def _lead(incident: Incident) -> dict[str, Any]:
     return max(live, key=lambda one: (FAMILIES[one["signal"]] not in fatigue.CONSEQUENCES, float(one["excess_usd"])))
 
 
+# A drift is far off in no single day, and a plan has no scatter to be far off by.
+_WITHOUT_Z = frozenset({Rule.DRIFT.name.lower(), Rule.PLAN.name.lower()})
+
+
 def _raise(work: Round, incident: Incident) -> None:
     """A digest's incident that is confirmed, or grew beyond the gate of a notice, is told of now."""
     if incident.parent_id is not None or incident.tier != Incident.Tier.DIGEST:
         return
     lead, hours = incident.lead, (work.at - incident.opened_at) / timedelta(hours=1)
-    is_drift = lead.get("rule") == Rule.DRIFT.name.lower()
-    tier = _tier(work, float(incident.excess_usd or 0), hours=hours, z24=lead.get("z24") or 0.0, is_drift=is_drift)
+    z24, has_no_z = lead.get("z24") or 0.0, lead.get("rule") in _WITHOUT_Z
+    tier = _tier(work, float(incident.excess_usd or 0), hours=hours, z24=z24, is_drift=has_no_z)
     if tier is Tier.NOTIFY and _room(work, incident):
         incident.tier = Incident.Tier.NOTIFY
         note(incident, work.at, "still there, and worth a notice")

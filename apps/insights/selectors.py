@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isnan
 from typing import Any
@@ -12,9 +12,10 @@ from django.db.models import Case, IntegerField, Q, Sum, Value, When
 
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import HasPk
+from apps.insights.baselines import DAYS_YOUNG
 from apps.insights.grids import WORKFLOW_SIGNALS, Grid, levels
 from apps.insights.models import Incident, Mark, Reading, ScopeKind, Watcher
-from apps.insights.signals import SIGNALS, Status
+from apps.insights.signals import BASELINE_DAYS, SIGNALS, Status
 from apps.insights.sums import NAMES
 
 PAGE_MAX = 200
@@ -153,8 +154,26 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
+    """`days` of age (the first with an observation begins it) and `observations` of a baseline's length, of which a
+    signal that has learned has `DAYS_YOUNG` and its own least sample.
+    """
+
     signal: str
     points: tuple[Point, ...]
+    days: int
+    observations: int
+
+    @property
+    def days_missing(self) -> int:
+        return max(DAYS_YOUNG - self.days, 0)
+
+    @property
+    def observations_missing(self) -> int:
+        return max(SIGNALS[self.signal].baseline_sample - self.observations, 0)
+
+    @property
+    def is_learning(self) -> bool:
+        return bool(self.days_missing or self.observations_missing)
 
 
 def series_of(
@@ -178,8 +197,15 @@ def series_of(
             _point(row, key, float(values[place]), float(daily.n[0, place])) for place, row in enumerate(days)
         )
         if any(point.value is not None and point.sample for point in points):
-            found.append(Series(key, points))
+            found.append(_series(key, points, end))
     return tuple(found)
+
+
+def _series(key: str, points: tuple[Point, ...], end: datetime) -> Series:
+    seen = [point for point in points if point.sample > 0]
+    since = end - timedelta(days=BASELINE_DAYS + 1)
+    observations = sum(point.sample for point in seen if point.day > since)
+    return Series(key, points, (end - seen[0].day).days, int(observations))
 
 
 def _point(row: "_DayRow", key: str, value: float, sample: float) -> Point:

@@ -39,6 +39,15 @@ UNITS: Mapping[str, str] = {
     "burn": "times the plan",
     "runaway": "",
 }
+# What a reading is made of.
+OBSERVATIONS: Mapping[str, str] = {
+    **dict.fromkeys(LABELS, "runs"),
+    **dict.fromkeys(("cache_hit_rate", "input_tokens_per_call", "unattributed_share", "unpriced_share"), "calls"),
+    "cache_write_ratio": "calls that write a cache",
+    "retry_rate": "attempts",
+    "context_growth": "runs of several calls",
+    "cost_per_success": "runs with a known outcome",
+}
 # What a fix is called, and what it means.
 FIXES: Mapping[str, tuple[str, str]] = {
     "route": (
@@ -59,6 +68,13 @@ FIXES: Mapping[str, tuple[str, str]] = {
     "budget": ("Look at the budget", "Raise it, or stop what spends."),
     "explain": ("Compare the runs", "Open the dearest runs beside those of a usual day."),
 }
+
+
+def learning(key: str, days: int, observations: int) -> str:
+    """What a signal still needs before its own past counts; "" where it has learned."""
+    needs = [f"{days} more day{'' if days == 1 else 's'}"] if days else []
+    needs += [f"{observations:,} more {OBSERVATIONS[key]}"] if observations else []
+    return " and ".join(needs)
 
 
 def label(signal: str) -> str:
@@ -100,7 +116,9 @@ def change_words(entry: Mapping[str, Any]) -> str:
         return f"{reading(signal, value)} over {entry.get('rule', 'a while')}"
     words = reading(signal, value)
     if usual is not None:
-        words += f", where {reading(signal, usual)} is usual"
+        words += (
+            f", where {reading(signal, usual)} is {'the P90 of its plan' if entry.get('rule') == 'plan' else 'usual'}"
+        )
     if low is not None and high is not None:
         words += f" ({reading(signal, low)} to {reading(signal, high)})"
     return words

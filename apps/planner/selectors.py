@@ -98,6 +98,15 @@ def live_plans(org: HasPk) -> list[Plan]:
     return list(_plans(org).filter(state=Plan.State.LIVE).order_by("pk"))
 
 
+def versions_in_force(org: HasPk, workflows: Sequence[str]) -> Mapping[str, PlanVersion]:
+    """By workflow, the approved version of its live plan, else of the plan that was approved last. Two queries."""
+    rows = Plan.objects.for_org(org).filter(state__in=IN_FORCE, workflow_slug__in=workflows).order_by("approved_at")
+    # Live ones last: they win.
+    chosen = {plan.workflow_slug: plan for plan in sorted(rows, key=lambda plan: plan.state == Plan.State.LIVE)}
+    versions = standing_versions(org, list(chosen.values())) if chosen else {}
+    return {slug: versions[plan.pk] for slug, plan in chosen.items() if plan.pk in versions}
+
+
 def plans_of_workflow(org: HasPk, workflow: Workflow) -> list[Plan]:
     """The plans of a workflow, live ones first, then newest first."""
     rows = _plans(org).filter(workflow=workflow).order_by("-pk")

@@ -73,7 +73,9 @@ class ChartRow:
 
 @dataclass(frozen=True, slots=True)
 class SignalChart:
-    """A signal by day; `spec` is None where there are fewer than two readings."""
+    """A signal by day; `spec` is None where there are fewer than two readings. `learning`: what it still needs before
+    its own past counts, "" once that does.
+    """
 
     key: str
     label: str
@@ -82,6 +84,7 @@ class SignalChart:
     now: str
     usual: str
     is_away: bool
+    learning: str
     rows: tuple[ChartRow, ...]
 
 
@@ -156,6 +159,9 @@ class EconomicsPart:
 
 @dataclass(frozen=True, slots=True)
 class SignalsPart:
+    """`plan` says what stands in while signals are learning; "" where none is."""
+
+    plan: str
     charts: tuple[SignalChart, ...]
     incidents: tuple[SignalRow, ...]
     url: str

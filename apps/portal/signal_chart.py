@@ -31,6 +31,7 @@ def signal_chart(series: Series, zone: ZoneInfo) -> SignalChart:
         now=wording.reading(key, last.value) if last else formats.NONE,
         usual=wording.reading(key, last.baseline) if last else formats.NONE,
         is_away=is_away,
+        learning=wording.learning(key, series.days_missing, series.observations_missing),
         rows=tuple(_row(key, point, zone) for point in reversed(points)),
     )
 

@@ -93,3 +93,20 @@ def look_each_hour(scene: Scene, start: datetime, end: datetime) -> list[Evaluat
     hours = round((end - start) / timedelta(hours=1))
     found = [look(scene, start + number * timedelta(hours=1)) for number in range(hours + 1)]
     return [one for one in found if one is not None]
+
+
+def approve(scene: Scene, **step: Any) -> None:
+    """A plan of the workflow: runs of three calls such as `usual_run` makes, but for what is said of the step."""
+    planned = {
+        "name": "answer",
+        "model": {"provider": "anthropic", "model": "claude-sonnet-4-5"},
+        "input_tokens": 25_600,
+        "output_tokens": 900,
+        "calls": 3,
+        **step,
+    }
+    body = {"steps": [planned], "runs_per_month": 1_000}
+    made = scene.books.api.post("plans", {"name": unique("plan"), "workflow": WORKFLOW, "definition": body})
+    assert made.status_code == 201, made.content
+    done = scene.books.api.post(f"plans/{made.json()['id']}/approve", {"version": 1})
+    assert done.status_code == 200, done.content

@@ -14,7 +14,18 @@ from apps.core.tenancy import tenant
 from apps.insights import digests, services
 from apps.insights import incidents as incidents_of
 from tests.database import as_worker, hanging_up
-from tests.insights.scenes import DAYS, NOW, WORKFLOW, Scene, look, open_scene, send_between, send_days, usual_run
+from tests.insights.scenes import (
+    DAYS,
+    NOW,
+    WORKFLOW,
+    Scene,
+    approve,
+    look,
+    open_scene,
+    send_between,
+    send_days,
+    usual_run,
+)
 from tests.usage.ledger import as_owner, rows
 
 MIDNIGHT = NOW.replace(hour=0)
@@ -47,6 +58,33 @@ def very_dear_run(number: int) -> list[dict[str, Any]]:
 
 def dear_answers(number: int) -> list[dict[str, Any]]:
     return dear_run(number) if number % 2 else usual_run(number)
+
+
+# --- before anything is usual ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step", "signals"), [({"calls": 1}, True), ({"calls": 9, "calls_max": 30}, False)])
+def test_while_a_workflow_is_learning_its_plan_is_what_counts(
+    scene: Scene, step: dict[str, Any], signals: bool
+) -> None:
+    approve(scene, **step)
+    send_days(scene, 4, 1, runs=96)
+    send_between(scene, MIDNIGHT, NOW, usual_run, runs=96)
+    look(scene, NOW - HOUR)
+    look(scene)
+    found = [
+        one["signal"] for incident in incidents(scene) for one in json.loads(incident["signals"]) if one["in_alarm"]
+    ]
+    assert ("loops_per_run" in found) is signals
+    assert ("cost_per_run" in found) is signals
+
+
+def test_without_a_plan_a_workflow_that_is_learning_is_left_alone(scene: Scene) -> None:
+    send_days(scene, 4, 1, runs=96)
+    send_between(scene, MIDNIGHT, NOW, dear_run, runs=96)
+    look(scene, NOW - HOUR)
+    look(scene)
+    assert incidents(scene) == []
 
 
 # --- what opens -----------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """The fast path: runs that run away and budgets that burn, without history but what a usual run costs."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
 from apps.insights import fast
 from tests.api.budgets import create
 from tests.database import as_worker
-from tests.insights.scenes import NOW, WORKFLOW, Scene, look, open_scene, send_between, send_days, usual_run
+from tests.insights.scenes import NOW, WORKFLOW, Scene, approve, look, open_scene, send_between, send_days, usual_run
 from tests.usage.ledger import accept, rows
 from tests.world import make_event, unique
 
@@ -53,6 +54,23 @@ def test_a_run_of_ten_times_the_usual_cost_is_told_of_at_once() -> None:
     assert found["runs"] == [run]
     (told,) = rows("budgets_crossing", scene.org)
     assert (told["kind"], told["severity"], told["run_id"]) == ("signal_opened", "critical", run)
+
+
+def test_before_anything_is_usual_the_plan_says_what_a_run_may_cost() -> None:
+    scene = open_scene()
+    send_run(scene, 12, usage={"input_tokens": 60_000, "output_tokens": 2_000})
+    assert watch(scene) == 0
+    approve(scene)
+    send_run(scene, 12, usage={"input_tokens": 60_000, "output_tokens": 2_000}, at=NOW)
+    assert watch(scene, NOW + 5 * MINUTE) == 1
+    assert json.loads(incidents(scene)[0]["signals"])[0]["rule"] == "run_cost"
+
+
+def test_what_a_plan_allows_is_no_runaway_however_cheap_the_usual_run() -> None:
+    scene = usual_days()
+    approve(scene, calls=60, calls_max=100, input_tokens=60_000)
+    send_run(scene, 40, usage={"input_tokens": 60_000, "output_tokens": 2_000})
+    assert watch(scene) == 0
 
 
 def test_more_of_the_same_workflow_is_the_same_incident() -> None:

@@ -1,6 +1,7 @@
 """The inbox, the page of an incident with its answers, and what a workflow's page and the overview say of signals."""
 
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 from django.test import Client
@@ -9,7 +10,19 @@ from apps.core.tenancy import tenant
 from apps.insights.models import Incident
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
-from tests.insights.scenes import DAYS, NOW, TEAM, WORKFLOW, Scene, look, name_workflows, send_between, send_days
+from tests.insights.scenes import (
+    DAYS,
+    NOW,
+    TEAM,
+    WORKFLOW,
+    Scene,
+    approve,
+    look,
+    name_workflows,
+    open_scene,
+    send_between,
+    send_days,
+)
 from tests.insights.test_evaluating import dear_run
 from tests.portal.conftest import client_of, make_person
 from tests.portal.reading import get
@@ -110,6 +123,21 @@ def test_the_workflows_page_has_unit_economics_and_signals(side: Tenant, alice: 
     assert "Cost per success" in page.text
     assert 'data-chart="signal-loops_per_run"' in page.html
     assert "Incidents of this workflow" in page.html
+
+
+def test_a_workflow_that_is_learning_says_what_is_missing() -> None:
+    scene = open_scene()
+    send_days(scene, 3, 1, runs=10)
+    person = make_person("learner")
+    add_member(org=scene.org, user=person, role=Role.OWNER, actor=None)
+    page = f"/o/{scene.org.slug}/workflows/{WORKFLOW}"
+    with patch("django.utils.timezone.now", return_value=NOW):
+        look(scene)
+        said = get(client_of(person), page).text
+        assert "needs 11 more days and 170 more runs" in said
+        assert "Without an approved plan, only fixed limits speak until then." in said
+        approve(scene)
+        assert "Until then, what is worse than its plan's P90 is told." in get(client_of(person), page).text
 
 
 def test_the_overview_says_what_is_open(side: Tenant, alice: Client) -> None:

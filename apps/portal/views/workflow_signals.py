@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from apps.insights import wording
 from apps.insights.selectors import Economics, economics_of, incidents_of_workflow, series_of
+from apps.planner.selectors import versions_in_force
 from apps.portal import formats
 from apps.portal.access import Visit
 from apps.portal.pages_signals import EconomicsPart, SignalsPart, Unit
@@ -77,7 +78,17 @@ def signals(visit: Visit, workflow: Workflow) -> SignalsPart:
     series = series_of(visit.org, workflow.slug, since, visit.at)
     rows = incidents_of_workflow(visit.org, workflow.slug, since, INCIDENTS_SHOWN)
     return SignalsPart(
+        plan=_plan_words(visit, workflow) if any(one.is_learning for one in series) or not series else "",
         charts=tuple(signal_chart(one, zone) for one in series),
         incidents=tuple(row_of(visit, one) for one in rows),
         url=visit.url("signals", {"workflow": workflow.slug, "state": ""}),
     )
+
+
+def _plan_words(visit: Visit, workflow: Workflow) -> str:
+    version = versions_in_force(visit.org, [workflow.slug]).get(workflow.slug)
+    if version is None:
+        return "Without an approved plan, only fixed limits speak until then."
+    if version.result is None:
+        return "Its plan has no price for a model, so that only fixed limits speak until then."
+    return "Until then, what is worse than its plan's P90 is told."
