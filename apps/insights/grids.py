@@ -5,12 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apps.insights.signals import DAILY_DAYS, HOURLY_HOURS, SPEND_HOURS, Floats, Windows
+from apps.insights.signals import (
+    DAILY_DAYS,
+    HOURLY_HOURS,
+    SPEND_HOURS,
+    WRITE_SURCHARGE_1H,
+    WRITE_SURCHARGE_5M,
+    Floats,
+    Windows,
+    write_share_max,
+)
 from apps.insights.sums import NAMES, PLACE
 
 MICRO, PICO = 1e-6, 1e-12
-WRITE_SURCHARGE_5M, WRITE_SURCHARGE_1H = 0.25, 1.0  # above the price of an input token
-READ_DISCOUNT = 0.9
 
 
 @dataclass(slots=True, eq=False)
@@ -88,8 +95,7 @@ class Grid:
         short, long = (self.hourly[PLACE[f"cache_write_{ttl}_tokens"]].sum(axis=1) for ttl in ("5m", "1h"))
         with np.errstate(divide="ignore", invalid="ignore"):
             surcharge = (WRITE_SURCHARGE_5M * short + WRITE_SURCHARGE_1H * long) / (short + long)
-            per_read = READ_DISCOUNT / surcharge
-            return np.where(short + long > 0, per_read / (1.0 + per_read), np.nan)
+            return np.where(short + long > 0, write_share_max(surcharge), np.nan)
 
 
 Read = Callable[[str], Floats]

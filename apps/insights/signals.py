@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Number = TypeVar("Number", float, Floats)
 
 BASELINE_DAYS = 28
 # A week more than the baseline: days that were not evaluated in time are each judged by the 28 days before them.
@@ -71,6 +72,20 @@ class Signal:
     limit: float | None = None  # a level that is wrong by itself, without any baseline
 
 
+# Of the price of an input token.
+WRITE_SURCHARGE_5M, WRITE_SURCHARGE_1H = 0.25, 1.0
+READ_DISCOUNT = 0.9
+
+
+def write_share_max(surcharge: Number) -> Number:
+    """Cache writes as a share of writes and reads (tokens), beyond which caching costs more than it saves.
+
+    A read saves `READ_DISCOUNT`, a write costs `surcharge` more: they break even at (w - 1) / (1 - rho) reads a write,
+    0.28 with 5 minutes and 1.11 with an hour (economics 1.4), which are 3.6 and 0.9 writes a read.
+    """
+    return READ_DISCOUNT / (READ_DISCOUNT + surcharge)
+
+
 def _catalogue(*signals: Signal) -> Mapping[str, Signal]:
     return MappingProxyType({signal.key: signal for signal in signals})
 
@@ -81,10 +96,9 @@ SIGNALS = _catalogue(
     # Calls whose prompt is at least the provider's minimum. n: calls; total: cache_read tokens; weight: input +
     # cache_read + cache_write tokens.
     Signal("cache_hit_rate", Kind.RATIO, -1, 50, 200, 0.15),
-    # n: calls with a cache write; total: cache_write tokens; weight: cache_write + cache_read. 0.28 writes to a read
-    # lose money with 5 minutes, 1.11 with an hour: as a share of both, 0.219 and 0.526. `limit` may be given per
-    # series.
-    Signal("cache_write_ratio", Kind.RATIO, +1, 30, 200, 0.30, limit=0.28 / 1.28),
+    # n: calls with a cache write; total: cache_write tokens; weight: cache_write + cache_read. `limit` is that of 5
+    # minutes; `Grid.write_limit` gives each series that of how long it writes for.
+    Signal("cache_write_ratio", Kind.RATIO, +1, 30, 200, 0.30, limit=write_share_max(WRITE_SURCHARGE_5M)),
     # n: runs; total: the sum of ln(LLM calls), square: of its squares.
     Signal("loops_per_run", Kind.MEAN, +1, 30, 200, 0.15),
     # n: runs; total: runs that were stopped at a bound.

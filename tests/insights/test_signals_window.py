@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from apps.insights.signals import SIGNALS, Kind, Rule, Status, Windows
+from apps.insights.excess import cache_write_usd
+from apps.insights.signals import (
+    SIGNALS,
+    WRITE_SURCHARGE_1H,
+    WRITE_SURCHARGE_5M,
+    Kind,
+    Rule,
+    Status,
+    Windows,
+    write_share_max,
+)
 from tests.insights.series import (
     FIRST,
     HOURS,
@@ -180,9 +190,17 @@ def test_a_fixed_limit_needs_no_history(share: float, opens: bool) -> None:
 
 
 def test_a_limit_of_its_own_goes_before_that_of_the_signal() -> None:
-    windows = shares(steps(0.4))  # two writes to three reads: loses with 5 minutes, earns with an hour
-    assert opened(run("cache_write_ratio", windows, WEEK), WEEK)
-    assert opened(run("cache_write_ratio", windows, WEEK, limit=np.array([1.11 / 2.11])), WEEK) == []
+    windows = shares(steps(0.6))  # three writes to two reads: earns with 5 minutes, loses with an hour
+    assert opened(run("cache_write_ratio", windows, WEEK), WEEK) == []
+    assert opened(run("cache_write_ratio", windows, WEEK, limit=np.array([write_share_max(1.0)])), WEEK)
+
+
+@pytest.mark.parametrize(("surcharge", "writes_a_read"), [(WRITE_SURCHARGE_5M, 3.6), (WRITE_SURCHARGE_1H, 0.9)])
+def test_caching_loses_money_where_writes_cost_more_than_reads_save(surcharge: float, writes_a_read: float) -> None:
+    share = write_share_max(surcharge)
+    assert share == pytest.approx(writes_a_read / (1 + writes_a_read))
+    assert cache_write_usd(share, 1 - share, 1.0, read_multiple=0.1, write_multiple=1 + surcharge) == pytest.approx(0)
+    assert cache_write_usd(share + 0.01, 0.99 - share, 1.0, read_multiple=0.1, write_multiple=1 + surcharge) > 0
 
 
 def test_little_money_is_not_told() -> None:
