@@ -22,6 +22,7 @@ from apps.alerts.tasks import hint_tell
 from apps.core.tenancy import tenant
 from apps.ingest.demo import chargeback, places
 from apps.ingest.demo.budgets import ask_for_some, furnish_budgets, furnish_channel
+from apps.ingest.demo.looks import look_ahead
 from apps.ingest.demo.plans import furnish_plans
 from apps.organizations.models import ApiKey, Organization
 from apps.organizations.selectors import principal_for
@@ -109,6 +110,7 @@ class Command(BaseCommand):
         chargeback.furnish_dispute(org)
         chargeback.furnish_bill(org, ACTOR)
         furnish_plans(org, ACTOR)
+        look_ahead(org)
         furnish_channel(org, ACTOR)
         ask_for_some(principal_for(visitor.secret, at=timezone.now()))
         _revoke_loaders(org)
