@@ -7,6 +7,7 @@ from apps.ingest.demo.looks import look_ahead
 from apps.insights.savings import last_round
 from apps.usage.models_forecast import Forecast
 from apps.usage.services import roll_up
+from finops.celery import app
 from tests.database import as_worker
 from tests.portal.shop import shop
 from tests.world import make_event
@@ -14,7 +15,9 @@ from tests.world import make_event
 __all__ = ["shop"]  # a fixture
 
 
-def test_a_demo_that_was_just_made_has_forecasts_and_a_round_of_savings(shop):
+def test_a_demo_that_was_just_made_has_forecasts_and_a_round_of_savings(shop, monkeypatch):
+    # Workers do at once, in this process, what they are asked.
+    monkeypatch.setattr(app.conf, "task_always_eager", True)
     shop.org.refresh_from_db()
     now = datetime.now(UTC)
     shop.api.send(*(make_event(occurred_at=(now - timedelta(days=day)).isoformat()) for day in range(1, 27)))
