@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
@@ -77,8 +77,9 @@ def version_of(org: HasPk, plan: Plan, number: int) -> PlanVersion:
 
 
 def versions_of(org: HasPk, plan: Plan, limit: int = VERSIONS_SHOWN) -> list[PlanVersion]:
-    """Newest first."""
-    return list(PlanVersion.objects.for_org(org).filter(plan=plan).order_by("-number")[:limit])
+    """The newest, newest first, and at the end the approved one where it is older. One query."""
+    shown = Q(number__gt=plan.latest - limit) | Q(number=plan.approved)
+    return list(PlanVersion.objects.for_org(org).filter(shown, plan=plan).order_by("-number"))
 
 
 def standing_versions(org: HasPk, plans: Sequence[Plan]) -> Mapping[int, PlanVersion]:

@@ -15,16 +15,19 @@ from tests.world import make_event
 __all__ = ["shop"]  # a fixture
 
 
-def test_a_demo_that_was_just_made_has_forecasts_and_a_round_of_savings(shop, monkeypatch):
-    # Workers do at once, in this process, what they are asked.
-    monkeypatch.setattr(app.conf, "task_always_eager", True)
+def test_a_demo_that_was_just_made_has_forecasts_and_a_round_of_savings(shop):
     shop.org.refresh_from_db()
     now = datetime.now(UTC)
     shop.api.send(*(make_event(occurred_at=(now - timedelta(days=day)).isoformat()) for day in range(1, 27)))
     with as_worker():
         roll_up(shop.org)
-        look_ahead(shop.org)
-        look_ahead(shop.org)
+        # Workers do at once, in this process, what they are asked.
+        app.conf.update(task_always_eager=True)
+        try:
+            look_ahead(shop.org)
+            look_ahead(shop.org)
+        finally:
+            app.conf.update(task_always_eager=False)
     with tenant(shop.org):
         assert Forecast.objects.for_org(shop.org).exists()
         found_at, _ = last_round(shop.org)

@@ -170,8 +170,6 @@ def _ratio(gap: float) -> Any:
 def _controls(visit: Visit, found: Plan, versions: list[PlanVersion]) -> Iterator[ControlRow]:
     """What the approved version asks for beside what stands. Inside `tenant(org)`."""
     version = next((one for one in versions if one.number == found.approved), None)
-    if found.approved is not None and version is None:
-        version = version_of(visit.org, found, found.approved)
     if version is None or version.result is None:
         return
     asked = controls.asked_by(version.result)
