@@ -337,6 +337,13 @@ def test_two_factors_that_were_nothing_share_the_difference() -> None:
     assert [(one.factor, one.amount) for one in effects(node)] == [("a", 6), ("b", 6)]
 
 
+def test_what_was_nothing_below_is_handed_down_whole() -> None:
+    """Calls were free: no factor of theirs was 0, so the difference lies in the prices of what they read and wrote."""
+    below = (Node(0, 3, (Factor("read", 0, 3),)), Node(0, 1, (Factor("written", 0, 1),)))
+    node = Node(0, 40, (Factor("calls", 7, 10),), below)
+    assert [(one.factor, one.amount) for one in effects(node)] == [("read", 30), ("written", 10)]
+
+
 @given(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9))
 def test_the_logarithmic_mean_lies_between_the_geometric_and_the_arithmetic(a: float, b: float) -> None:
     assert (a * b) ** 0.5 * (1 - 1e-9) <= log_mean(a, b) == log_mean(b, a) <= (a + b) / 2 * (1 + 1e-9)
