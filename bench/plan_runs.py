@@ -22,8 +22,8 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 AT = datetime(2026, 11, 24, 18, tzinfo=UTC)
 # No trace has dates; runs in order are laid on days, many a day, so that their order is kept.
 FIRST_DAY = date(2026, 6, 1)
-# The reference card of the cost model, for traces that name no model.
-LARGE = ModelChoice("reference", "large")
+# The card of the worked examples of docs/planner.md, for traces that name no model.
+LARGE = ModelChoice("bench", "large")
 LARGE_CARD = Card(input=3e-6, output=15e-6, cache_read=0.3e-6, cache_write_5m=3.75e-6, cache_write_1h=6e-6)
 # Blocks of the trace's cache simulation: what a last, partial block holds is plain input.
 BLOCK_TOKENS = 64
@@ -236,7 +236,7 @@ def single_runs(data: Path = DATA) -> list[TraceRun]:
 
 
 def pair_programming_runs(data: Path = DATA) -> list[TraceRun]:
-    """Sessions of one developer over twenty months; tokens at the reference card, since models came and went."""
+    """Sessions of one developer over twenty months; tokens at the card of the examples, since models came and went."""
     found: dict[str, list[ObservedCall]] = defaultdict(list)
     for row in rows(data / "aider_llm_calls.csv.gz"):
         if int(row["prompt_tokens"] or 0) > 0:

@@ -25,7 +25,7 @@ TTLS = {"5m": (300.0, "cached_input_tokens_ttl5m"), "1h": (3_600.0, "cached_inpu
 CACHED_FROM = 1_024
 SPLITS = 200
 MODEL = ModelChoice("bench", "large")
-# Of economics 1.5.
+# Of the worked examples of docs/planner.md.
 CARD = Card(3e-6, 15e-6, 0.3e-6, 3.75e-6, 6e-6)
 PRICES = Prices({MODEL: CARD})
 

@@ -1,6 +1,7 @@
 """Budget burn: spend against the planned spend of the same hours of the week, over two windows at once.
 
-Shape of the rules: multi-window burn rates as practised for error budgets; figures in docs/signals.md.
+Shape of the rules: multi-window, multi-burn-rate alerts of error budgets (Beyer et al., The Site Reliability Workbook,
+2018, chapter 5); thresholds: docs/signals.md.
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ DRAWS = 4_000
 RESAMPLES = 400
 # The normal deviate of P90, by which a triple of P10, P50 and P90 becomes two half normals.
 Z90 = 1.2815515655446004
-# One-sided 5 %, power 80 %, as the reference tables of non-inferiority round them.
+# One-sided 5 %, power 80 %, rounded as tables of non-inferiority trials do (Blackwelder, 1982).
 Z_ALPHA, Z_POWER = 1.645, 0.84
 MARGIN = 0.03
 _EDGE = 1e-6

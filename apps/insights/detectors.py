@@ -1,4 +1,7 @@
-"""The detectors: what a reading says against its own history. Formulae and figures: docs/signals.md."""
+"""The detectors: what a reading says against its own history. Formulae and figures: docs/signals.md.
+
+The drift rule is the one-sided cumulative sum of Page (1954, "Continuous inspection schemes", Biometrika 41).
+"""
 
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,8 @@
 """Where a change in spend lies: the one or two dimensions whose leaves changed by one ratio, the others by none.
 
-Generalised ripple explanation, searched exhaustively over cells of one and two dimensions. *What kind* of change it is
-(volume, loops, cache, ...) is the planner's variance by factor; this says where. Formulae and figures: docs/signals.md.
+The generalized ripple effect (Li et al., "Generic and robust localization of multi-dimensional root causes", ISSRE
+2019), searched exhaustively over cells of one and two dimensions. *What kind* of change it is (volume, loops, cache,
+...) is the planner's variance by factor; this says where. Formulae and figures: docs/signals.md.
 """
 
 from collections.abc import Sequence

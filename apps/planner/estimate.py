@@ -1,7 +1,7 @@
 """What a run of a plan costs, in closed form, and what a month of them may: no simulation of calls, no Django.
 
 Two layers that are never mixed: what is not known of the inputs (draws of their ranges) and how much one run differs
-from the next (which a month of many runs averages out). Formulae: economics 1.3 and 1.6; docs/planner.md has them.
+from the next (which a month of many runs averages out). Formulae: docs/planner.md, "The cost model".
 """
 
 from collections.abc import Mapping

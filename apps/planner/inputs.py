@@ -94,8 +94,8 @@ def inputs_of(sums: Floats, all_runs: Floats, retries_max: int, billed_share: fl
 def _context(sums: Floats, found: Mapping[str, Floats], billed: Floats) -> dict[str, Floats]:
     """What the prompts hold. The slope is that of the runs; the level makes the closed form read what they read.
 
-    The reference takes the intercept for the level. Long runs grow slower than short ones (contexts are compacted),
-    so slope and intercept of all runs together miss what they read; one of the two has to give.
+    Not the intercept: long runs grow slower than short ones (contexts are compacted), so slope and intercept of all
+    runs together miss what they read; one of the two has to give.
     """
     runs, mean = column(sums, "runs"), found["calls"]
     pairs = found["dispersion"] * (mean - 1) + mean**2 - mean

@@ -2,7 +2,7 @@
 
 A lever pulls at each step where it makes a run cheaper, by the cost model, and leaves the plan as it is elsewhere. None
 prunes context by a window: where a cache works that costs more, since what has moved is no prefix of anything
-(economics 1.5). What a lever does to quality the model does not know.
+(docs/planner.md, "Levers"). What a lever does to quality the model does not know.
 """
 
 from collections.abc import Callable, Mapping

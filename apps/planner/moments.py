@@ -1,7 +1,7 @@
 """The statistics that a fit stands on: means, quantiles, slopes, resampling by clusters. Pure.
 
-Arrays are float64 with runs along the first axis. Rules and numbers are those of the cost model's "fit from real
-traces": expected values are arithmetic means, never those of a log fit, which overstate the mean of such traces.
+Arrays are float64 with runs along the first axis. Rules and numbers are those of docs/planner.md, "Plans fitted from
+runs": expected values are arithmetic means, never those of a log fit, which overstate the mean of such traces.
 """
 
 import math
@@ -55,8 +55,8 @@ def lognormal_quantiles(
 def dispersion(runs: Floats, mean: Floats, variance: Floats) -> Floats:
     """phi of a shifted negative binomial with var = phi (mean - 1), by moments.
 
-    Of fewer than `DISPERSION_RUNS` at least 1: few runs that happen to be alike are no fixed loop. The reference has
-    that floor for any number of runs; it would have a pipeline that always makes three calls make five in some.
+    Of fewer than `DISPERSION_RUNS` at least 1: few runs that happen to be alike are no fixed loop. A floor for
+    any number of runs would have a pipeline that always makes three calls make five in some.
     """
     floor = np.where(runs < DISPERSION_RUNS, 1.0, 0.0)
     return np.where(mean > 1, np.maximum(floor, variance / np.maximum(mean - 1, 1e-12)), floor)

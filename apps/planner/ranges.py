@@ -1,7 +1,7 @@
 """Draws of uncertain inputs: P10, P50 and P90 are those of the range, whatever lies between and beyond is smooth.
 
-What is positive is a two-piece lognormal, a share a two-piece logit-normal (economics 1.2). A side that touches 0 or 1
-has no such form: a share keeps the logarithm of its distance to the other edge, anything else is half a normal
+What is positive is a two-piece lognormal, a share a two-piece logit-normal. A side that touches 0 or 1 has
+no such form: a share keeps the logarithm of its distance to the other edge, anything else is half a normal
 distribution, and both are cut at the edge. Draws are stratified (Latin hypercube), so percentiles waver less than those
 of independent draws; each input has a stream of its own, so that two plans that differ in one are drawn alike in all
 others.

@@ -1,4 +1,4 @@
-"""What a flow of tokens costs at a card: cached or not, retried, routed, batched (economics 1.3: 2 to 7)."""
+"""What a flow of tokens costs at a card: cached or not, retried, routed, batched. Formulae: docs/planner.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

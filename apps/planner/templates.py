@@ -1,7 +1,8 @@
 """Plans to start from, named after what people build; every figure is a default to be replaced by one's own.
 
-Tokens, loops, retries, gaps and escalations are the defaults and worked agents of economics 1.2 and 1.5, spread as wide
-as they are uncertain before anything was measured. How many runs there will be no template knows: 10,000 stand there.
+Tokens and loops are those of the worked examples of docs/planner.md; they, retries, gaps and escalations are spread as
+wide as they are uncertain before anything was measured. No template knows how many runs there will be: 10,000 stand
+there.
 """
 
 from collections.abc import Mapping

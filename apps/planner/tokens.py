@@ -1,7 +1,8 @@
-"""What the calls of one run send and get, in expectation over how many there are (economics 1.3: 1, 2 and 9).
+"""What the calls of one run send and get, in expectation over how many there are.
 
 B = S + U + R is the first prompt, a = O + T what a call appends. Call i (from 0) sends B + what was appended before;
 its weight is P(N > i), which makes sums over calls expectations: sum P(N > i) = E[N], sum i P(N > i) = E[N(N-1)]/2.
+Formulae: docs/planner.md, "The formulae".
 """
 
 from collections.abc import Iterator, Mapping

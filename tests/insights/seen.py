@@ -9,7 +9,7 @@ from apps.planner.shapes import Card, ModelChoice
 
 LARGE, SMALL = ModelChoice("anthropic", "large"), ModelChoice("anthropic", "small")
 ELSEWHERE = ModelChoice("aws", "large")
-# Of economics 1.5, in USD a token: LARGE 3 and 15 a million, SMALL 0.25 and 2.
+# The cards of docs/planner.md's worked examples, in USD a token: LARGE 3 and 15 a million, SMALL 0.25 and 2.
 LARGE_CARD = Card(3e-6, 15e-6, 0.3e-6, 3.75e-6, 6e-6, 1_024, 0.5)
 SMALL_CARD = Card(0.25e-6, 2e-6, 0.025e-6, 0.3125e-6, 0.5e-6, 1_024, 0.5)
 FREE_WRITES = Card(3e-6, 15e-6, 0.3e-6, 3e-6, 3e-6, 1_024, 1.0)

@@ -126,7 +126,7 @@ def test_a_cascade_that_nearly_always_escalates_goes_straight_up(escalated: int,
 def test_writing_everything_to_the_cache_eats_most_of_what_it_saves(
     card: Card, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of economics 4.2: 29.3 % of tokens come again; 8.7 % of input cost is saved at 1.25 a write, 26.4 % at 1."""
+    """Where 29.3 % of tokens come again, 8.7 % of input cost is saved at 1.25 a write, and 26.4 % at 1."""
     monkeypatch.setattr(levers_of_calls, "ATTAINED", (1.0, 1.0, 1.0))
     seen = facts(cell(card=card, eligible=1e8, reusable_5m=0.293e8, reusable_1h=0.293e8, output=0))
     one = found(seen, Prices({LARGE: card}))[Kind.ENABLE_CACHING]

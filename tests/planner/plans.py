@@ -1,4 +1,4 @@
-"""The cards and agents of the worked examples (economics 1.5), as plans."""
+"""The cards and agents of the worked examples of docs/planner.md, as plans."""
 
 from dataclasses import replace
 from typing import Any
