@@ -236,7 +236,7 @@ def single_runs(data: Path = DATA) -> list[TraceRun]:
 
 
 def pair_programming_runs(data: Path = DATA) -> list[TraceRun]:
-    """Sessions of one developer over twenty months; tokens at the card of the examples, since models came and went."""
+    """Sessions of one developer over seven months; tokens at the card of the examples, since models came and went."""
     found: dict[str, list[ObservedCall]] = defaultdict(list)
     for row in rows(data / "aider_llm_calls.csv.gz"):
         if int(row["prompt_tokens"] or 0) > 0:
