@@ -81,7 +81,7 @@ def write_share_max(surcharge: Number) -> Number:
     """Cache writes as a share of writes and reads (tokens), beyond which caching costs more than it saves.
 
     A read saves `READ_DISCOUNT`, a write costs `surcharge` more: they break even at (w - 1) / (1 - rho) reads a write,
-    0.28 with 5 minutes and 1.11 with an hour (economics 1.4), which are 3.6 and 0.9 writes a read.
+    0.28 with 5 minutes and 1.11 with an hour, which are 3.6 and 0.9 writes a read.
     """
     return READ_DISCOUNT / (READ_DISCOUNT + surcharge)
 

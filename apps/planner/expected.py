@@ -1,6 +1,6 @@
 """What a plan says of the units that signals watch, with what is not known of its inputs. Pure.
 
-Each figure is drawn as the plan's cost is (economics 1.2, 1.3): the closed form at every draw, then a percentile of the
+Each figure is drawn as the cost of a plan is (docs/planner.md): the closed form at every draw, then a percentile of the
 draws. They are arithmetic means of runs and calls. A signal reads geometric ones, which are never above them, so that a
 workflow that does as planned is not taken for one that does worse.
 """
