@@ -13,7 +13,7 @@ import altair as alt
 
 from apps.core.money import EXACT
 from apps.portal import formats
-from apps.portal.chart_layers import GREY
+from apps.portal.chart_layers import GREY, finished, named
 
 # As high as the page's tall frame, less its axis; of few bars each has more room.
 HEIGHT_PIXELS = 250
@@ -82,7 +82,7 @@ def _sentence(first: Span, steps: Sequence[Span], last: Span) -> str:
 
 @cache
 def _drawing(has_rule: bool) -> dict[str, Any]:
-    data = _named("bars", "low", "high")
+    data = named("bars", "low", "high")
     axis = alt.Axis(grid=False, ticks=False, domain=False, labelLimit=160, labelOverlap=False)
     money = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, format="~s")
     base = alt.Chart(data).encode(
@@ -96,23 +96,11 @@ def _drawing(has_rule: bool) -> dict[str, Any]:
         tooltip=[alt.Tooltip("label:N", title="Line"), alt.Tooltip("says:N", title="USD")],
     )
     words = base.mark_text(align="left", baseline="middle", dx=6, fontSize=11).encode(x="high:Q", text="says:N")
-    room = alt.Chart(_named("room", "x")).mark_point(opacity=0).encode(x="x:Q")
+    room = alt.Chart(named("room", "x")).mark_point(opacity=0).encode(x="x:Q")
     layers: list[Any] = [bars, words, room]
     if has_rule:
-        rules = alt.Chart(_named("rules", "x"))
+        rules = alt.Chart(named("rules", "x"))
         layers.append(rules.mark_rule(color=GREY, strokeDash=[4, 3], strokeWidth=1.5).encode(x="x:Q"))
         text = rules.mark_text(align="left", baseline="bottom", dy=-2, fontSize=11)
         layers.append(text.encode(x="x:Q", y=alt.value(0), text="label:N"))
-    spec: dict[str, Any] = (
-        alt.layer(*layers)
-        .properties(width="container", height=HEIGHT_PIXELS)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-        .to_dict()
-    )
-    return spec
-
-
-def _named(name: str, *numbers: str) -> Any:
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=dict.fromkeys(numbers, "number")))
+    return finished(alt.layer(*layers), HEIGHT_PIXELS)

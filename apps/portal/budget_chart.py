@@ -4,9 +4,9 @@ Spend adds up from the left; what is held lies lighter on top of it; the limit a
 names; the forecast or the run rate is dashed. Colours are Okabe and Ito's, as in `charts`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -17,10 +17,8 @@ from apps.budgets.outlook import Ahead, Standing
 from apps.budgets.outlook_sql import Point, Unit
 from apps.core.periods import Calendar
 from apps.portal import formats
-from apps.portal.chart_layers import band, limits, run_rate
-from apps.portal.charts import CHART_HEIGHT_PIXELS, LABEL_PIXELS
+from apps.portal.chart_layers import SPENT, Layers, band, limits, named, period, run_rate, spent_so_far, wall
 
-SPENT = "#0072B2"
 # The part of the chart's height that the name of a rule takes.
 NAME_ROOM = Decimal("0.1")
 
@@ -63,7 +61,7 @@ def burn(points: Sequence[Point], standing: Standing, unit: Unit, clock: Calenda
         "rate": [] if standing.is_each else list(_rate(standing, zone, at)),
     }
     drawn = {name: rows for name, rows in data.items() if rows}
-    span = [{"start": _wall(standing.start, zone), "end": _wall(standing.end, zone)}]
+    span = [{"start": wall(standing.start, zone), "end": wall(standing.end, zone)}]
     spec = {**_drawing(unit, tuple(drawn)), "datasets": {**drawn, "span": span}}
     return Burn(spec, sentence(standing), unit, tuple(rows))
 
@@ -105,8 +103,8 @@ def _bars(
         until = bars[place + 1][0] if place + 1 < len(bars) else max(now, start)
         if start < until:
             yield {
-                "start": _wall(max(start, standing.start), zone),
-                "end": _wall(until, zone),
+                "start": wall(max(start, standing.start), zone),
+                "end": wall(until, zone),
                 "high": format(total, "f"),
                 "when": label,
                 "cost": formats.money(cost),
@@ -119,8 +117,8 @@ def _held(standing: Standing, unit: Unit, clock: Calendar, at: datetime) -> Iter
         return
     zone, start = clock.zone_at(at), clock.start(unit, at)
     yield {
-        "start": _wall(max(start, standing.start), zone),
-        "end": _wall(min(_next(clock, unit, start), standing.end), zone),
+        "start": wall(max(start, standing.start), zone),
+        "end": wall(min(_next(clock, unit, start), standing.end), zone),
         "low": format(standing.all_spent_usd, "f"),
         "high": format(standing.all_spent_usd + standing.all_held_usd, "f"),
         "held": formats.money(standing.all_held_usd),
@@ -142,17 +140,17 @@ def _rules(standing: Standing) -> Iterator[dict[str, Any]]:
 def _rate(standing: Standing, zone: tzinfo, at: datetime) -> Iterator[dict[str, Any]]:
     expected = standing.expected_usd
     if expected is not None and at < standing.end:
-        yield {"at": _wall(at, zone), "y": format(standing.spent_usd, "f"), "label": ""}
+        yield {"at": wall(at, zone), "y": format(standing.spent_usd, "f"), "label": ""}
         label = f"{'run rate' if standing.ahead is None else 'forecast'} {formats.money(expected)}"
-        yield {"at": _wall(standing.end, zone), "y": format(expected, "f"), "label": label}
+        yield {"at": wall(standing.end, zone), "y": format(expected, "f"), "label": label}
 
 
 def _band(standing: Standing, zone: tzinfo, at: datetime) -> Iterator[dict[str, Any]]:
     if standing.ahead is not None and at < standing.end:
         now = format(standing.spent_usd, "f")
         low, _, high = _triple(standing.ahead)
-        yield {"at": _wall(at, zone), "low": now, "high": now}
-        yield {"at": _wall(standing.end, zone), "low": format(low, "f"), "high": format(high, "f")}
+        yield {"at": wall(at, zone), "low": now, "high": now}
+        yield {"at": wall(standing.end, zone), "low": format(low, "f"), "high": format(high, "f")}
 
 
 def _triple(ahead: Ahead) -> tuple[Decimal, Decimal, Decimal]:
@@ -163,78 +161,26 @@ def _label(local: datetime, unit: Unit) -> str:
     return f"{local.day} {local:%b, %H:%M}" if unit == "hour" else f"{local:%a} {local.day} {local:%b}"
 
 
-def _wall(instant: datetime, zone: tzinfo) -> int:
-    """The wall-clock time as if it were UTC, in milliseconds, as in `charts`."""
-    return int(instant.astimezone(zone).replace(tzinfo=UTC).timestamp()) * 1000
-
-
 @cache
 def _drawing(unit: Unit, drawn: tuple[str, ...]) -> dict[str, Any]:
-    """The spec without its data, of the layers that have some: Vega warns of empty ones."""
-    shape = "%H:%M" if unit == "hour" else "%-d %b"
-    axis = alt.Axis(grid=False, ticks=False, format=shape, labelOverlap="greedy", tickCount=8)
-    span = (
-        alt.Chart(_named("span"))
-        .mark_rect(opacity=0)
-        .encode(x=alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)), x2="end")
-    )
-    chart = (
-        alt.layer(span, *(layer for name in drawn for layer in LAYERS[name]()))
-        .properties(width="container", height=CHART_HEIGHT_PIXELS - LABEL_PIXELS)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-    )
-    spec: dict[str, Any] = chart.to_dict()
-    return spec
-
-
-def _area() -> alt.Chart:
-    axis = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4)
-    chart: alt.Chart = (
-        alt.Chart(_named("bars"))
-        .mark_rect(color=SPENT)
-        .encode(
-            x="start:T",
-            x2="end",
-            y=alt.Y("high:Q", title=None, axis=axis, scale=alt.Scale(zero=True)),
-            y2=alt.datum(0),
-            tooltip=[
-                alt.Tooltip("when:N", title="When"),
-                alt.Tooltip("cost:N", title="USD then"),
-                alt.Tooltip("sum:N", title="USD so far"),
-            ],
-        )
-    )
-    return chart
+    return period("%H:%M" if unit == "hour" else "%-d %b", drawn, LAYERS)
 
 
 def _lighter() -> alt.Chart:
     chart: alt.Chart = (
-        alt.Chart(_named("held"))
+        alt.Chart(named("held", "low", "high"))
         .mark_rect(color=SPENT, fillOpacity=0.35, stroke=SPENT, strokeWidth=1)
         .encode(x="start:T", x2="end", y="low:Q", y2="high", tooltip=[alt.Tooltip("held:N", title="USD held")])
     )
     return chart
 
 
-LAYERS: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
-    "bars": lambda: (_area(),),
+LAYERS: Layers = {
+    "bars": spent_so_far,
     "held": lambda: (_lighter(),),
     "rules": limits,
     "band": lambda: band(SPENT),
     "rate": lambda: run_rate(SPENT),
-}
-
-
-def _named(name: str) -> alt.NamedData:
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE[name]))
-
-
-_PARSE: Mapping[str, dict[str, str]] = {
-    "bars": {"high": "number"},
-    "held": {"low": "number", "high": "number"},
-    "span": {},
 }
 
 

@@ -1,19 +1,88 @@
-"""Layers that several charts of a period have: limits as rules with their names, what is ahead, dashed, and its band.
+"""What several charts share: their frame, the axis of a period, limits as rules, what is ahead and its band.
 
 Colours are Okabe and Ito's, as in `charts`.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import altair as alt
 
-LIMIT, GREY = "#D55E00", "#8A919C"
+SPENT, LIMIT, GREY = "#0072B2", "#D55E00", "#8A919C"
+CHART_HEIGHT_PIXELS = 176
+# The name of a forecast may stand above everything else.
+LABEL_PIXELS = 16
+
+# A layer by the name of its data.
+Layers = Mapping[str, Callable[[], tuple[alt.Chart, ...]]]
+
+
+def finished(chart: Any, height: int) -> dict[str, Any]:
+    """The spec of a chart as every chart of the house is set: as wide as its frame, `height` in pixels."""
+    spec: dict[str, Any] = (
+        chart.properties(width="container", height=height)
+        .configure(font="system-ui, sans-serif", background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
+        .to_dict()
+    )
+    return spec
+
+
+def named(name: str, *numbers: str) -> alt.NamedData:
+    """Data that the page adds; the fields `numbers` travel as decimal strings and are read as numbers."""
+    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=dict.fromkeys(numbers, "number")))
+
+
+def wall(instant: datetime, zone: tzinfo | None = None) -> int:
+    """The wall-clock time in `zone`, or in the instant's own, as if it were UTC, in milliseconds.
+
+    The axis of a chart is in UTC, so that the reader's own zone does not move the organization's days.
+    """
+    local = instant if zone is None else instant.astimezone(zone)
+    return int(local.replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def span(shape: str) -> alt.Chart:
+    """Of the data "span", of [{start, end}]: nothing to see, it makes the axis cover all of it."""
+    axis = alt.Axis(grid=False, ticks=False, format=shape, labelOverlap="greedy", tickCount=8)
+    chart: alt.Chart = (
+        alt.Chart(named("span"))
+        .mark_rect(opacity=0)
+        .encode(x=alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)), x2="end")
+    )
+    return chart
+
+
+def period(shape: str, drawn: Sequence[str], layers: Layers) -> dict[str, Any]:
+    """The spec without its data of spend that adds up: `drawn` are the layers that have some, Vega warns of others."""
+    chart = alt.layer(span(shape), *(layer for name in drawn for layer in layers[name]()))
+    return finished(chart, CHART_HEIGHT_PIXELS - LABEL_PIXELS)
+
+
+def spent_so_far() -> tuple[alt.Chart, ...]:
+    """Of the data "bars", of [{start, end, high, when, cost, sum}]: what is spent up to each instant."""
+    axis = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4)
+    tooltips = (("when:N", "When"), ("cost:N", "USD then"), ("sum:N", "USD so far"))
+    chart: alt.Chart = (
+        alt.Chart(named("bars", "high"))
+        .mark_rect(color=SPENT)
+        .encode(
+            x="start:T",
+            x2="end",
+            y=alt.Y("high:Q", title=None, axis=axis, scale=alt.Scale(zero=True)),
+            y2=alt.datum(0),
+            tooltip=[alt.Tooltip(field, title=title) for field, title in tooltips],
+        )
+    )
+    return (chart,)
 
 
 def limits() -> tuple[alt.Chart, ...]:
     """Of the data "rules", of [{y, label, kind}]: the kind "limit" stands out."""
     is_limit = alt.datum.kind == "limit"
-    data = _named("rules")
+    data = named("rules", "y")
     lines: alt.Chart = (
         alt.Chart(data)
         .mark_rule()
@@ -34,7 +103,7 @@ def limits() -> tuple[alt.Chart, ...]:
 
 def run_rate(colour: str) -> tuple[alt.Chart, ...]:
     """Of the data "rate", of [{at, y, label}]: from now to the end of the period, by forecast or at the run rate."""
-    data = _named("rate")
+    data = named("rate", "y")
     line = alt.Chart(data).mark_line(color=colour, strokeDash=[6, 4], strokeWidth=2).encode(x="at:T", y="y:Q")
     text = (
         alt.Chart(data)
@@ -47,11 +116,8 @@ def run_rate(colour: str) -> tuple[alt.Chart, ...]:
 def band(colour: str) -> tuple[alt.Chart, ...]:
     """Of the data "band", of [{at, low, high}]: where the forecast lies four times in five."""
     area: alt.Chart = (
-        alt.Chart(_named("band")).mark_area(color=colour, opacity=0.18).encode(x="at:T", y="low:Q", y2="high")
+        alt.Chart(named("band", "low", "high"))
+        .mark_area(color=colour, opacity=0.18)
+        .encode(x="at:T", y="low:Q", y2="high")
     )
     return (area,)
-
-
-def _named(name: str) -> Any:
-    parse = {"y": "number", "low": "number", "high": "number"} if name == "band" else {"y": "number"}
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=parse))

@@ -5,9 +5,9 @@ Colours are a fixed, colour-blind-safe order (Okabe and Ito, 2008); the page's l
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import zip_longest
@@ -16,7 +16,18 @@ from typing import Any, Literal
 import altair as alt
 
 from apps.portal import formats
-from apps.portal.chart_layers import band, limits, run_rate
+from apps.portal.chart_layers import (
+    CHART_HEIGHT_PIXELS,
+    LABEL_PIXELS,
+    Layers,
+    band,
+    finished,
+    limits,
+    named,
+    run_rate,
+    span,
+    wall,
+)
 
 Granularity = Literal["hour", "day", "week", "month"]
 # "sum" are stacked bars that add up from the first bucket on.
@@ -34,9 +45,6 @@ COLOURS = {
 PREVIOUS_COLOUR = "#838C98"
 # A limit that lies further above everything else would make it flat.
 LIMIT_TIMES_MAX = 5
-CHART_HEIGHT_PIXELS = 176
-# The name of a forecast may stand above everything else.
-LABEL_PIXELS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,38 +296,19 @@ def _drawing(granularity: Granularity, drawn: Drawn, more: tuple[str, ...]) -> d
     """The spec without its data: what is drawn of them and, where there are some, of `more`."""
     height = CHART_HEIGHT_PIXELS - (LABEL_PIXELS if "rate" in more else 0)
     layers = [
-        _whole_span(granularity),
+        span(_AXIS_FORMATS[granularity]),
         _lines() if drawn == "line" else _bars("USD so far" if drawn == "sum" else "USD"),
         *(layer for name in more for layer in _MORE[name]()),
         _so_far_label(height),
     ]
-    chart = (
-        alt.layer(*layers)
-        .properties(width="container", height=height)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-    )
-    spec: dict[str, Any] = chart.to_dict()
-    return spec
-
-
-def _whole_span(granularity: Granularity) -> alt.Chart:
-    """Nothing to see: it makes the axis cover the range, with room for buckets that have no spend."""
-    axis = alt.Axis(grid=False, ticks=False, format=_AXIS_FORMATS[granularity], labelOverlap="greedy", tickCount=8)
-    chart: alt.Chart = (
-        alt.Chart(_named("span"))
-        .mark_rect(opacity=0)
-        .encode(x=alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)), x2="end")
-    )
-    return chart
+    return finished(alt.layer(*layers), height)
 
 
 def _bars(unit: str) -> alt.Chart:
     so_far = alt.datum.so_far
     colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
     chart: alt.Chart = (
-        alt.Chart(_named("bars"))
+        alt.Chart(named("bars", "low", "high"))
         .mark_rect(strokeWidth=1, x2Offset=-1)
         .encode(
             x="start:T",
@@ -339,7 +328,7 @@ def _bars(unit: str) -> alt.Chart:
 def _lines() -> alt.LayerChart:
     """A line and its points a series; the point of a bucket that is not over is hollow."""
     colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
-    base = alt.Chart(_named("bars")).encode(
+    base = alt.Chart(named("bars", "low", "high")).encode(
         x="start:T", y=alt.Y("high:Q", title=None, axis=_MONEY_AXIS, scale=alt.Scale(zero=True))
     )
     line = base.mark_line(strokeWidth=2).encode(color=alt.Color("swatch:N", legend=None, scale=colours))
@@ -364,7 +353,7 @@ def _tooltip(unit: str) -> list[alt.Tooltip]:
 def _previous_line() -> alt.Chart:
     """Steps as wide as the buckets, so that each stands over the bar it is compared with."""
     chart: alt.Chart = (
-        alt.Chart(_named("previous"))
+        alt.Chart(named("previous", "previous"))
         .mark_line(color=PREVIOUS_COLOUR, strokeWidth=1.5, strokeDash=[4, 3], opacity=0.9)
         .encode(x="at:T", y="previous:Q")
     )
@@ -373,24 +362,19 @@ def _previous_line() -> alt.Chart:
 
 def _so_far_label(height: int) -> alt.Chart:
     chart: alt.Chart = (
-        alt.Chart(_named("span"))
+        alt.Chart(named("span"))
         .mark_text(dx=4, dy=-4, align="left", baseline="bottom", fontSize=11)
         .encode(x="so_far_end:T", y=alt.value(height), text="so_far_text:N")
     )
     return chart
 
 
-def _named(name: str) -> alt.NamedData:
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE))
-
-
-_MORE: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
+_MORE: Layers = {
     "previous": lambda: (_previous_line(),),
     "rules": limits,
     "band": lambda: band(PREVIOUS_COLOUR),
     "rate": lambda: run_rate(PREVIOUS_COLOUR),
 }
-_PARSE = {"low": "number", "high": "number", "previous": "number"}
 _AXIS_FORMATS = {"hour": "%-d %b %H:%M", "day": "%-d %b", "week": "%-d %b", "month": "%b %Y"}
 _MONEY_AXIS = alt.Axis(
     grid=True,
@@ -429,16 +413,16 @@ def _ahead_words(usd: Decimal, band: tuple[Decimal, Decimal] | None) -> str:
 def _band(rows: Sequence[ChartRow], span: Span, ahead: Ahead) -> Iterator[dict[str, Any]]:
     if ahead.band_usd is not None:
         now = format(_total(rows), "f")
-        yield {"at": _wall(span.at), "low": now, "high": now}
+        yield {"at": wall(span.at), "low": now, "high": now}
         low, high = ahead.band_usd
-        yield {"at": _wall(ahead.end), "low": format(low, "f"), "high": format(high, "f")}
+        yield {"at": wall(ahead.end), "low": format(low, "f"), "high": format(high, "f")}
 
 
 def _rate(rows: Sequence[ChartRow], span: Span, ahead: Ahead) -> Iterator[dict[str, Any]]:
     if ahead.forecast_usd is not None:
-        yield {"at": _wall(span.at), "y": format(_total(rows), "f"), "label": ""}
+        yield {"at": wall(span.at), "y": format(_total(rows), "f"), "label": ""}
         label = f"forecast {formats.money(ahead.forecast_usd)}"
-        yield {"at": _wall(ahead.end), "y": format(ahead.forecast_usd, "f"), "label": label}
+        yield {"at": wall(ahead.end), "y": format(ahead.forecast_usd, "f"), "label": label}
 
 
 def _total(rows: Sequence[ChartRow]) -> Decimal:
@@ -467,8 +451,8 @@ def _mark(
     row: ChartRow, entry: LegendEntry, amount: Decimal, low: Decimal, high: Decimal, span: Span
 ) -> dict[str, Any]:
     return {
-        "start": _wall(row.bucket),
-        "end": _wall(bucket_end(row.bucket, span.granularity)),
+        "start": wall(row.bucket),
+        "end": wall(bucket_end(row.bucket, span.granularity)),
         "when": row.label + (" (so far)" if row.so_far else ""),
         "series": entry.label,
         "swatch": entry.swatch,
@@ -482,23 +466,15 @@ def _mark(
 def _steps(row: ChartRow, span: Span) -> Iterator[dict[str, Any]]:
     if row.previous_usd is not None:
         for at in (row.bucket, bucket_end(row.bucket, span.granularity)):
-            yield {"at": _wall(at), "previous": format(row.previous_usd, "f")}
+            yield {"at": wall(at), "previous": format(row.previous_usd, "f")}
 
 
 def _span_value(rows: Sequence[ChartRow], span: Span, ahead: Ahead | None) -> dict[str, Any]:
     end = max(ahead.end if ahead else span.end, bucket_end(span.start, span.granularity))
     unfinished = next((row.bucket for row in rows if row.so_far), None)
     return {
-        "start": _wall(span.start),
-        "end": _wall(end),
-        "so_far_end": _wall(end if unfinished is None else bucket_end(unfinished, span.granularity)),
+        "start": wall(span.start),
+        "end": wall(end),
+        "so_far_end": wall(end if unfinished is None else bucket_end(unfinished, span.granularity)),
         "so_far_text": "" if unfinished is None else "so far",
     }
-
-
-def _wall(instant: datetime) -> int:
-    """The wall-clock time as if it were UTC, in milliseconds.
-
-    The chart's axis is in UTC, so that the reader's own zone does not move the organization's days.
-    """
-    return int(instant.replace(tzinfo=UTC).timestamp()) * 1000

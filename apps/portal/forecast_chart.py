@@ -1,7 +1,7 @@
 """A month as it is forecast, as one Vega-Lite spec: spent, what is ahead with its band, the plan and the limit."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cache
 from itertools import accumulate
@@ -12,13 +12,10 @@ import altair as alt
 from apps.budgets.outlook_sql import Point
 from apps.core.periods import Calendar
 from apps.portal import formats
-from apps.portal.chart_layers import GREY, band, limits, run_rate
-from apps.portal.charts import CHART_HEIGHT_PIXELS, LABEL_PIXELS
+from apps.portal.chart_layers import GREY, SPENT, Layers, band, limits, named, period, run_rate, spent_so_far, wall
 from apps.portal.pages_forecast import DayRow, ForecastChart
 from apps.usage.forecasts import path_of
 from apps.usage.models_forecast import Forecast, PlannedSpend
-
-SPENT = "#0072B2"
 
 
 def forecast_chart(
@@ -38,7 +35,7 @@ def forecast_chart(
         "rate": list(_rate(row, ahead, zone)),
     }
     drawn = {name: values for name, values in data.items() if values}
-    span = [{"start": _wall(start, zone), "end": _wall(end, zone)}]
+    span = [{"start": wall(start, zone), "end": wall(end, zone)}]
     return ForecastChart(
         spec={**_drawing(tuple(drawn)), "datasets": {**drawn, "span": span}},
         sentence=sentence(row, limit),
@@ -71,8 +68,8 @@ def _bars(points: Sequence[Point], clock: Calendar, row: Forecast, zone: tzinfo)
         until = points[place + 1].start if place + 1 < len(points) else max(row.as_of, point.start)
         if point.start < until:
             yield {
-                "start": _wall(point.start, zone),
-                "end": _wall(until, zone),
+                "start": wall(point.start, zone),
+                "end": wall(until, zone),
                 "high": format(total, "f"),
                 "when": _label(point.start.astimezone(zone).date()),
                 "cost": formats.money(point.cost_usd),
@@ -81,10 +78,10 @@ def _bars(points: Sequence[Point], clock: Calendar, row: Forecast, zone: tzinfo)
 
 
 def _rate(row: Forecast, ends: Sequence[datetime], zone: tzinfo) -> Iterator[dict[str, Any]]:
-    yield {"at": _wall(row.as_of, zone), "y": format(row.spent_usd, "f"), "label": ""}
+    yield {"at": wall(row.as_of, zone), "y": format(row.spent_usd, "f"), "label": ""}
     for place, (end, usd) in enumerate(zip(ends, path_of(row), strict=True), start=1):
         label = f"forecast {formats.money(row.p50_usd)}" if place == len(ends) else ""
-        yield {"at": _wall(end, zone), "y": format(usd, "f"), "label": label}
+        yield {"at": wall(end, zone), "y": format(usd, "f"), "label": label}
 
 
 def _band(row: Forecast, ends: Sequence[datetime], zone: tzinfo) -> Iterator[dict[str, Any]]:
@@ -94,7 +91,7 @@ def _band(row: Forecast, ends: Sequence[datetime], zone: tzinfo) -> Iterator[dic
     for at, usd in path:
         share = (usd - row.spent_usd) / rest if rest > 0 else Decimal(1)
         low, high = usd - (row.p50_usd - row.p10_usd) * share, usd + (row.p90_usd - row.p50_usd) * share
-        yield {"at": _wall(at, zone), "low": f"{low:.6f}", "high": f"{high:.6f}"}
+        yield {"at": wall(at, zone), "low": f"{low:.6f}", "high": f"{high:.6f}"}
 
 
 _PLANS = frozenset({PlannedSpend.Kind.LIVE, PlannedSpend.Kind.LAUNCH})
@@ -103,11 +100,11 @@ _PLANS = frozenset({PlannedSpend.Kind.LIVE, PlannedSpend.Kind.LAUNCH})
 def _plan(
     days: Sequence[date], planned: Sequence[PlannedSpend], start: datetime, clock: Calendar, zone: tzinfo
 ) -> Iterator[dict[str, Any]]:
-    yield {"at": _wall(start, zone), "y": "0"}
+    yield {"at": wall(start, zone), "y": "0"}
     ends = [*clock.starts("day", start, start + timedelta(days=len(days) + 2))][1 : len(days) + 1]
     sums = accumulate(_planned(day, planned) for day in days)
     for end, total in zip(ends, sums, strict=True):
-        yield {"at": _wall(end, zone), "y": format(total, "f")}
+        yield {"at": wall(end, zone), "y": format(total, "f")}
 
 
 def _planned(day: date, planned: Sequence[PlannedSpend]) -> Decimal:
@@ -139,69 +136,24 @@ def _label(day: date) -> str:
     return f"{day:%a} {day.day} {day:%b}"
 
 
-def _wall(instant: datetime, zone: tzinfo) -> int:
-    """The wall-clock time as if it were UTC, in milliseconds, as in `charts`."""
-    return int(instant.astimezone(zone).replace(tzinfo=UTC).timestamp()) * 1000
-
-
-# --- drawing -----------------------------------------------------------------------------------------
-
-
 @cache
 def _drawing(drawn: tuple[str, ...]) -> dict[str, Any]:
-    """The spec without its data, of the layers that have some: Vega warns of empty ones."""
-    axis = alt.Axis(grid=False, ticks=False, format="%-d %b", labelOverlap="greedy", tickCount=8)
-    span = (
-        alt.Chart(_named("span"))
-        .mark_rect(opacity=0)
-        .encode(x=alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)), x2="end")
-    )
-    chart = (
-        alt.layer(span, *(layer for name in drawn for layer in LAYERS[name]()))
-        .properties(width="container", height=CHART_HEIGHT_PIXELS - LABEL_PIXELS)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-    )
-    spec: dict[str, Any] = chart.to_dict()
-    return spec
-
-
-def _area() -> alt.Chart:
-    axis = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4)
-    tooltips = (("when:N", "When"), ("cost:N", "USD then"), ("sum:N", "USD so far"))
-    chart: alt.Chart = (
-        alt.Chart(_named("bars"))
-        .mark_rect(color=SPENT)
-        .encode(
-            x="start:T",
-            x2="end",
-            y=alt.Y("high:Q", title=None, axis=axis, scale=alt.Scale(zero=True)),
-            y2=alt.datum(0),
-            tooltip=[alt.Tooltip(field, title=title) for field, title in tooltips],
-        )
-    )
-    return chart
+    return period("%-d %b", drawn, LAYERS)
 
 
 def _plan_line() -> alt.Chart:
     chart: alt.Chart = (
-        alt.Chart(_named("plan"))
+        alt.Chart(named("plan", "y"))
         .mark_line(color=GREY, strokeWidth=1, interpolate="step-before")
         .encode(x="at:T", y="y:Q")
     )
     return chart
 
 
-LAYERS: Mapping[str, Callable[[], tuple[alt.Chart, ...]]] = {
-    "bars": lambda: (_area(),),
+LAYERS: Layers = {
+    "bars": spent_so_far,
     "band": lambda: band(SPENT),
     "plan": lambda: (_plan_line(),),
     "rules": limits,
     "rate": lambda: run_rate(SPENT),
 }
-_PARSE: Mapping[str, dict[str, str]] = {"bars": {"high": "number"}, "plan": {"y": "number"}, "span": {}}
-
-
-def _named(name: str) -> alt.NamedData:
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE[name]))

@@ -13,8 +13,7 @@ from typing import Any
 import altair as alt
 
 from apps.portal import formats
-from apps.portal.chart_layers import GREY, limits
-from apps.portal.charts import CHART_HEIGHT_PIXELS
+from apps.portal.chart_layers import CHART_HEIGHT_PIXELS, GREY, finished, limits, named
 from apps.portal.pages_plans import DriverRow, LeverRow, MonthRow
 
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
@@ -48,7 +47,7 @@ def fan(months: Sequence[MonthRow], budget_usd: Decimal | None) -> Mapping[str, 
 
 @cache
 def _fan(has_rule: bool) -> dict[str, Any]:
-    data = _named("bars", "p10", "p50", "p90", "p99")
+    data = named("bars", "p10", "p50", "p90", "p99")
     axis = alt.Axis(grid=False, ticks=False, format="%b %y", labelOverlap="greedy", tickCount=12)
     base = alt.Chart(data).encode(x=alt.X("at:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)))
     tooltip = [alt.Tooltip("when:N", title="Month"), alt.Tooltip("says:N", title="USD, P50 (P10 to P90)")]
@@ -58,7 +57,7 @@ def _fan(has_rule: bool) -> dict[str, Any]:
         base.mark_line(color=BLUE, strokeWidth=2).encode(y="p50:Q"),
         base.mark_point(color=BLUE, filled=True, opacity=1, size=36).encode(y="p50:Q", tooltip=tooltip),
     ]
-    return _finished(alt.layer(*layers, *(limits() if has_rule else ())))
+    return finished(alt.layer(*layers, *(limits() if has_rule else ())), CHART_HEIGHT_PIXELS)
 
 
 def tornado(drivers: Sequence[DriverRow], likely_usd: Decimal) -> Mapping[str, Any]:
@@ -80,7 +79,7 @@ def tornado(drivers: Sequence[DriverRow], likely_usd: Decimal) -> Mapping[str, A
 def _tornado() -> dict[str, Any]:
     axis = alt.Axis(grid=False, ticks=False, domain=False, labelLimit=200)
     bars = (
-        alt.Chart(_named("bars", "low", "high"))
+        alt.Chart(named("bars", "low", "high"))
         .mark_bar(color=ORANGE, height=14)
         .encode(
             y=alt.Y("label:N", title=None, axis=axis, sort=alt.EncodingSortField("place", op="min")),
@@ -89,8 +88,8 @@ def _tornado() -> dict[str, Any]:
             tooltip=[alt.Tooltip("label:N", title="Input"), alt.Tooltip("says:N", title="USD a month, P10 to P90")],
         )
     )
-    rule = alt.Chart(_named("likely", "y")).mark_rule(color=GREY, strokeWidth=1.5).encode(x="y:Q")
-    return _finished(bars + rule)
+    rule = alt.Chart(named("likely", "y")).mark_rule(color=GREY, strokeWidth=1.5).encode(x="y:Q")
+    return finished(bars + rule, CHART_HEIGHT_PIXELS)
 
 
 def waterfall(base_usd: Decimal, levers: Sequence[LeverRow]) -> Mapping[str, Any]:
@@ -114,7 +113,7 @@ def _bar(place: int, label: str, low: Decimal, high: Decimal, kind: str, says: s
 def _waterfall() -> dict[str, Any]:
     axis = alt.Axis(grid=False, ticks=False, domain=False, labelAngle=0, labelLimit=96, labelOverlap=False)
     chart = (
-        alt.Chart(_named("bars", "low", "high"))
+        alt.Chart(named("bars", "low", "high"))
         .mark_bar(size=28)
         .encode(
             x=alt.X("label:N", title=None, axis=axis, sort=alt.EncodingSortField("place", op="min")),
@@ -124,22 +123,7 @@ def _waterfall() -> dict[str, Any]:
             tooltip=[alt.Tooltip("label:N", title="Lever"), alt.Tooltip("says:N", title="USD a month")],
         )
     )
-    return _finished(chart)
-
-
-def _finished(chart: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = (
-        chart.properties(width="container", height=CHART_HEIGHT_PIXELS)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-        .to_dict()
-    )
-    return spec
-
-
-def _named(name: str, *numbers: str) -> Any:
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=dict.fromkeys(numbers, "number")))
+    return finished(chart, CHART_HEIGHT_PIXELS)
 
 
 def _wall(day: date) -> str:

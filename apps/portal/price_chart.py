@@ -8,7 +8,8 @@ from typing import Any
 import altair as alt
 
 from apps.portal import formats
-from apps.portal.charts import CHART_HEIGHT_PIXELS, OKABE_ITO
+from apps.portal.chart_layers import CHART_HEIGHT_PIXELS, finished, named
+from apps.portal.charts import OKABE_ITO
 from apps.portal.pages_prices import PriceLine
 
 SERIES = ("Input", "Cache read", "Output")
@@ -76,9 +77,8 @@ def _sentence(lines: Sequence[PriceLine], dated: Sequence[datetime]) -> str:
 def _drawing() -> dict[str, Any]:
     """The spec without its data."""
     colours = alt.Scale(domain=list(SERIES), range=list(OKABE_ITO[:3]))
-    data = alt.NamedData("bars", format=alt.JsonDataFormat(type="json", parse={"rate": "number"}))
     steps = (
-        alt.Chart(data)
+        alt.Chart(named("bars", "rate"))
         .mark_rule(strokeWidth=2, strokeCap="square")
         .encode(
             x=alt.X("start:T", title=None, axis=alt.Axis(grid=False, ticks=False, format="%b %Y", tickCount=8)),
@@ -90,12 +90,4 @@ def _drawing() -> dict[str, Any]:
         )
     )
     now = alt.Chart(alt.NamedData("now")).mark_rule(strokeWidth=1, strokeDash=[2, 3], color="#8A919C").encode(x="at:T")
-    chart = (
-        alt.layer(now, steps)
-        .properties(width="container", height=CHART_HEIGHT_PIXELS)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-    )
-    spec: dict[str, Any] = chart.to_dict()
-    return spec
+    return finished(alt.layer(now, steps), CHART_HEIGHT_PIXELS)

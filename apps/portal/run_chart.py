@@ -4,7 +4,7 @@ One place on the axis is one call. Retries and escalations are marked on top of 
 before the first call that lies beyond it. Colours are those of `meters`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -13,6 +13,7 @@ from typing import Any
 import altair as alt
 
 from apps.portal import formats
+from apps.portal.chart_layers import finished, named
 from apps.portal.charts import COLOURS, LegendEntry
 from apps.portal.meters import CONTEXT_GROUPS, METER_GROUPS, MeterGroup
 from apps.portal.pages_runs import RunChart, RunCharts
@@ -196,7 +197,7 @@ def _marks(call: Call, top: Decimal | int) -> Iterator[dict[str, Any]]:
 def _drawing(unit: str, drawn: tuple[str, ...]) -> dict[str, Any]:
     """The spec without its data, of the layers that have some: Vega warns of empty ones."""
     layers = {"bars": _bars, "rules": _rules, "marks": _mark_points}
-    return _finished(
+    return finished(
         alt.layer(_whole(), *(layer for name in drawn for layer in layers[name](unit))), HEIGHT_PIXELS[unit]
     )
 
@@ -205,7 +206,7 @@ def _drawing(unit: str, drawn: tuple[str, ...]) -> dict[str, Any]:
 def _line_drawing() -> dict[str, Any]:
     axis = alt.Axis(**_PLAIN_AXIS, values=[0, 0.5, 1], format=".0%")
     line = (
-        alt.Chart(_named("bars"))
+        alt.Chart(named("bars", "share"))
         .mark_line(color=CACHED, strokeWidth=2, point=alt.OverlayMarkDef(color=CACHED, size=16))
         .encode(
             x="n:Q",
@@ -213,18 +214,7 @@ def _line_drawing() -> dict[str, Any]:
             tooltip=[alt.Tooltip("call:N", title="Call"), alt.Tooltip("says:N", title="Cached")],
         )
     )
-    return _finished(alt.layer(_whole(), line), HEIGHT_PIXELS["share"])
-
-
-def _finished(chart: alt.LayerChart | alt.FacetChart, height: int) -> dict[str, Any]:
-    spec: dict[str, Any] = (
-        chart.properties(width="container", height=height)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-        .to_dict()
-    )
-    return spec
+    return finished(alt.layer(_whole(), line), HEIGHT_PIXELS["share"])
 
 
 def _whole() -> alt.Chart:
@@ -233,7 +223,7 @@ def _whole() -> alt.Chart:
     whole = "datum.value % 1 ? '' : format(datum.value, 'd')"
     axis = alt.Axis(grid=False, ticks=False, labelExpr=whole, labelOverlap="greedy", tickCount=8)
     chart: alt.Chart = (
-        alt.Chart(_named("span"))
+        alt.Chart(named("span"))
         .mark_rect(opacity=0)
         .encode(x=alt.X("first:Q", title=None, axis=axis, scale=alt.Scale(zero=False, nice=False)), x2="last")
     )
@@ -244,7 +234,7 @@ def _bars(unit: str) -> tuple[alt.Chart, ...]:
     colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
     unit_name = "USD" if unit == "usd" else "Tokens"
     chart: alt.Chart = (
-        alt.Chart(_named("bars"))
+        alt.Chart(named("bars", "low", "high"))
         .mark_rect(xOffset=0.5, x2Offset=-0.5)
         .encode(
             x="first:Q",
@@ -265,7 +255,7 @@ def _bars(unit: str) -> tuple[alt.Chart, ...]:
 
 
 def _rules(_: str) -> tuple[alt.Chart, ...]:
-    rules = alt.Chart(_named("rules"))
+    rules = alt.Chart(named("rules"))
     line = rules.mark_rule(color=RULE, strokeWidth=2).encode(x="at:Q", tooltip=[alt.Tooltip("label:N", title="Bound")])
     text = rules.mark_text(align="left", baseline="top", dx=4, fontSize=11).encode(
         x="at:Q", y=alt.value(0), text="name:N"
@@ -276,7 +266,7 @@ def _rules(_: str) -> tuple[alt.Chart, ...]:
 def _mark_points(_: str) -> tuple[alt.Chart, ...]:
     shapes = alt.Scale(domain=["retry", "escalation"], range=["circle", "triangle-up"])
     chart: alt.Chart = (
-        alt.Chart(_named("marks"))
+        alt.Chart(named("marks", "top"))
         .mark_point(filled=True, fill=MARK, stroke=MARK, size=36, yOffset=-7, opacity=1)
         .encode(
             x="n:Q",
@@ -288,16 +278,6 @@ def _mark_points(_: str) -> tuple[alt.Chart, ...]:
     return (chart,)
 
 
-def _named(name: str) -> alt.NamedData:
-    return alt.NamedData(name, format=alt.JsonDataFormat(type="json", parse=_PARSE[name]))
-
-
-_PARSE: Mapping[str, dict[str, str]] = {
-    "bars": {"low": "number", "high": "number", "share": "number"},
-    "marks": {"top": "number"},
-    "rules": {},
-    "span": {},
-}
 _PLAIN_AXIS: dict[str, Any] = {
     "grid": True, "domain": False, "ticks": False, "minExtent": LABEL_PIXELS, "maxExtent": LABEL_PIXELS,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """A signal by day as a Vega-Lite spec: its band, its baseline and its readings; what lies outside is marked."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +11,7 @@ import altair as alt
 from apps.insights import wording
 from apps.insights.selectors import Point, Series
 from apps.portal import formats
+from apps.portal.chart_layers import finished, named, wall
 from apps.portal.pages_signals import ChartRow, SignalChart
 
 HEIGHT_PIXELS = 148
@@ -68,7 +69,7 @@ def _spec(key: str, shown: Sequence[Point], zone: ZoneInfo) -> dict[str, Any]:
     scale = 100.0 if key in wording.SHARES else 1.0
     values = [
         {
-            "at": _wall(point.day.astimezone(zone)),
+            "at": wall(point.day, zone),
             "when": _day(point.day, zone),
             "value": _scaled(point.value, scale),
             "baseline": _scaled(point.baseline, scale),
@@ -86,15 +87,10 @@ def _scaled(value: float | None, scale: float) -> float | None:
     return None if value is None else float(f"{scale * value:.6g}")
 
 
-def _wall(local: datetime) -> int:
-    """The wall-clock time as if it were UTC: the axis is, so that the reader's own zone moves no day."""
-    return int(local.replace(tzinfo=UTC).timestamp()) * 1000
-
-
 # Building and validating a spec costs altair some 50 ms, and only the data differs.
 @cache
 def _drawing() -> dict[str, Any]:
-    data = alt.NamedData("days", format=alt.JsonDataFormat(type="json"))
+    data = named("days")
     axis = alt.Axis(grid=False, ticks=False, format="%-d %b", labelOverlap="greedy", tickCount=6)
     base = alt.Chart(data).encode(x=alt.X("at:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)))
     amount = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4)
@@ -106,12 +102,4 @@ def _drawing() -> dict[str, Any]:
     points = base.mark_point(filled=True, size=30, opacity=1).encode(
         y=level, color=alt.condition(alt.datum.away, alt.value(AWAY), alt.value(LINE)), tooltip=tooltip
     )
-    chart = (
-        alt.layer(band, usual, line, points)
-        .properties(width="container", height=HEIGHT_PIXELS)
-        .configure(font="system-ui, sans-serif", background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, labelPadding=6, title=None)
-    )
-    spec: dict[str, Any] = chart.to_dict()
-    return spec
+    return finished(alt.layer(band, usual, line, points), HEIGHT_PIXELS)
