@@ -11,6 +11,7 @@ from apps.portal.bridge import Span, bridge
 from apps.portal.pages_against import ApartRow, Comparison, LineRow
 
 PARTS_SHOWN = 5
+APART_SHOWN = 10
 LABELS: Mapping[str, tuple[str, str]] = {
     "volume": ("Volume", "more or fewer runs"),
     "mix": ("Workflow mix", "runs moved between workflows"),
@@ -42,6 +43,7 @@ Door = Callable[[Line], tuple[str, str]]
 def comparison_of(found: Variance, sides: Sides, door: Door) -> Comparison:
     """`door` gives of a line where it leads, and what that opens."""
     cents = in_cents([line.usd for line in found.lines])
+    apart = tuple(sorted(_apart(found), key=lambda row: -row.before_calls - row.after_calls))
     rows = tuple(_row(found, line, cent, sides, door) for line, cent in zip(found.lines, cents, strict=True))
     return Comparison(
         before_label=sides.before,
@@ -53,7 +55,9 @@ def comparison_of(found: Variance, sides: Sides, door: Door) -> Comparison:
         flexed_usd=found.flexed_usd,
         controllable_usd=found.controllable_usd,
         rows=rows,
-        apart=tuple(_apart(found)),
+        apart=apart[:APART_SHOWN],
+        apart_more=len(apart[APART_SHOWN:]),
+        apart_more_calls=sum(row.before_calls + row.after_calls for row in apart[APART_SHOWN:]),
         chart=bridge(
             Span(sides.before, found.before_usd),
             [Span(row.label, row.usd) for row in rows],
@@ -145,7 +149,7 @@ def _decimal(value: float) -> Decimal:
 def _apart(found: Variance) -> Iterator[ApartRow]:
     for one in found.apart:
         yield ApartRow(
-            model=one.model.model,
+            model=f"{one.model.provider}/{one.model.model}",
             workflow=one.workflow or "",
             before_calls=round(one.before_calls),
             after_calls=round(one.after_calls),

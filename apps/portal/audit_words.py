@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 # What was done, read before the name of what it was done to.
@@ -145,7 +146,13 @@ ACTIONS = {
     "exports.asked": "asked for the export",
     "exports.deleted": "deleted the export",
 }
-ACTORS = {"command": "A command on the server", "alerts": "The alerts worker", "planner": "Real runs"}
+ACTORS = {
+    "command": "A command on the server",
+    "alerts": "The alerts worker",
+    "planner": "Real runs",
+    "load_demo": "The demo",
+    "the demo": "The demo",
+}
 LINES_MAX = 40
 VALUE_LENGTH_MAX = 500
 NESTING_MAX = 4
@@ -157,10 +164,15 @@ def did(action: str) -> str:
     return ACTIONS.get(action) or f"{kind}: {verb}".replace("_", " ").removesuffix(": ")
 
 
-def who(actor: str, key_names: Mapping[str, str]) -> str:
+def who(actor: str, key_names: Mapping[str, str] = MappingProxyType({})) -> str:
     """A person's address as it is; of a key what people call it."""
     name = key_names.get(actor.removeprefix("key:")) if actor.startswith("key:") else None
     return f"Key {name}" if name else ACTORS.get(actor, actor)
+
+
+def within(actor: str) -> str:
+    """Who it was, within a sentence."""
+    return f"{who(actor)[:1].lower()}{who(actor)[1:]}" if actor in ACTORS else actor
 
 
 def data_lines(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

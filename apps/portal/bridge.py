@@ -13,7 +13,7 @@ import altair as alt
 
 from apps.core.money import EXACT
 from apps.portal import formats
-from apps.portal.chart_layers import GREY, finished, named
+from apps.portal.chart_layers import AMOUNTS, GREY, finished, named
 
 # As high as the page's tall frame, less its axis; of few bars each has more room.
 HEIGHT_PIXELS = 250
@@ -84,7 +84,7 @@ def _sentence(first: Span, steps: Sequence[Span], last: Span) -> str:
 def _drawing(has_rule: bool) -> dict[str, Any]:
     data = named("bars", "low", "high")
     axis = alt.Axis(grid=False, ticks=False, domain=False, labelLimit=160, labelOverlap=False)
-    money = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, format="~s")
+    money = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, labelExpr=AMOUNTS)
     base = alt.Chart(data).encode(
         y=alt.Y("label:N", title=None, axis=axis, sort=alt.EncodingSortField("place", op="min"))
     )

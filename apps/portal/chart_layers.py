@@ -14,6 +14,8 @@ CHART_HEIGHT_PIXELS = 176
 # The name of a forecast may stand above everything else.
 LABEL_PIXELS = 16
 
+# As the numbers of the page: to four digits below a thousand, then in k and M.
+AMOUNTS = "abs(datum.value) < 1000 ? format(datum.value, '.4~g') : format(datum.value, '~s')"
 # A layer by the name of its data.
 Layers = Mapping[str, Callable[[], tuple[alt.Chart, ...]]]
 

@@ -17,6 +17,7 @@ import altair as alt
 
 from apps.portal import formats
 from apps.portal.chart_layers import (
+    AMOUNTS,
     CHART_HEIGHT_PIXELS,
     LABEL_PIXELS,
     Layers,
@@ -381,7 +382,7 @@ _MONEY_AXIS = alt.Axis(
     domain=False,
     ticks=False,
     tickCount=4,
-    labelExpr="abs(datum.value) < 1000 ? format(datum.value, '.4~g') : format(datum.value, '~s')",
+    labelExpr=AMOUNTS,
 )
 
 

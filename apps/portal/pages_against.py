@@ -43,7 +43,10 @@ class ApartRow:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides, called `before_label` and `after_label`, and the lines between them."""
+    """Two sides, called `before_label` and `after_label`, and the lines between them.
+
+    `apart` are those with the most calls; `apart_more` are left out, of so many calls on both sides.
+    """
 
     before_label: str
     after_label: str
@@ -55,6 +58,8 @@ class Comparison:
     controllable_usd: Decimal
     rows: tuple[LineRow, ...]
     apart: tuple[ApartRow, ...]
+    apart_more: int
+    apart_more_calls: int
     chart: Bridge
 
 

@@ -93,7 +93,10 @@ class PriceRow:
 
 @dataclass(frozen=True, slots=True)
 class ResultPanel:
-    """What a plan comes to; amounts of an unpriced plan are not known, and `prices` say which model is missing."""
+    """What a plan comes to; amounts of an unpriced plan are not known, and `prices` say which model is missing.
+
+    `has_tail`: `fan` draws P99 as well.
+    """
 
     is_unpriced: bool
     unpriced: tuple[str, ...]
@@ -115,6 +118,7 @@ class ResultPanel:
     other_usd: Decimal | None = None
     loops: tuple[LoopRow, ...] = ()
     fan: Mapping[str, Any] | None = None
+    has_tail: bool = True
     tornado: Mapping[str, Any] | None = None
     waterfall: Mapping[str, Any] | None = None
     ask_budget_usd: Decimal | None = None
@@ -335,6 +339,7 @@ class PlanPage:
     today: date
     edit_url: str
     what_if_url: str
+    against_url: str
     change_url: str
     decide_url: str
     launch_url: str

@@ -58,7 +58,7 @@ class SpendPage:
 
     `refusal` says why the question has no answer; the controls stay, so that it can be asked otherwise.
     `not_compared` says why only the period before has none. `runs_url` lists the runs of the range that have the page's
-    filters, where runs can be filtered so.
+    filters, where runs can be filtered so, and `months_url` says why the month differs from the one before.
     """
 
     title: str
@@ -72,6 +72,7 @@ class SpendPage:
     views_url: str
     save_url: str
     exports_url: str
+    months_url: str | None
     query: str
     headings: tuple[str, ...]
     rows: tuple[SpendRow, ...]

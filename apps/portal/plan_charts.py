@@ -4,7 +4,6 @@ Amounts travel as decimal strings and become numbers only in the renderer. Colou
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -13,17 +12,17 @@ from typing import Any
 import altair as alt
 
 from apps.portal import formats
-from apps.portal.chart_layers import CHART_HEIGHT_PIXELS, GREY, finished, limits, named
+from apps.portal.chart_layers import AMOUNTS, CHART_HEIGHT_PIXELS, GREY, finished, limits, named
 from apps.portal.pages_plans import DriverRow, LeverRow, MonthRow
 
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 DRIVERS_DRAWN = 6
 TAIL_TIMES_MAX = 2
-_MONEY = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, format="~s")
+_MONEY = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, labelExpr=AMOUNTS)
 
 
 def fan(months: Sequence[MonthRow], budget_usd: Decimal | None) -> Mapping[str, Any]:
-    """P10 to P90 as a band, P50 as a line, P99 dashed; a budget as a rule."""
+    """P10 to P90 as a band, P50 as a line; P99 dashed where it `has_tail`; a budget as a rule."""
     rows = [
         {
             "at": _wall(row.day),
@@ -37,23 +36,24 @@ def fan(months: Sequence[MonthRow], budget_usd: Decimal | None) -> Mapping[str, 
     if budget_usd is not None:
         label = f"budget {formats.money(budget_usd)}"
         datasets["rules"] = [{"y": f"{budget_usd:f}", "label": label, "kind": "limit"}]
-    spec = deepcopy(_fan("rules" in datasets))
-    # A tail that lies far above everything else would make it flat.
+    return {**_fan("rules" in datasets, has_tail(months, budget_usd)), "datasets": datasets}
+
+
+def has_tail(months: Sequence[MonthRow], budget_usd: Decimal | None) -> bool:
+    """Whether P99 is drawn: a tail that lies far above everything else would make it flat."""
     highest = max([*(row.p90_usd for row in months), *([] if budget_usd is None else [budget_usd])])
-    tail = max(row.p99_usd for row in months)
-    spec["layer"][0]["encoding"]["y"]["scale"] = {"domainMax": float(min(tail, highest * TAIL_TIMES_MAX))}
-    return {**spec, "datasets": datasets}
+    return max(row.p99_usd for row in months) <= highest * TAIL_TIMES_MAX
 
 
 @cache
-def _fan(has_rule: bool) -> dict[str, Any]:
+def _fan(has_rule: bool, has_p99: bool) -> dict[str, Any]:
     data = named("bars", "p10", "p50", "p90", "p99")
     axis = alt.Axis(grid=False, ticks=False, format="%b %y", labelOverlap="greedy", tickCount=12)
     base = alt.Chart(data).encode(x=alt.X("at:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)))
     tooltip = [alt.Tooltip("when:N", title="Month"), alt.Tooltip("says:N", title="USD, P50 (P10 to P90)")]
     layers = [
         base.mark_area(color=BLUE, opacity=0.2).encode(y=alt.Y("p10:Q", title=None, axis=_MONEY), y2="p90:Q"),
-        base.mark_line(color=GREY, strokeDash=[4, 3], strokeWidth=1.5, clip=True).encode(y="p99:Q"),
+        *([base.mark_line(color=GREY, strokeDash=[4, 3], strokeWidth=1.5).encode(y="p99:Q")] if has_p99 else []),
         base.mark_line(color=BLUE, strokeWidth=2).encode(y="p50:Q"),
         base.mark_point(color=BLUE, filled=True, opacity=1, size=36).encode(y="p50:Q", tooltip=tooltip),
     ]

@@ -26,6 +26,7 @@ LEVERS = {
 }
 SOURCES = {"catalog": "catalog", "contract": "your contract", "supposed": "supposed"}
 DRIVERS_SHOWN = 10
+HALF_A_CENT = Decimal("0.005")
 
 
 def result_panel(
@@ -73,6 +74,7 @@ def result_panel(
         other_usd=decimal_at(result, "other_usd"),
         loops=tuple(_loops(result, definition)),
         fan=plan_charts.fan(months, budget),
+        has_tail=plan_charts.has_tail(months, budget),
         tornado=plan_charts.tornado(drivers, base) if drivers else None,
         waterfall=plan_charts.waterfall(base, levers) if advised else None,
         ask_budget_usd=asked.budget_usd,
@@ -136,10 +138,10 @@ def _driver(row: Mapping[str, Any], steps: int) -> DriverRow:
 
 
 def _lever(row: Mapping[str, Any]) -> LeverRow:
-    saving = {part: Decimal(row["saving_usd"][part]) for part in ("low", "likely", "high")}
+    saving = {part: _cents_at_least(row["saving_usd"][part]) for part in ("low", "likely", "high")}
     return LeverRow(
         label=LEVERS.get(row["name"], row["name"]),
-        alone_usd=Decimal(row["alone_usd"]),
+        alone_usd=_cents_at_least(row["alone_usd"]),
         after_usd=Decimal(row["joint_after_usd"]),
         low_usd=saving["low"],
         likely_usd=saving["likely"],
@@ -147,6 +149,12 @@ def _lever(row: Mapping[str, Any]) -> LeverRow:
         is_advised=row["advised"],
         reason=row["reason"],
     )
+
+
+def _cents_at_least(text: str) -> Decimal:
+    """Of an estimate of a month, what is less than half a cent is nothing."""
+    usd = Decimal(text)
+    return usd if abs(usd) >= HALF_A_CENT else Decimal(0)
 
 
 def _parts(result: Mapping[str, Any]) -> Iterator[PartRow]:

@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 
 from apps.portal import formats
-from apps.portal.chart_layers import finished, named
+from apps.portal.chart_layers import AMOUNTS, finished, named
 from apps.portal.charts import COLOURS, LegendEntry
 from apps.portal.meters import CONTEXT_GROUPS, METER_GROUPS, MeterGroup
 from apps.portal.pages_runs import RunChart, RunCharts
@@ -239,7 +239,7 @@ def _bars(unit: str) -> tuple[alt.Chart, ...]:
         .encode(
             x="first:Q",
             x2="last",
-            y=alt.Y("low:Q", title=None, axis=alt.Axis(**_PLAIN_AXIS, tickCount=4, labelExpr=_LABELS)),
+            y=alt.Y("low:Q", title=None, axis=alt.Axis(**_PLAIN_AXIS, tickCount=4, labelExpr=AMOUNTS)),
             y2="high",
             color=alt.Color("swatch:N", legend=None, scale=colours),
             tooltip=[
@@ -281,4 +281,3 @@ def _mark_points(_: str) -> tuple[alt.Chart, ...]:
 _PLAIN_AXIS: dict[str, Any] = {
     "grid": True, "domain": False, "ticks": False, "minExtent": LABEL_PIXELS, "maxExtent": LABEL_PIXELS,
 }  # fmt: skip
-_LABELS = "abs(datum.value) < 1000 ? format(datum.value, '.4~g') : format(datum.value, '~s')"

@@ -13,6 +13,7 @@ from apps.insights.recommending import usd_of
 from apps.insights.savings import Part
 from apps.portal import formats
 from apps.portal.access import Visit
+from apps.portal.audit_words import who
 from apps.portal.pages_savings import LedgerRow, SavingRow, Together, WorkflowSavings
 from apps.teams.models import Workflow
 
@@ -90,7 +91,7 @@ def row_of(visit: Visit, row: Recommendation) -> SavingRow:
         state=row.state,
         is_gone=row.vanished_at is not None,
         decided_at=row.decided_at,
-        decided_by=row.decided_by,
+        decided_by=who(row.decided_by),
         reason=row.reason,
     )
 
@@ -134,7 +135,7 @@ def _shown(value: Any, form: str) -> str:
         return str(value)
     number = Decimal(repr(float(value)))
     if form == "share":
-        return f"{number * 100:.1f} %"
+        return formats.per_cent(number)
     if form == "usd":
         return formats.money(number)
     return formats.count(round(number)) if form == "count" else f"{number:.1f}"

@@ -11,7 +11,7 @@ import altair as alt
 from apps.insights import wording
 from apps.insights.selectors import Point, Series
 from apps.portal import formats
-from apps.portal.chart_layers import finished, named, wall
+from apps.portal.chart_layers import AMOUNTS, finished, named, wall
 from apps.portal.pages_signals import ChartRow, SignalChart
 
 HEIGHT_PIXELS = 148
@@ -93,7 +93,7 @@ def _drawing() -> dict[str, Any]:
     data = named("days")
     axis = alt.Axis(grid=False, ticks=False, format="%-d %b", labelOverlap="greedy", tickCount=6)
     base = alt.Chart(data).encode(x=alt.X("at:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)))
-    amount = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4)
+    amount = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, labelExpr=AMOUNTS)
     level = alt.Y("value:Q", title=None, axis=amount, scale=alt.Scale(zero=False))
     band = base.mark_area(color=BAND, opacity=0.25).encode(y=alt.Y("low:Q", axis=amount), y2="high")
     usual = base.mark_line(color=LINE, strokeDash=[5, 4], strokeWidth=1.5, opacity=0.8).encode(y="baseline:Q")

@@ -1,6 +1,7 @@
 """Plan against actual, and month against month, as people see them."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -152,11 +153,25 @@ def test_what_the_figures_leave_out_is_said(shop):
         assert words in page.text, words
 
 
+def test_of_many_models_without_a_price_those_with_most_calls_are_named(shop):
+    path = plan_of(shop)
+    used(shop, 3)
+    for place in range(12):
+        used(shop, place + 1, prefix=f"u{place}-", provider="acme", model=f"house-{place}")
+    page = get(client_of(shop.bob), path)
+    (table,) = (
+        each for each in page.find("div", role="region") if attribute(each, "aria-label") == "Left apart, table"
+    )
+    named = [text_of(cell) for cell in find(table, "th", scope="row")]
+    assert named == [f"acme/house-{place}" for place in range(11, 1, -1)]
+    assert "and 2 more, of 3 calls" in page.text
+
+
 def test_of_a_month_to_come_it_shows_the_one_under_way(shop):
     path = plan_of(shop)
     used(shop, 3)
     page = get(client_of(shop.bob), f"{path}?month=2027-01")
-    assert "Nov 2026" in page.text or "November 2026" in page.text
+    assert re.findall(r'<a href="[^"]*" aria-current="true">([^<]*)</a>', page.html) == ["Nov 2026"]
 
 
 def test_a_lead_sees_the_plans_of_their_teams_alone(shop):

@@ -11,7 +11,7 @@ from django.db import connection
 from apps.audit.chain import entry_hash
 from apps.organizations.permissions import Role
 from apps.organizations.services import issue_key
-from apps.portal.audit_words import LINES_MAX, VALUE_LENGTH_MAX, data_lines, did, who
+from apps.portal.audit_words import LINES_MAX, VALUE_LENGTH_MAX, data_lines, did, who, within
 from apps.portal.views import audit as views
 from tests.audit.fixtures import act, tamper
 from tests.portal.conftest import HOSTILE_NAME, client_of, make_shop
@@ -68,6 +68,7 @@ def test_an_action_without_words_of_its_own_is_still_readable(action, words):
 
 
 def test_an_actor_without_a_name_keeps_the_one_it_has():
+    assert (who("load_demo"), within("load_demo"), within("a@b.example")) == ("The demo", "the demo", "a@b.example")
     assert [who(one, {"1": "tests"}) for one in ("key:1", "key:2", "command", "a@b.example")] == [
         "Key tests", "key:2", "A command on the server", "a@b.example",
     ]  # fmt: skip

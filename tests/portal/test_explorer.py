@@ -172,6 +172,25 @@ def test_hours_are_offered_for_a_week_and_else_the_control_says_why_not(
     assert chosen(select) == ("day" if closed else "hour")
 
 
+@pytest.mark.parametrize(
+    ("query", "asks"),
+    [
+        ({"range": "7d"}, {}),
+        ({"range": "7d", "team": "grows"}, {"team": ["grows"]}),
+        ({"range": "7d", "user": "u"}, None),
+        ({"range": "7d", "not.team": "goes"}, None),
+        ({"range": "7d", "team": ""}, None),
+    ],
+)
+def test_why_it_changed_is_one_click_away_where_it_can_be_told(
+    shop: Shop, client: Client, query: dict[str, str], asks: dict[str, list[str]] | None
+) -> None:
+    page = get(client, shop.url(f"spend?{urlencode(query)}"))
+    doors = [attribute(each, "href") or "" for each in page.find("a") if text_of(each) == "Why it changed"]
+    month = f"{datetime.now(UTC):%Y-%m}"
+    assert [query_of(door) for door in doors] == ([] if asks is None else [{**asks, "month": [month]}])
+
+
 def runs_door(page: Page) -> str | None:
     return next(
         (

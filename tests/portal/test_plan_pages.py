@@ -1,5 +1,6 @@
 """Plans on their pages: made from a template, revised, decided on, compared, and what runs without one."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +16,8 @@ from apps.planner.models import Plan, PlanVersion
 from apps.planner.reckoning import reckon
 from apps.planner.services import PlanTerms, approve_plan, create_plan, launch_plan
 from apps.planner.templates import TEMPLATES
-from apps.portal import plan_form
+from apps.portal import plan_charts, plan_form
+from apps.portal.pages_plans import MonthRow
 from apps.teams.services import create_project, create_team, create_workflow
 from tests.portal.conftest import client_of, make_person
 from tests.portal.reading import Page, get
@@ -219,6 +221,24 @@ def test_finance_approves_with_conditions_and_an_engineer_launches(shop, finance
     assert engineer.post(f"{url}/launch").status_code == 302
     assert "Held against real runs" in get(engineer, url).text
     assert stored(shop).state == "live"
+
+
+def test_what_is_decided_leads_to_how_it_holds(shop, viewer):
+    made = plan(shop)
+    here, there = shop.url(f"plans/{made.pk}"), shop.url(f"plans/{made.pk}/against")
+    assert there not in get(viewer, here).html
+    approve_plan(org=shop.org, plan_id=made.pk, version=1, actor="load_demo")
+    page = get(viewer, here)
+    assert there in page.html
+    assert "The demo approved it" in page.text
+
+
+@pytest.mark.parametrize(("p99", "drawn"), [("200", True), ("201", False)])
+def test_a_tail_is_drawn_where_it_does_not_make_the_rest_flat(p99, drawn):
+    amounts = {name: Decimal(usd) for name, usd in (("p10", 20), ("p50", 50), ("p90", 100), ("p99", p99))}
+    month = MonthRow(NOW.date(), "1.", Decimal(60), *amounts.values(), over=None)
+    spec = json.dumps(plan_charts.fan([month], None)["layer"])
+    assert (plan_charts.has_tail([month], None), '"p99"' in spec.replace('"p99": "number"', "")) == (drawn, drawn)
 
 
 def test_a_rejection_says_why(shop, finance):

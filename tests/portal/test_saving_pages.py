@@ -6,7 +6,7 @@ from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
 from tests.insights.desks import Desk, set_desk
 from tests.portal.conftest import client_of, make_person
-from tests.portal.reading import get
+from tests.portal.reading import Page, attribute, find, get, text_of
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +26,30 @@ def one(desk: Desk) -> str:
     return url(desk, f"/{row['id']}")
 
 
+def tiles(page: Page) -> list[str]:
+    (figures,) = (each for each in page.find("dl") if attribute(each, "class") == "figures")
+    return [text_of(term) for term in find(figures, "dt")]
+
+
 def test_what_could_be_saved_is_listed_with_its_interval(desk: Desk) -> None:
     page = get(client_of(desk.tenant.owner), url(desk))
     assert "Try claude-haiku-4-5 before claude-sonnet-4-5" in page.text
     assert "Cost only, quality unverified" in page.text
     assert "The total is not the sum of the lines" in page.text
     assert "What was done, and what it saved" in page.text
+    assert tiles(page) == ["Open, together"], "nothing is accepted, done or measured: there is no figure of it"
 
 
 def test_one_shows_how_it_was_reckoned_and_what_would_verify_it(desk: Desk) -> None:
     page = get(client_of(desk.tenant.owner), one(desk))
-    for words in ("652", "a trial needs", "runs in each arm", "Goes up again, assumed", "classification", "15.0 %"):
+    for words in (
+        "652",
+        "a trial needs",
+        "runs in each arm",
+        "Goes up again, assumed",
+        "classification",
+        "15.0\u202f%",
+    ):
         assert words in page.text, words
 
 

@@ -17,6 +17,7 @@ from apps.planner.results import decimal_at
 from apps.planner.selectors import decisions_of, plan_by_id, version_of, versions_of
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
+from apps.portal.audit_words import who, within
 from apps.portal.pages import Crumb
 from apps.portal.pages_plans import CalibrationPanel, ControlRow, DecisionRow, PlanPage, VersionRow
 from apps.portal.plan_results import result_panel
@@ -94,7 +95,7 @@ def _page(
         latest=found.latest,
         approved=found.approved,
         conditions=found.conditions,
-        approved_by=found.approved_by,
+        approved_by=within(found.approved_by),
         approved_at=found.approved_at,
         waits=waits(found),
         note=version.note,
@@ -108,7 +109,7 @@ def _page(
         ),
         versions=tuple(_version_row(visit, found, one, version.number) for one in versions),
         decisions=tuple(
-            DecisionRow(one.at, DID[one.act], one.version, one.note, one.actor, one.is_own) for one in decisions
+            DecisionRow(one.at, DID[one.act], one.version, one.note, who(one.actor), one.is_own) for one in decisions
         ),
         calibration=_calibration(found) if found.state == Plan.State.LIVE else None,
         controls=rows,
@@ -116,6 +117,7 @@ def _page(
         today=today,
         edit_url=visit.url_of("plan_edit", key),
         what_if_url=visit.url_of("plan_what_if", key),
+        against_url="" if found.state == Plan.State.DRAFT else visit.url_of("plan_against", key),
         change_url=visit.url_of("plan_change", key),
         decide_url=visit.url_of("plan_decide", key),
         launch_url=visit.url_of("plan_launch", key),
@@ -143,7 +145,7 @@ def _version_row(visit: Visit, found: Plan, one: PlanVersion, shown: int) -> Ver
         run_usd=decimal_at(one.result, "run", "p50_usd") if one.result else None,
         p50_usd=decimal_at(one.result, "months", 0, "p50_usd") if one.result else None,
         at=one.created_at,
-        by=one.created_by,
+        by=within(one.created_by),
     )
 
 

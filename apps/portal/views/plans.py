@@ -61,7 +61,7 @@ def plans(visit: Visit) -> HttpResponse:
         first_url=visit.url("plans", kept) if query.get("cursor") else "",
         next_url=visit.url("plans", {**kept, "cursor": cursor_of(found[ROWS - 1].pk)}) if len(found) > ROWS else "",
     )
-    return visit.render("portal/plans.html", frame=visit.frame("Plans"), plans=page)
+    return visit.render("portal/plans.html", frame=visit.frame("Plans", Crumb("Plans")), plans=page)
 
 
 def _after(visit: Visit) -> int | None:

@@ -74,7 +74,7 @@ def savings_page(visit: Visit) -> HttpResponse:
         first_url=visit.url("savings", kept) if query.get("cursor") else "",
         next_url=visit.url("savings", {**kept, "cursor": _cursor(rows[ROWS - 1])}) if len(rows) > ROWS else "",
     )
-    return visit.render("portal/savings.html", frame=visit.frame("Savings"), savings=page)
+    return visit.render("portal/savings.html", frame=visit.frame("Savings", Crumb("Savings")), savings=page)
 
 
 def _cursor(row: Recommendation) -> str:

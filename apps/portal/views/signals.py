@@ -23,6 +23,7 @@ from apps.insights.selectors import (
 )
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
+from apps.portal.audit_words import within
 from apps.portal.pages import Crumb
 from apps.portal.pages_prices import FormError
 from apps.portal.pages_signals import Cell, Choice, Entry, Line, SignalChart, SignalGroup, SignalPage, SignalsPage
@@ -71,7 +72,7 @@ def signals(visit: Visit) -> HttpResponse:
         next_url=visit.url("signals", {**kept, "cursor": cursor_of(shown[-1].pk)}) if is_cut and not is_live else "",
         all_url=visit.url("signals", {"state": ""}),
     )
-    return visit.render("portal/signals.html", frame=visit.frame("Signals"), signals=page)
+    return visit.render("portal/signals.html", frame=visit.frame("Signals", Crumb("Signals")), signals=page)
 
 
 def _asked(visit: Visit) -> dict[str, str]:
@@ -120,8 +121,8 @@ def signal(visit: Visit, incident_id: int) -> HttpResponse:
             return HttpResponseRedirect(visit.url_of("signal", str(incident.pk)))
         except DomainError as wrong:
             error = FormError.of(wrong)
-    title = wording.label(incident.signal)
-    frame = visit.frame(title, Crumb("Signals", visit.url("signals")), Crumb(f"{title} {incident.scope}".strip()))
+    title = wording.label(incident.signal) + (f" of {incident.scope}" if incident.scope else "")
+    frame = visit.frame(title, Crumb("Signals", visit.url("signals")), Crumb(title))
     page = _page(visit, incident, given, error)
     return visit.render("portal/signal.html", frame=frame, signal=page, error=error)
 
@@ -152,7 +153,7 @@ def _page(visit: Visit, one: Incident, given: dict[str, str], error: FormError |
         runs_url=visit.url("runs", _runs_asked(one)) if one.scope_kind == ScopeKind.WORKFLOW else "",
         fix=(label, says, _fix_url(visit, one)),
         history=tuple(
-            Line(datetime.fromisoformat(line["at"]), line["what"], line["actor"], line["reason"])
+            Line(datetime.fromisoformat(line["at"]), line["what"], within(line["actor"]), line["reason"])
             for line in reversed(one.history)
         ),
         parent=row_of(visit, parent) if parent else None,

@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import cast
 
 from django.http import HttpResponse, HttpResponseRedirect
@@ -8,6 +9,7 @@ from apps.core.errors import DomainError
 from apps.core.meters import TOKENS_CACHED, TOKENS_IN, TOKENS_OUT
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
+from apps.planner.actuals_sql import CUTS
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
 from apps.portal.charts import Chart, Drawn
@@ -144,6 +146,7 @@ def _page(visit: Visit, asked: Asked, answer: Answer | None, refusal: str, wrong
         views_url=visit.url("views"),
         save_url=visit.url("views", {"save": query_string(asked.parameters).removeprefix("?")}),
         exports_url=visit.url("exports"),
+        months_url=_months_url(visit, asked),
         query=query_string(asked.parameters).removeprefix("?"),
         headings=tuple(label_of(name) for name in asked.groups),
         rows=tuple(_rows(visit, asked, table, chart)) if table else (),
@@ -163,6 +166,15 @@ def _runs_url(visit: Visit, asked: Asked) -> str | None:
     if asked.filters.but or not only.keys() <= OF_RUNS or only.get("run_id") == "":
         return None
     return visit.url("runs", {**only, **asked.span.parameters})
+
+
+def _months_url(visit: Visit, asked: Asked) -> str | None:
+    """Why the month in which the range ends differs from the one before; None where that cannot be filtered so."""
+    only = asked.filters.only
+    if asked.filters.but or not only.keys() <= set(CUTS) or not all(only.values()):
+        return None
+    month = (asked.span.end - timedelta(microseconds=1)).astimezone(asked.span.start.tzinfo)
+    return visit.url("month_changes", {**only, "month": f"{month:%Y-%m}"})
 
 
 def _views(visit: Visit, asked: Asked) -> tuple[Tab, ...]:
