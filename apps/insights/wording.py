@@ -4,6 +4,7 @@ Texts hold names of the organization as they are; who shows them escapes or defu
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 LABELS: Mapping[str, str] = {
@@ -88,7 +89,8 @@ def reading(signal: str, value: float | None) -> str:
     if signal in SHARES:
         return f"{100 * value:.3g} %"
     unit = UNITS.get(signal, "")
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    # Four digits, written out: no reader of costs knows what 9.6e-05 is.
+    text = f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 1000 else f"{Decimal(f'{value:.4g}'):f}"
     return f"{text} {unit}".strip()
 
 
@@ -107,21 +109,32 @@ def title(signal: str, kind: str, scope: str) -> str:
 
 
 def change_words(entry: Mapping[str, Any]) -> str:
-    """ "8.3 calls, where 2.9 calls is usual (2.6 calls to 3.2 calls)"."""
+    """ "8.3 calls, where 2.9 calls is usual (2.6 to 3.2 calls)"."""
     signal, value = str(entry.get("signal", "")), _number(entry.get("value"))
     usual, low, high = (_number(entry.get(name)) for name in ("baseline", "low", "high"))
     if signal == "runaway":
         return ""
     if signal == "burn":
-        return f"{reading(signal, value)} over {entry.get('rule', 'a while')}"
+        return f"{reading(signal, value)} over {_span(str(entry.get('rule', 'a while')))}"
     words = reading(signal, value)
     if usual is not None:
         words += (
             f", where {reading(signal, usual)} is {'the P90 of its plan' if entry.get('rule') == 'plan' else 'usual'}"
         )
     if low is not None and high is not None:
-        words += f" ({reading(signal, low)} to {reading(signal, high)})"
+        words += f" ({reading(signal, low).removesuffix(f' {UNITS.get(signal)}')} to {reading(signal, high)})"
     return words
+
+
+def _span(rule: str) -> str:
+    """Of a window that is said in minutes: "4320 minutes" is 3 days."""
+    number, _, unit = rule.partition(" ")
+    if unit != "minutes" or not number.isdecimal():
+        return rule
+    for size, name in ((1440, "day"), (60, "hour")):
+        if int(number) % size == 0:
+            return f"{int(number) // size} {name}{'' if int(number) == size else 's'}"
+    return rule
 
 
 def fix_words(fix: str) -> tuple[str, str]:

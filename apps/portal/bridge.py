@@ -50,7 +50,11 @@ def bridge(first: Span, steps: Sequence[Span], last: Span, *, flexed: Span | Non
     highest = max(Decimal(bar["high"]) for bar in bars)
     datasets: dict[str, Any] = {"bars": bars, "room": [{"x": f"{highest * ROOM:f}"}]}
     if flexed is not None:
-        datasets["rules"] = [{"x": f"{flexed.usd:f}", "label": f"{flexed.label} {formats.money(flexed.usd)}"}]
+        label = f"{flexed.label} {formats.money(flexed.usd)}"
+        is_right = flexed.usd > highest / 2
+        datasets["rules"] = [
+            {"x": f"{flexed.usd:f}", "after": "" if is_right else label, "before": label if is_right else ""}
+        ]
     return Bridge({**_drawing(flexed is not None), "datasets": datasets}, _sentence(first, steps, last))
 
 
@@ -84,7 +88,7 @@ def _sentence(first: Span, steps: Sequence[Span], last: Span) -> str:
 def _drawing(has_rule: bool) -> dict[str, Any]:
     data = named("bars", "low", "high")
     axis = alt.Axis(grid=False, ticks=False, domain=False, labelLimit=160, labelOverlap=False)
-    money = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, labelExpr=AMOUNTS)
+    money = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, labelExpr=AMOUNTS, labelOverlap="greedy")
     base = alt.Chart(data).encode(
         y=alt.Y("label:N", title=None, axis=axis, sort=alt.EncodingSortField("place", op="min"))
     )
@@ -101,6 +105,8 @@ def _drawing(has_rule: bool) -> dict[str, Any]:
     if has_rule:
         rules = alt.Chart(named("rules", "x"))
         layers.append(rules.mark_rule(color=GREY, strokeDash=[4, 3], strokeWidth=1.5).encode(x="x:Q"))
-        text = rules.mark_text(align="left", baseline="bottom", dy=-2, fontSize=11)
-        layers.append(text.encode(x="x:Q", y=alt.value(0), text="label:N"))
+        # On the side on which there is room for it.
+        for field, align, dx in (("after", "left", 2), ("before", "right", -2)):
+            text = rules.mark_text(align=align, baseline="bottom", dx=dx, dy=-2, fontSize=11)
+            layers.append(text.encode(x="x:Q", y=alt.value(0), text=f"{field}:N"))
     return finished(alt.layer(*layers), HEIGHT_PIXELS)

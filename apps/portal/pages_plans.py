@@ -6,6 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from apps.portal.bridge import Bridge
 from apps.portal.pages import Option, Tab
 from apps.portal.pages_budgets import State
 from apps.portal.pages_prices import FormError
@@ -120,7 +121,7 @@ class ResultPanel:
     fan: Mapping[str, Any] | None = None
     has_tail: bool = True
     tornado: Mapping[str, Any] | None = None
-    waterfall: Mapping[str, Any] | None = None
+    waterfall: Bridge | None = None
     ask_budget_usd: Decimal | None = None
     ask_cap_usd: Decimal | None = None
     ask_run_usd: Decimal | None = None

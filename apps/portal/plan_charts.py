@@ -1,4 +1,4 @@
-"""The charts of a plan, one Vega-Lite spec each: its months with their band, its drivers, and its levers.
+"""The charts of a plan, one Vega-Lite spec each: its months with their band, its drivers, and a bridge of its levers.
 
 Amounts travel as decimal strings and become numbers only in the renderer. Colours are Okabe and Ito's, as in `charts`.
 """
@@ -11,11 +11,13 @@ from typing import Any
 
 import altair as alt
 
+from apps.core.money import EXACT
 from apps.portal import formats
+from apps.portal.bridge import Bridge, Span, bridge
 from apps.portal.chart_layers import AMOUNTS, CHART_HEIGHT_PIXELS, GREY, finished, limits, named
 from apps.portal.pages_plans import DriverRow, LeverRow, MonthRow
 
-BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+BLUE, ORANGE = "#0072B2", "#E69F00"
 DRIVERS_DRAWN = 6
 TAIL_TIMES_MAX = 2
 _MONEY = alt.Axis(grid=True, domain=False, ticks=False, tickCount=4, labelExpr=AMOUNTS)
@@ -92,38 +94,14 @@ def _tornado() -> dict[str, Any]:
     return finished(bars + rule, CHART_HEIGHT_PIXELS)
 
 
-def waterfall(base_usd: Decimal, levers: Sequence[LeverRow]) -> Mapping[str, Any]:
+def waterfall(base_usd: Decimal, levers: Sequence[LeverRow]) -> Bridge:
     """The first month as planned, what each lever takes off it on top of those before, and what is left."""
-    rows = [_bar(0, "as planned", Decimal(0), base_usd, "whole", formats.money(base_usd))]
-    before = base_usd
+    steps, reached = [], base_usd
     for lever in levers:
         if lever.is_advised:
-            says = f"{formats.MINUS}{formats.money(before - lever.after_usd)}"
-            rows.append(_bar(len(rows), lever.label, lever.after_usd, before, "step", says))
-            before = lever.after_usd
-    rows.append(_bar(len(rows), "with all", Decimal(0), before, "whole", formats.money(before)))
-    return {**_waterfall(), "datasets": {"bars": rows}}
-
-
-def _bar(place: int, label: str, low: Decimal, high: Decimal, kind: str, says: str) -> dict[str, Any]:
-    return {"place": place, "label": label, "low": f"{low:f}", "high": f"{high:f}", "kind": kind, "says": says}
-
-
-@cache
-def _waterfall() -> dict[str, Any]:
-    axis = alt.Axis(grid=False, ticks=False, domain=False, labelAngle=0, labelLimit=96, labelOverlap=False)
-    chart = (
-        alt.Chart(named("bars", "low", "high"))
-        .mark_bar(size=28)
-        .encode(
-            x=alt.X("label:N", title=None, axis=axis, sort=alt.EncodingSortField("place", op="min")),
-            y=alt.Y("low:Q", title=None, axis=_MONEY),
-            y2="high:Q",
-            color=alt.Color("kind:N", legend=None, scale=alt.Scale(domain=["whole", "step"], range=[BLUE, GREEN])),
-            tooltip=[alt.Tooltip("label:N", title="Lever"), alt.Tooltip("says:N", title="USD a month")],
-        )
-    )
-    return finished(chart, CHART_HEIGHT_PIXELS)
+            steps.append(Span(lever.label, EXACT.subtract(lever.after_usd, reached)))
+            reached = lever.after_usd
+    return bridge(Span("as planned", base_usd), steps, Span("with all", reached))
 
 
 def _wall(day: date) -> str:

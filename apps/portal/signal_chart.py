@@ -11,10 +11,9 @@ import altair as alt
 from apps.insights import wording
 from apps.insights.selectors import Point, Series
 from apps.portal import formats
-from apps.portal.chart_layers import AMOUNTS, finished, named, wall
+from apps.portal.chart_layers import AMOUNTS, CHART_HEIGHT_PIXELS, finished, named, wall
 from apps.portal.pages_signals import ChartRow, SignalChart
 
-HEIGHT_PIXELS = 148
 LINE, BAND, AWAY = "#0072B2", "#56B4E9", "#D55E00"
 
 
@@ -102,4 +101,4 @@ def _drawing() -> dict[str, Any]:
     points = base.mark_point(filled=True, size=30, opacity=1).encode(
         y=level, color=alt.condition(alt.datum.away, alt.value(AWAY), alt.value(LINE)), tooltip=tooltip
     )
-    return finished(alt.layer(band, usual, line, points), HEIGHT_PIXELS)
+    return finished(alt.layer(band, usual, line, points), CHART_HEIGHT_PIXELS)

@@ -233,7 +233,7 @@ def test_a_bridge_goes_below_zero_and_up_again():
     found = bridge(Span("Plan", Decimal(10)), steps, Span("Actual", Decimal(3)), flexed=Span("flexed", Decimal(4)))
     bars = [(Decimal(bar["low"]), Decimal(bar["high"]), bar["kind"]) for bar in found.spec["datasets"]["bars"]]
     assert bars == [(0, 10, "whole"), (-2, 10, "less"), (-2, 3, "more"), (0, 3, "whole")]
-    assert found.spec["datasets"]["rules"] == [{"x": "4", "label": "flexed 4.00"}]
+    assert found.spec["datasets"]["rules"] == [{"x": "4", "after": "flexed 4.00", "before": ""}]
 
 
 # --- its part of the workflow's page ---------------------------------------------------------------------

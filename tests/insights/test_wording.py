@@ -1,0 +1,35 @@
+"""Readings in words: four digits, written out, each with its unit once."""
+
+import pytest
+
+from apps.insights.wording import change_words, reading
+
+
+@pytest.mark.parametrize(
+    ("signal", "value", "words"),
+    [
+        ("cost_per_run", 0.00009619, "0.00009619 USD"),
+        ("cost_per_run", 12.5, "12.5 USD"),
+        ("input_tokens_per_call", 77153.4, "77\u202f153 tokens"),
+        ("cache_hit_rate", 0.1234, "12.3 %"),
+        ("loops_per_run", None, "—"),
+    ],
+)
+def test_a_reading_is_written_out(signal: str, value: float | None, words: str) -> None:
+    assert reading(signal, value) == words
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (
+            {"signal": "loops_per_run", "value": 8.3, "baseline": 2.9, "low": 2.6, "high": 3.2},
+            "8.3 calls, where 2.9 calls is usual (2.6 to 3.2 calls)",
+        ),
+        ({"signal": "burn", "value": 1.58, "rule": "4320 minutes"}, "1.58 times the plan over 3 days"),
+        ({"signal": "burn", "value": 14.4, "rule": "60 minutes"}, "14.4 times the plan over 1 hour"),
+        ({"signal": "burn", "value": 2.0, "rule": "90 minutes"}, "2 times the plan over 90 minutes"),
+    ],
+)
+def test_a_change_says_what_is_usual_or_over_how_long(entry: dict[str, object], words: str) -> None:
+    assert change_words(entry) == words
