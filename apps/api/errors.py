@@ -113,7 +113,6 @@ _STATUS = {
     "too_many_plans": 422,
     "too_many_versions": 422,
     "runs_missing": 422,
-    "steps_too_many": 422,
 }
 RETRY_AFTER_SECONDS = 2
 # A refusal may repeat the value that it refuses, of which this much says enough.

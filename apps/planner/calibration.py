@@ -8,13 +8,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.planner.announcing import announce
 from apps.planner.definition import read_plan
-from apps.planner.fitting import DAYS, Fitted, fitted, observed_runs
+from apps.planner.fitting import DAYS, Fitted, fitted, folded_words, observed_runs
 from apps.planner.models import Plan, PlanDecision, PlanVersion
+from apps.planner.prices import read_card, supposed_of
 from apps.planner.results import decimal_at
 from apps.planner.selectors import live_plans, version_of
 from apps.planner.services import link_workflow, locked, revise_plan
@@ -47,7 +47,7 @@ def calibrate_plan(org: Organization, plan: Plan, *, at: datetime) -> bool:
         version = version_of(org, plan, plan.approved)
         start = max(plan.launched_at, at - timedelta(days=DAYS))
         runs, since = observed_runs(org, plan.workflow, start=start, at=at) if plan.workflow else ([], start)
-    found = _fitted(org, plan, version, runs, since, at) if runs else None
+    found = _fitted(org, version, runs, since, at) if runs else None
     said = _said(version, found) if found else {**NO_RUNS, "since": since.isoformat(), "at": at.isoformat()}
     with tenant(org):
         row = locked(org, plan.pk)
@@ -63,23 +63,19 @@ def calibrate_plan(org: Organization, plan: Plan, *, at: datetime) -> bool:
     return found is not None
 
 
-def _fitted(
-    org: Organization, plan: Plan, version: PlanVersion, runs: list[Any], since: datetime, at: datetime
-) -> Fitted | None:
-    earlier = read_plan(version.definition)
-    try:
-        return fitted(org, runs, at=at, since=since, workflow=plan.workflow_slug, earlier=earlier)
-    except DomainError:
-        # More kinds of calls than a plan has steps: the page says how many runs there are, by the fit that people ask.
-        return None
+def _fitted(org: Organization, version: PlanVersion, runs: list[Any], since: datetime, at: datetime) -> Fitted:
+    """By the prices that the version supposes as well: it was approved with them."""
+    supposed = supposed_of(read_card(card) for card in version.cards if card["rates"] is not None)
+    return fitted(org, runs, at=at, since=since, earlier=read_plan(version.definition), supposed=supposed)
 
 
 def _said(version: PlanVersion, found: Fitted) -> dict[str, Any]:
-    """What the runs cost beside what the plan says that they cost."""
+    """What the runs cost beside what the plan says that they cost; no gap where a step of theirs has no price."""
     assert version.result is not None, "an approved version has a total"
     planned = decimal_at(version.result, "run", "mean_usd")
-    real = decimal_at(found.calibration, "run_usd", "mean")
-    gap = float(real / planned - 1) if planned else None
+    gap = None
+    if planned and found.reckoned.result is not None:
+        gap = float(decimal_at(found.calibration, "run_usd", "mean") / planned - 1)
     return {
         **found.calibration,
         "version": version.number,
@@ -105,6 +101,7 @@ def _propose(org: Organization, plan: Plan, found: Fitted, said: dict[str, Any])
         base=plan.latest,
         reckoned=found.reckoned,
         origin=PlanVersion.Origin.CALIBRATION,
-        note=f"{said['runs']} runs cost {said['gap']:+.0%} of what version {plan.approved} says.",
+        note=f"{said['runs']} runs cost {said['gap']:+.0%} of what version {plan.approved} says."
+        f" {folded_words(said)}".rstrip(),
         actor=ACTOR,
     )

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.planner import volume
-from apps.planner.inputs import CALLS_MAX, COLUMNS, DISPERSION_MAX, column, inputs_of, step_sums, with_inputs
+from apps.planner.inputs import CALLS_MAX, COLUMNS, DISPERSION_MAX, column, inputs_of, with_inputs
+from apps.planner.kinds import Folded, Kind, calls_of, folded, largest
 from apps.planner.match import BILLED_SHARE, RETRIES_MAX, matched, usd_of
 from apps.planner.moments import Floats, quantiles, resampled_sums, slope_weights
 from apps.planner.observed import ObservedRun, ObservedStep
-from apps.planner.shapes import STEPS_MAX, Card, Cards, ModelChoice, Percentiles, Plan, Range, Step
+from apps.planner.shapes import Card, Cards, ModelChoice, Percentiles, Plan, Range, Step
 from apps.planner.shrink import paired, shrunk
 from apps.planner.widths import CLUSTERS_FEW, billed_costs, next_mean_spread, range_of, spread_of, step_costs, stretch
 
@@ -54,18 +55,22 @@ class Evidence:
 class Fit:
     """A plan fitted from runs.
 
-    `observed_usd` is what single runs cost, other costs included, and `peak_tokens` their longest prompts (None: not
-    known). `replay_gap` is how far the fitted plan's closed
-    form lies from what these runs' tokens cost at the same cards, as a share, before the plan was drawn towards an
-    earlier one. `price_factors` is what was billed for a model over what its card makes of the same tokens: prompts
-    beyond a threshold, changed prices (`at_factors` gives the cards to estimate with). `unpriced` lists models without
-    a card: they count at nominal prices.
+    kinds, folded   kinds of calls that were seen; what is said of those that became no step, None: all did
+    observed_usd    what single runs cost, other costs included, without models that have no card; None: none has one
+    peak_tokens     their longest prompts; None: not known
+    replay_gap      how far the fitted plan's closed form lies from what the same calls' tokens cost at the same cards,
+                    as a share, before the plan was drawn towards an earlier one
+    price_factors   what was billed for a model over what its card makes of the same tokens: prompts beyond a threshold,
+                    changed prices (`at_factors` gives the cards to estimate with)
+    unpriced        models without a card, of steps or folded: steps of theirs are fitted at nominal prices
     """
 
     plan: Plan
     status: Status
     evidence: Evidence
-    observed_usd: Percentiles
+    kinds: int
+    folded: Folded | None
+    observed_usd: Percentiles | None
     peak_tokens: Percentiles | None
     replay_gap: float
     price_factors: Mapping[ModelChoice, float]
@@ -108,13 +113,13 @@ def fit(
     classes        splits each step's runs into so many by their number of calls: one loop fits the mean of any runs,
                    but what a bound would save is off where long runs differ from short ones in more than length
 
-    ValueError: no run, a run without steps, more than `RUNS_MAX` or than `STEPS_MAX` steps, or classes out of 1 to 5.
+    ValueError: no run, a run without steps, more than `RUNS_MAX`, or classes out of 1 to 5.
     """
     _check(runs, classes)
     ordered = sorted(runs, key=lambda run: (run.day, run.run_id))
     if classes > 1:
         ordered = _by_length(ordered, classes)
-    seen = _see(ordered)
+    seen = _see(ordered, cards, earlier)
     priced = {model: cards.get(model, NOMINAL) for _, model in seen.keys}
     plan = _plan(ordered, seen, priced, earlier, next_runs or len(runs), window_days)
     closed = sum(float(usd_of(step, priced)) for step in plan.steps)
@@ -127,12 +132,24 @@ def fit(
         plan=plan,
         status=status_of(evidence, weekdays_only=weekdays_only),
         evidence=evidence,
-        observed_usd=_percentiles(seen.costs(billed_costs, priced) + seen.other_usd),
+        kinds=seen.kinds,
+        folded=seen.folded,
+        observed_usd=_observed(seen, cards),
         peak_tokens=_percentiles(peaks, window_tokens) if peaks.any() else None,
         replay_gap=closed / at_cards - 1 if at_cards > 0 else 0.0,
         price_factors=_price_factors(seen, priced),
-        unpriced=tuple(sorted({model for _, model in seen.keys} - set(cards))),
+        unpriced=tuple(sorted(({model for _, model in seen.keys} | _folded_models(seen)) - set(cards))),
     )
+
+
+def _folded_models(seen: "_Seen") -> set[ModelChoice]:
+    return set(seen.folded.unpriced) if seen.folded else set()
+
+
+def _observed(seen: "_Seen", cards: Cards) -> Percentiles | None:
+    """What has a price; what has none is not known, and counts as nothing nowhere."""
+    is_known = any(model in cards for _, model in seen.keys) or bool(seen.other_usd.any())
+    return _percentiles(seen.costs(billed_costs, cards) + seen.other_usd) if is_known else None
 
 
 def _nominal(plan: Plan, cards: Cards) -> dict[ModelChoice, Card]:
@@ -155,9 +172,15 @@ def _check(runs: Sequence[ObservedRun], classes: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Sums of the runs in order, (runs, steps, columns), and of `RESAMPLES` resamples of their clusters."""
+    """Sums of the runs in order, (runs, steps, columns), and of `RESAMPLES` resamples of their clusters.
 
-    keys: Sequence[tuple[str, ModelChoice]]
+    `other_usd` (runs,) has what a run cost beside the steps, folded kinds included.
+    """
+
+    keys: Sequence[Kind]
+    names: Sequence[str]
+    kinds: int
+    folded: Folded | None
     sums: Floats
     clusters: NDArray[np.int64]
     resamples: Floats
@@ -170,34 +193,42 @@ class _Seen:
         return np.asarray(column(self.sums, "runs").sum(axis=0))
 
     def costs(self, cost: Callable[[Floats, Card], Floats], cards: Cards) -> Floats:
-        """What each run cost, (runs,)."""
+        """What each run cost in the steps whose model has a card, (runs,)."""
         total = np.zeros(len(self.sums))
         for at, (_, model) in enumerate(self.keys):
-            total += cost(self.sums[:, at], cards[model])
+            if model in cards:
+                total += cost(self.sums[:, at], cards[model])
         return total
 
 
-def _see(runs: Sequence[ObservedRun]) -> _Seen:
-    keys: list[tuple[str, ModelChoice]] = sorted({(step.name, step.model) for run in runs for step in run.steps})
-    if len(keys) > STEPS_MAX:
-        raise ValueError(f"The runs take {len(keys)} different steps and a plan has 1 to {STEPS_MAX}: name fewer.")
-    sums = step_sums(runs, keys)
+def _see(runs: Sequence[ObservedRun], cards: Cards, earlier: Plan | None) -> _Seen:
+    calls = calls_of(runs)
+    names = _step_names(calls.kinds)
+    planned = {(step.name, step.model) for step in earlier.steps} if earlier is not None else set()
+    known = {at for at, (_, model) in enumerate(calls.kinds) if (names[at], model) in planned}
+    nominal = {model: cards.get(model, NOMINAL) for _, model in calls.kinds}
+    kept = largest(calls, calls.usd(nominal), known)
+    beside, fold = folded(calls, kept, cards)
+    keys, sums = [calls.kinds[at] for at in kept], calls.sums(kept)
     for step in range(len(keys)):
         weights = slope_weights(column(sums[:, step], "sxx"), column(sums[:, step], "sxy"))
         sums[:, step, COLUMNS.index("sxx")] *= weights
         sums[:, step, COLUMNS.index("sxy")] *= weights
-    names: dict[str, int] = {}
-    clusters = np.array([names.setdefault(run.cluster or run.run_id, len(names)) for run in runs])
+    seen: dict[str, int] = {}
+    clusters = np.array([seen.setdefault(run.cluster or run.run_id, len(seen)) for run in runs])
     counted = np.concatenate([sums.reshape(len(runs), -1), np.ones((len(runs), 1))], axis=1)
     drawn = resampled_sums(counted, clusters, draws=RESAMPLES, seed=SEED)
     return _Seen(
         keys=keys,
+        names=[names[at] for at in kept],
+        kinds=len(calls.kinds),
+        folded=fold,
         sums=sums,
         clusters=clusters,
         resamples=drawn[:, :-1].reshape(RESAMPLES, *sums.shape[1:]),
         resampled_runs=drawn[:, -1],
         longest=[int(count) for count in column(sums, "calls").max(axis=0)],
-        other_usd=np.array([run.other_cost_usd for run in runs]),
+        other_usd=np.array([run.other_cost_usd for run in runs]) + beside,
     )
 
 
@@ -234,8 +265,7 @@ def _plan(
     next_runs: int,
     window_days: int | None,
 ) -> Plan:
-    names = _step_names(seen.keys)
-    bare = [_bare_step(name, model) for name, (_, model) in zip(names, seen.keys, strict=True)]
+    bare = [_bare_step(name, model) for name, (_, model) in zip(seen.names, seen.keys, strict=True)]
     before = paired(earlier.steps, bare) if earlier is not None else {}
     steps: dict[str, Step] = {}
     spreads: dict[str, Mapping[str, float]] = {}
@@ -256,7 +286,7 @@ def _plan(
     )
 
 
-def _step_names(keys: Sequence[tuple[str, ModelChoice]]) -> list[str]:
+def _step_names(keys: Sequence[Kind]) -> list[str]:
     """Names of steps, told apart by their model where two share one."""
     shared = [name for name, _ in keys]
     names: list[str] = []

@@ -1,6 +1,7 @@
 """Plans out of the runs that a workflow really made, and how far a plan has been held against them."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,9 +14,10 @@ from apps.organizations.selectors import calendar
 from apps.planner import fit as fits
 from apps.planner import observed_sql
 from apps.planner.definition import bounded
+from apps.planner.kinds import Folded
 from apps.planner.observed import ObservedRun, ObservedStep, SlopeSums
 from apps.planner.observed_sql import RunRow, StepRow
-from apps.planner.prices import card_of
+from apps.planner.prices import PlanCard, card_of
 from apps.planner.reckoning import Reckoned, rate_book, reckon
 from apps.planner.results import amount
 from apps.planner.shapes import Card, ModelChoice, Plan
@@ -28,6 +30,8 @@ DAYS, DAYS_MAX = 28, 60
 # The latest of more runs; a workflow's cost drifts more than so many runs leave open.
 RUNS_READ_MAX = 2_000
 NO_TASK_TYPE = "calls"
+# Of unpriced models, what a sentence has room for.
+NAMES_SHOWN, NAMED_MAX = 3, 60
 _SAID = {"success": True, "failure": False}
 
 
@@ -44,7 +48,7 @@ def fit_workflow(org: Organization, *, workflow: str, at: datetime, days: int = 
     """The plan that a workflow's runs of the last days followed.
 
     Raises `DomainError`: `workflow_unknown`, `days_invalid`, `runs_missing` where it made none that name a run,
-    `steps_too_many`, `query_too_slow`.
+    `query_too_slow`.
     """
     if not 1 <= days <= DAYS_MAX:
         raise DomainError("days_invalid", f"days is {days}: write a number of days from 1 to {DAYS_MAX}.", param="days")
@@ -61,21 +65,22 @@ def fit_workflow(org: Organization, *, workflow: str, at: datetime, days: int = 
             f"{workflow} has no runs of the last {days} days that are over: its calls must say a run_id.",
             param="workflow",
         )
-    return fitted(org, runs, at=at, since=since, workflow=workflow)
+    return fitted(org, runs, at=at, since=since)
 
 
 def fitted(
-    org: Organization, runs: list[ObservedRun], *, at: datetime, since: datetime, workflow: str,
-    earlier: Plan | None = None,
+    org: Organization, runs: list[ObservedRun], *, at: datetime, since: datetime,
+    earlier: Plan | None = None, supposed: Sequence[PlanCard] = (),
 ) -> Fitted:  # fmt: skip
-    """The plan of these runs, drawn towards an earlier one where there is one. Raises `DomainError` as above."""
+    """The plan of these runs, drawn towards an earlier one where there is one, at the prices of `at` and those that
+    somebody supposed.
+    """
     book = rate_book(org)
     window = max(1, round((at - since) / timedelta(days=1)))
-    try:
-        found = fits.fit(runs, cards=_cards(book, runs, at), earlier=earlier, window_days=window)
-    except ValueError as error:
-        raise DomainError("steps_too_many", f"{workflow}: {error}", param="workflow") from error
-    return Fitted(found, reckon(org, bounded(found.plan), at=at, book=book), calibration_json(found, since, at))
+    cards = _cards(book, runs, at) | {card.model: card.card() for card in supposed}
+    found = fits.fit(runs, cards=cards, earlier=earlier, window_days=window)
+    reckoned = reckon(org, bounded(found.plan), at=at, supposed=supposed, book=book)
+    return Fitted(found, reckoned, calibration_json(found, since, at))
 
 
 def observed_runs(
@@ -151,13 +156,46 @@ def calibration_json(found: fits.Fit, since: datetime, at: datetime) -> dict[str
         "since": since.isoformat(),
         "at": at.isoformat(),
         "missing": missing_of(seen),
-        "run_usd": {
-            "mean": amount(found.observed_usd.mean),
-            "p50": amount(found.observed_usd.p50),
-            "p90": amount(found.observed_usd.p90),
-        },
+        "run_usd": None
+        if found.observed_usd is None
+        else {name: amount(getattr(found.observed_usd, name)) for name in ("mean", "p50", "p90")},
+        "kinds": found.kinds,
+        "folded": None if found.folded is None else _folded_json(found.folded),
         "unpriced": [f"{model.provider}/{model.model}" for model in found.unpriced],
     }
+
+
+def _folded_json(folded: Folded) -> dict[str, Any]:
+    """Kinds of calls that became no step: in other cost as far as they have a price, and else named."""
+    return {
+        "kinds": folded.kinds,
+        "run_usd": None if folded.run_usd is None else amount(folded.run_usd),
+        "share": None if folded.share is None else round(folded.share, 4),
+        "unpriced": [
+            {"provider": model.provider, "model": model.model, "calls": calls}
+            for model, calls in folded.unpriced.items()
+        ],
+    }
+
+
+def folded_words(calibration: Mapping[str, Any]) -> str:
+    """What a fit says of the calls that became no step; "" where all did."""
+    folded = calibration.get("folded")
+    if not folded:
+        return ""
+    says = f"{folded['kinds']} of {calibration['kinds']} kinds of calls became no step"
+    if folded["run_usd"] is not None:
+        says += f": they are in other cost, {folded['share']:.1%} of what a run costs"
+    return f"{says}.{_unpriced_words(folded['unpriced'])}"
+
+
+def _unpriced_words(unpriced: Sequence[Mapping[str, Any]]) -> str:
+    if not unpriced:
+        return ""
+    calls = sum(one["calls"] for one in unpriced)
+    named = ", ".join(f"{one['provider']}/{one['model']}"[:NAMED_MAX] for one in unpriced[:NAMES_SHOWN])
+    more = f" and {len(unpriced) - NAMES_SHOWN} more" if len(unpriced) > NAMES_SHOWN else ""
+    return f" In no figure, for want of a price: {calls:,} calls of {named}{more}. Price them, and fit again."
 
 
 def missing_of(seen: fits.Evidence) -> list[str]:

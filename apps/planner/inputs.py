@@ -1,17 +1,17 @@
 """A step's inputs from the sums of its runs, by moments. Pure.
 
-All functions take sums over runs with the columns of `COLUMNS` last, (..., columns), so that one run of the arithmetic
+Functions take sums over runs with the columns of `COLUMNS` last, (..., columns), so that one run of the arithmetic
 gives the estimate and every resample of it. Formulae: the cost model's closed form, solved for its inputs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from apps.planner.moments import Floats, dispersion
-from apps.planner.observed import ObservedRun, ObservedStep
+from apps.planner.observed import ObservedStep
 from apps.planner.shapes import Range, Step
 
 COLUMNS = (
@@ -36,17 +36,8 @@ def column(sums: Floats, name: str) -> Floats:
     return sums[..., _AT[name]]
 
 
-def step_sums(runs: Sequence[ObservedRun], steps: Sequence[tuple[str, object]]) -> Floats:
-    """(runs, steps, columns): zeros where a run does not take a step."""
-    number = {step: at for at, step in enumerate(steps)}
-    sums = np.zeros((len(runs), len(steps), len(COLUMNS)))
-    for at, run in enumerate(runs):
-        for step in run.steps:
-            sums[at, number[step.name, step.model]] += _row(step)
-    return sums
-
-
-def _row(step: ObservedStep) -> list[float]:
+def row_of(step: ObservedStep) -> list[float]:
+    """The sums of `COLUMNS` of what one run did in one step."""
     slope, first = step.slope, step.first_prompt_tokens
     cached = (step.first_cached_tokens or 0) if first is not None else 0
     sxx = sxy = 0.0

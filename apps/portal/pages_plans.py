@@ -289,7 +289,10 @@ class DecisionRow:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationPanel:
-    """`gap` is what a run cost beyond the plan, as `+12 %`; "" where nobody can say yet."""
+    """`gap` is what a run cost beyond the plan, as `+12 %`; "" where nobody can say, for want of runs or of prices.
+
+    `folded` says which calls became no step of the fit, and `unpriced` which models leave it without a total.
+    """
 
     state: State
     runs: int
@@ -299,6 +302,8 @@ class CalibrationPanel:
     real_usd: Decimal | None
     gap: str
     at: datetime | None
+    folded: str
+    unpriced: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from apps.core.tenancy import tenant
-from apps.organizations.services import change_settings
+from apps.organizations.permissions import Role
+from apps.organizations.services import add_member, change_settings
 from apps.planner import calibration, tasks
 from apps.planner.models import Plan
 from apps.teams.services import create_on_first_sight
@@ -15,6 +16,7 @@ from apps.usage.services import roll_up
 from tests.api.tenants import make_api, make_org
 from tests.api.test_plans import SONNET, act, live, make
 from tests.database import as_worker
+from tests.portal.conftest import client_of, make_person
 from tests.world import make_event
 
 NOW = datetime.now(UTC)
@@ -33,6 +35,13 @@ def org():
 @pytest.fixture
 def api(org):
     return make_api(org)
+
+
+@pytest.fixture
+def owner(org):
+    person = make_person("owner")
+    add_member(org=org, user=person, role=Role.OWNER, actor=None)
+    return person
 
 
 def run_events(number, *, workflow="agent", calls=CALLS, days=4, **fields):
@@ -112,6 +121,71 @@ def test_a_model_without_a_price_leaves_the_fit_without_a_total(org, api):
     assert found["result"] is None
     assert [(one["provider"], one["model"]) for one in found["unpriced"]] == [("acme", "own")]
     assert found["calibration"]["unpriced"] == ["acme/own"]
+
+
+def long_tail(count=60, kinds=30, **rare):
+    """Runs of a main kind of calls and of one of many rare ones."""
+    for number in range(count):
+        yield from run_events(number, task_type="main")
+        yield from run_events(number, calls=1, task_type=f"task-{number % (kinds - 1):02}", **rare)
+
+
+def test_more_kinds_of_calls_than_a_plan_has_steps_are_folded_and_said(org, api, owner):
+    send(org, api, long_tail(model="claude-haiku-4-5"))
+    found = fitted(api)
+    said, definition = found["calibration"], found["definition"]
+    assert (len(definition["steps"]), said["kinds"], said["folded"]["kinds"]) == (16, 30, 14)
+    assert said["folded"]["unpriced"] == []
+    assert 0 < said["folded"]["share"] < 0.2
+    assert Decimal(definition["other_cost_usd"]["likely"]) == Decimal(said["folded"]["run_usd"])
+    assert found["result"]["other_usd"] == said["folded"]["run_usd"]
+    spent = Decimal(api.get("spend").json()["total"]["cost_usd"]) / 60
+    assert float(found["result"]["likely_usd"]) == pytest.approx(float(spent), rel=0.001)
+    page = client_of(owner).get(f"/o/{org.slug}/plans/new?from=fit&workflow=agent")
+    assert "14 of 30 kinds of calls became no step: they are in other cost" in page.content.decode()
+
+
+def test_folded_calls_without_a_price_are_named_wherever_the_fit_is(org, api, owner):
+    """The rare kinds are of a model that nobody knows; 16 steps of it and of others leave 14 kinds over."""
+    send(org, api, long_tail(provider="acme", model="own"))
+    found = fitted(api)
+    said = found["calibration"]
+    assert said["folded"]["run_usd"] is None, "unpriced is not zero"
+    assert [(one["provider"], one["model"]) for one in said["folded"]["unpriced"]] == [("acme", "own")]
+    assert said["folded"]["unpriced"][0]["calls"] > 0
+    assert found["result"] is None
+    assert [(one["provider"], one["model"]) for one in found["unpriced"]] == [("acme", "own")]
+    page = client_of(owner).get(f"/o/{org.slug}/plans/new?from=fit&workflow=agent").content.decode()
+    assert "In no figure, for want of a price" in page
+    assert "No total: unpriced" in page
+    assert "Supposed input price of acme/own" in page, "the way out stands on the page"
+
+
+def test_a_live_plan_names_what_was_folded_and_what_has_no_price(org, api, owner):
+    plan = launched(org, api)
+    send(org, api, long_tail(provider="acme", model="own"))
+    calibrate(org)
+    said = api.get(f"plans/{plan['id']}").json()["calibration"]
+    assert (said["gap"], said["unpriced"]) == (None, ["acme/own"])
+    priced = Decimal(CALLS * 1000 + 500 * 3) * 3 / 10**6 + Decimal(CALLS * 100) * 15 / 10**6
+    assert Decimal(said["run_usd"]["mean"]) == priced
+    page = client_of(owner).get(f"/o/{org.slug}/plans/{plan['id']}").content.decode()
+    assert "Unpriced is not zero, so nothing is compared" in page
+    assert "14 of 30 kinds of calls became no step" in page
+
+
+def test_a_supposed_price_that_was_approved_is_what_runs_are_held_against(org, api):
+    step = {"name": "calls", "model": {"provider": "acme", "model": "own"}, "calls": 3, "output_tokens": 100}
+    prices = [{"provider": "acme", "model": "own", "rates": {"input_tokens": "3.00", "output_tokens": "15.00"}}]
+    plan = launched(org, api, definition={"runs_per_month": 100, "steps": [step]}, prices=prices)
+    send(org, api, [e for number in range(210) for e in run_events(number, provider="acme", model="own")])
+    calibrate(org)
+    found = api.get(f"plans/{plan['id']}").json()
+    said = found["calibration"]
+    assert (said["unpriced"], said["folded"]) == ([], None)
+    assert said["gap"] is not None
+    priced = Decimal(CALLS * 1000 + 500 * 3) * 3 / 10**6 + Decimal(CALLS * 100) * 15 / 10**6
+    assert Decimal(said["run_usd"]["mean"]) == priced
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""Which kinds of calls of observed runs become steps of a plan, and what becomes of the others. Pure.
+
+A kind is what shares a task type and a model. Workflows that people work in have a long tail of them: some dozens that
+together are a few per cent of the cost. The largest become steps; the others are folded into what a run costs beside
+its steps, in dollars, so that the plan's total stays that of the runs.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.planner.inputs import COLUMNS, column, row_of
+from apps.planner.moments import Floats
+from apps.planner.observed import ObservedRun
+from apps.planner.shapes import STEPS_MAX, Cards, ModelChoice
+from apps.planner.widths import billed_costs
+
+Kind = tuple[str, ModelChoice]
+
+# So many become steps at the most: a plan may have `STEPS_MAX`, and whoever edits it needs room.
+KEPT_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Kinds of calls that became no step.
+
+    run_usd   what they cost a run, which is in the plan's other cost; None: none of them has a price
+    share     of what all kinds cost that have a price, steps included; None: nothing has one
+    unpriced  calls of models without a price, by model: they are in no figure
+    """
+
+    kinds: int
+    run_usd: float | None
+    share: float | None
+    unpriced: Mapping[ModelChoice, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The sums of `COLUMNS` by run and kind, where a run has any: (entries, columns), and which of both it is."""
+
+    kinds: Sequence[Kind]
+    runs: int
+    run: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    rows: Floats
+
+    def usd(self, cards: Cards) -> Floats:
+        """What each entry cost, (entries,); kinds without a card cost NaN."""
+        usd = np.full(len(self.rows), np.nan)
+        for at, (_, model) in enumerate(self.kinds):
+            if model in cards:
+                own = self.kind == at
+                usd[own] = billed_costs(self.rows[own], cards[model])
+        return usd
+
+    def sums(self, kept: Sequence[int]) -> Floats:
+        """(runs, kept kinds, columns): zeros where a run has none of a kind."""
+        place = np.full(len(self.kinds), -1)
+        place[list(kept)] = np.arange(len(kept))
+        own = place[self.kind] >= 0
+        sums = np.zeros((self.runs, len(kept), len(COLUMNS)))
+        np.add.at(sums, (self.run[own], place[self.kind[own]]), self.rows[own])
+        return sums
+
+
+def calls_of(runs: Sequence[ObservedRun]) -> Calls:
+    """At least one run, each with a step."""
+    kinds = sorted({(step.name, step.model) for run in runs for step in run.steps})
+    number = {kind: at for at, kind in enumerate(kinds)}
+    steps = list(chain.from_iterable(((at, step) for step in run.steps) for at, run in enumerate(runs)))
+    return Calls(
+        kinds=kinds,
+        runs=len(runs),
+        run=np.array([at for at, _ in steps]),
+        kind=np.array([number[step.name, step.model] for _, step in steps]),
+        rows=np.array([row_of(step) for _, step in steps], dtype=np.float64),
+    )
+
+
+def largest(calls: Calls, usd: Floats, known: Collection[int]) -> list[int]:
+    """Which kinds become steps, in their order: those that cost the most, and then those `known` to an earlier plan.
+
+    `usd` (entries,) has no NaN: what has no price takes part by its tokens.
+    """
+    by_kind = np.bincount(calls.kind, weights=usd, minlength=len(calls.kinds))
+    ranked = sorted(range(len(calls.kinds)), key=lambda at: (-by_kind[at], at))
+    chosen, rest = ranked[:KEPT_MAX], ranked[KEPT_MAX:]
+    return sorted(chosen + [at for at in rest if at in known][: STEPS_MAX - KEPT_MAX])
+
+
+def folded(calls: Calls, kept: Sequence[int], cards: Cards) -> tuple[Floats, Folded | None]:
+    """What the other kinds cost each run, (runs,), and what is said of them; None: there are none."""
+    rest = ~np.isin(calls.kind, kept)
+    if not rest.any():
+        return np.zeros(calls.runs), None
+    usd = calls.usd(cards)
+    is_priced = ~np.isnan(usd)
+    by_run = np.bincount(calls.run[rest & is_priced], weights=usd[rest & is_priced], minlength=calls.runs)
+    total = float(usd[is_priced].sum())
+    unpriced: dict[ModelChoice, int] = {}
+    attempts = column(calls.rows, "attempts")
+    for at in np.flatnonzero(rest & ~is_priced):
+        _, model = calls.kinds[calls.kind[at]]
+        unpriced[model] = unpriced.get(model, 0) + int(attempts[at])
+    said = Folded(
+        kinds=len(calls.kinds) - len(kept),
+        run_usd=float(by_run.mean()) if (rest & is_priced).any() else None,
+        share=float(by_run.sum()) / total if total > 0 else None,
+        unpriced=dict(sorted(unpriced.items())),
+    )
+    return by_run, said
