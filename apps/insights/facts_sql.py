@@ -12,16 +12,14 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-# Shorter prompts are cached by no provider whose documentation we found.
-CACHED_FROM_TOKENS = 1_024
+from apps.planner.prices import CACHE_MIN_TOKENS
+
 CELLS_MAX = 20_000
 RUNS_PER_WORKFLOW = 2_000
 _PROMPT = "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
 _RANGE = "hour_start >= %(start)s AND hour_start < %(end)s AND workflow_id IS NOT NULL"
 _CELL = "workflow_id, provider, model, COALESCE(task_type, '') AS task_type, COALESCE(service_tier, '') AS service_tier"
-_AGAIN = (
-    f"run_id IS NOT NULL AND prompt >= {CACHED_FROM_TOKENS} AND prompt_before >= {CACHED_FROM_TOKENS} AND at_before >="
-)
+_AGAIN = f"run_id IS NOT NULL AND prompt >= {CACHE_MIN_TOKENS} AND prompt_before >= {CACHE_MIN_TOKENS} AND at_before >="
 _CUT = "stop_reason IN ('length', 'max_tokens', 'MAX_TOKENS', 'max_output_tokens')"
 # What of an event's dollars is known; the others are counted.
 CALLS = {
@@ -33,7 +31,7 @@ CALLS = {
     "cache_write_5m": "sum(cache_write_5m_tokens)",
     "cache_write_1h": "sum(cache_write_1h_tokens)",
     "output": "sum(output_tokens + reasoning_tokens)",
-    "eligible": f"COALESCE(sum(prompt) FILTER (WHERE prompt >= {CACHED_FROM_TOKENS}), 0)",
+    "eligible": f"COALESCE(sum(prompt) FILTER (WHERE prompt >= {CACHE_MIN_TOKENS}), 0)",
     "reusable_5m": (
         f"COALESCE(sum(least(prompt, prompt_before)) FILTER (WHERE {_AGAIN} occurred_at - interval '5 minutes'), 0)"
     ),

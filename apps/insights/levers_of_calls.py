@@ -13,6 +13,8 @@ from apps.insights import chances
 from apps.insights.chances import Floats
 from apps.insights.recommendations import Grade, Kind, Label, Pull
 from apps.insights.savings_facts import Cell, Prices, WorkflowFacts
+from apps.planner.levers import ESCALATION_RATE
+from apps.planner.prices import CHEAPER_AT_MOST
 from apps.planner.shapes import Card, ModelChoice
 
 CALLS_MIN = 50
@@ -21,7 +23,6 @@ EASY = ("classif", "extract", "summar", "format", "tag", "rout", "triage", "inte
 REPEATABLE = ("classif", "extract", "embed", "tag", "intent", "sentiment", "moderat")
 WAITING = ("eval", "enrich", "embed", "report", "batch", "backfill", "index", "label")
 EASY_OUTPUT_MAX, EASY_CALLS_MAX, EASY_SUCCESS_MIN = 400, 2.0, 0.95
-CHEAPER_AT_MOST = 0.5
 ELSEWHERE_AT_MOST = 0.95
 JUDGED_MIN = 30
 ESCALATIONS_MIN = 100
@@ -29,7 +30,7 @@ HIT_GAP = 0.10
 PEOPLE_MAX = 0.01
 CUT_MIN, CUT_SHARE_MIN = 20, 0.05
 # P10, P50, P90 of what nobody knows before trying.
-ESCALATION = (0.08, 0.15, 0.35)
+ESCALATION = (ESCALATION_RATE.low, ESCALATION_RATE.likely, ESCALATION_RATE.high)
 ESCALATED_COSTS = (1.0, 1.0 + 1e-9, 1.5)
 TOKENIZER = (1.0, 1.1, 1.35)
 # What of the reusable tokens a provider's cache answers, assumed: block hashes of two traces leave 0.94 to 0.99 to one

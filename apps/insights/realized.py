@@ -79,8 +79,3 @@ def _monthly(expected: Floats, spent: Floats, units: float, days: int) -> Realiz
     likely = float(saved.sum()) / days * MONTH_DAYS
     spread = Z90 * float(saved.std(ddof=1)) * len(saved) ** 0.5 / days * MONTH_DAYS
     return Realized(likely - spread, likely, likely + spread, float(expected.sum()), float(spent.sum()), units)
-
-
-def ratio(predicted: float, realized: float) -> float | None:
-    """Realized over predicted P50; None where nothing was predicted."""
-    return realized / predicted if predicted > 0 else None

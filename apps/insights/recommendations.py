@@ -16,6 +16,7 @@ import numpy as np
 from apps.insights import chances
 from apps.insights.chances import DRAWS, Floats
 from apps.insights.savings_facts import Prices, WorkflowFacts
+from apps.planner.shapes import Saving
 
 SAVING_MIN_USD = 20.0
 SAVING_MIN_SHARE = 0.01
@@ -88,15 +89,6 @@ class Pull:
     evidence: Mapping[str, object]
     extra_usd: Floats | float = 0.0
     runs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """USD a month: P10, P50 and P90."""
-
-    low: float
-    likely: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,13 @@ Inside `tenant(org)`. Nothing is written.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from apps.core.meters import METER_INDEX
 from apps.core.periods import local_start
 from apps.core.tenancy import limit_time
 from apps.insights import facts_sql
@@ -20,24 +19,14 @@ from apps.insights.levers_of_runs import bound_of
 from apps.insights.savings_facts import Cell, Escalated, Prices, Runs, WorkflowFacts
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
-from apps.planner.shapes import Card, ModelChoice
-from apps.pricing.cost import Price
-from apps.pricing.rating import RateBook
+from apps.planner.prices import card_of, cheaper_first, smaller_of
+from apps.planner.shapes import ModelChoice
 from apps.pricing.selectors import load_rate_book
 
 WINDOW_DAYS = 28
 EVENTS_MAX = 2_000_000
 READING_TIMEOUT_MS = 120_000
 PEERS_MIN = 3
-# What smaller models of a provider are called, the first to try first. A name without a price is no advice.
-SMALLER: Mapping[str, tuple[str, ...]] = {
-    "anthropic": ("claude-haiku-4-5", "claude-3-5-haiku-latest"),
-    "openai": ("gpt-5-mini", "gpt-4.1-mini", "gpt-4o-mini", "gpt-5-nano"),
-    "google": ("gemini-2.5-flash", "gemini-2.5-flash-lite"),
-    "mistral": ("mistral-small-latest",),
-}
-_TOKEN_METERS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
-_MICRO_PER_MILLION = 1e-12
 _SUMMED = tuple(name for name in Cell.__dataclass_fields__ if name in facts_sql.CALLS and name != "output_p90")
 
 
@@ -187,53 +176,7 @@ def read_prices(org: Organization, facts: Iterable[WorkflowFacts], at: datetime)
         choice: tuple(ModelChoice(other, choice.model) for other in providers if other != choice.provider)
         for choice in used
     }
-    smaller = {name: tuple(ModelChoice(name, model) for model in SMALLER.get(name, ())) for name in providers}
-    wanted = {*used, *(other for others in (*elsewhere.values(), *smaller.values()) for other in others)}
-    cards = {choice: card for choice in wanted if (card := card_of(book, choice, at)) is not None}
-    # What answers in words, the dearest first: the smallest step down that is worth it.
-    talking = sorted(
-        (choice for choice in used if choice in cards and cards[choice].output > 0), key=_dearest_of(cards)
-    )
-    cheaper = {
-        choice: tuple(
-            dict.fromkeys(
-                (
-                    *(one for one in talking if one.provider == choice.provider and one != choice),
-                    *smaller[choice.provider],
-                )
-            )
-        )
-        for choice in used
-    }
-    return Prices(cards, elsewhere, cheaper)
-
-
-def _dearest_of(cards: Mapping[ModelChoice, Card]) -> Callable[[ModelChoice], tuple[float, ModelChoice]]:
-    return lambda choice: (-cards[choice].input - cards[choice].output, choice)
-
-
-def card_of(book: RateBook, choice: ModelChoice, at: datetime) -> Card | None:
-    """What a token of a model costs in USD; None where the model has no price by token."""
-    price = book.price(choice.provider, choice.model, "", "", at)
-    rates = _rates(price)
-    if price is None or rates is None:
-        return None
-    batched = _rates(book.price(choice.provider, choice.model, "batch", "", at))
-    plain, output, read, write, write_1h = rates
-    return Card(
-        input=plain,
-        output=output,
-        cache_read=read,
-        cache_write_5m=write,
-        cache_write_1h=write_1h,
-        cache_min_tokens=facts_sql.CACHED_FROM_TOKENS,
-        batch_factor=batched[0] / plain if batched and plain > 0 else 1.0,
-    )
-
-
-def _rates(price: Price | None) -> tuple[float, ...] | None:
-    """USD a token of `_TOKEN_METERS`; None where one of them has no rate."""
-    if price is None:
-        return None
-    rates = [price.rates[METER_INDEX[meter]] for meter in _TOKEN_METERS]
-    return None if any(rate is None for rate in rates) else tuple((rate or 0) * _MICRO_PER_MILLION for rate in rates)
+    wanted = {*used, *smaller_of(used), *(other for others in elsewhere.values() for other in others)}
+    known = {choice: card_of(book, choice, at) for choice in wanted}
+    cards = {choice: card.card() for choice, card in known.items() if card is not None}
+    return Prices(cards, elsewhere, cheaper_first(used, cards))

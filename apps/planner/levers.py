@@ -2,29 +2,19 @@
 
 A lever pulls at each step where it makes a run cheaper, by the cost model, and leaves the plan as it is elsewhere. None
 prunes context by a window: where a cache works that costs more, since what has moved is no prefix of anything
-(docs/planner.md, "Levers"). What a lever does to quality the model does not know.
+(docs/planner.md, "Levers"). What a lever does to quality the model does not know, and each says whether it may.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from apps.planner.estimate import cost_per_run, draw
+from apps.planner.estimate import cost_per_run
 from apps.planner.loops import Array, smallest_bound
+from apps.planner.prices import CHEAPER_AT_MOST
 from apps.planner.ranges import draw_values
-from apps.planner.shapes import (
-    CALLS_MAX,
-    CacheLife,
-    Card,
-    Cards,
-    Compaction,
-    Estimate,
-    ModelChoice,
-    Plan,
-    Range,
-    Step,
-)
+from apps.planner.shapes import CALLS_MAX, CacheLife, Cards, Compaction, ModelChoice, Plan, Range, Saving, Step
 from apps.planner.spend import spend
 
 ESCALATION_RATE = Range(0.08, 0.15, 0.35)
@@ -39,11 +29,12 @@ COMPACTION_SAVES_MIN = 0.01
 class Settings:
     """How far each lever is pulled.
 
-    cheaper           model -> the small model that a cascade tries first; None: the cheapest of the other cards
+    cheaper           model -> smaller ones that a cascade may try first; of them the first one that has a card and
+                      costs at most `CHEAPER_AT_MOST` of the step
     batch_share       share of runs that their owner lets wait; 0: nobody said that any may
     """
 
-    cheaper: Mapping[ModelChoice, ModelChoice] | None = None
+    cheaper: Mapping[ModelChoice, tuple[ModelChoice, ...]] = field(default_factory=dict)
     escalation_rate: Range = ESCALATION_RATE
     escalation_multiple: Range = ESCALATION_MULTIPLE
     reuse_rate: Range = REUSE_RATE
@@ -59,12 +50,12 @@ DEFAULTS = Settings()
 
 
 @dataclass(frozen=True, slots=True)
-class Saving:
-    """USD of the first month; below 0 where a lever may cost more than it saves."""
+class Route:
+    """A step that would try another model before its own."""
 
-    low: float
-    likely: float
-    high: float
+    step: str
+    model: ModelChoice
+    first: ModelChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +65,11 @@ class Lever:
     name             bound_loops, limit_retries, trim_tool_results, trim_retrieved, cache, compact, route, batch
     alone_usd        what it saves where it is the only one pulled
     joint_after_usd  the month's cost once this one and all before it are pulled
-    saving           what it saves on top of those before it: P10, at the likely inputs, P90
+    saving           what it saves on top of those before it: P10, at the likely inputs, P90; below 0 where it may cost
+                     more than it saves
     advised          pulled; where not, nothing changes and `reason` says why
+    label            answers_unchanged or quality_unverified: whether it may change what is answered
+    routes           of `route`: what it would try first, step by step
     """
 
     name: str
@@ -84,15 +78,8 @@ class Lever:
     saving: Saving
     advised: bool
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One column of a comparison."""
-
-    name: str
-    plan: Plan
-    cards: Cards
+    label: str
+    routes: tuple[Route, ...] = ()
 
 
 Pull = Callable[[Step, Plan, Cards, Settings], list[Step]]
@@ -111,11 +98,13 @@ def waterfall(plan: Plan, cards: Cards, seed: int, settings: Settings = DEFAULTS
         after = pull(before, cards, settings)
         advised = after != before
         if not advised:
-            found.append(Lever(name, alone, usd, Saving(0.0, 0.0, 0.0), False, _WHY_NOT[name]))
+            found.append(Lever(name, alone, usd, Saving(0.0, 0.0, 0.0), False, _WHY_NOT[name], _label(name)))
             continue
         after_usd, after_drawn = _month(after, cards), _drawn_months(after, cards, seed)
         saving = _saving(drawn - after_drawn, usd - after_usd)
-        found.append(Lever(name, alone, after_usd, saving, True, _WHAT[name]))
+        routes = _routes(before, after)
+        why = " ".join((_why_route(routes, settings) if routes else _WHAT[name], *_CAVEAT[_label(name)]))
+        found.append(Lever(name, alone, after_usd, saving, True, why, _label(name), routes))
         before, usd, drawn = after, after_usd, after_drawn
     return tuple(found)
 
@@ -180,7 +169,6 @@ _WHAT = {
     "trim_retrieved": "Less retrieved context, which every call reads again.",
     "cache": "The life of the cache that costs least at these arrivals.",
     "compact": "A summary in place of a long context.",
-    "route": "A smaller model first. Cost only: that it does as well is to be shown.",
     "batch": "The batch price for runs that may wait.",
 }
 _WHY_NOT = {
@@ -190,9 +178,31 @@ _WHY_NOT = {
     "trim_retrieved": "Nothing is retrieved.",
     "cache": "The cache is as cheap as it gets, or the prompt too short or too rarely reused for one.",
     "compact": "Contexts stay too short: their summaries would cost what they save.",
-    "route": "No cheaper model has a price here, or runs would escalate too often for it.",
+    "route": "No smaller model of the provider has a price here that makes the step cost half or less.",
     "batch": "Nobody said that runs may wait, or no batch price is known.",
 }
+
+
+UNCHANGED, UNVERIFIED = "answers_unchanged", "quality_unverified"
+_CAVEAT: Mapping[str, tuple[str, ...]] = {UNCHANGED: (), UNVERIFIED: ("Cost only: quality is unverified.",)}
+
+
+def _label(name: str) -> str:
+    return UNCHANGED if name in ("limit_retries", "cache", "batch") else UNVERIFIED
+
+
+def _routes(before: Plan, after: Plan) -> tuple[Route, ...]:
+    pairs = zip(before.steps, after.steps, strict=True)
+    return tuple(Route(new.name, old.model, new.model) for old, new in pairs if old.model != new.model)
+
+
+def _why_route(routes: Sequence[Route], settings: Settings) -> str:
+    tried = "; ".join(f"{route.first.model} before {route.model.model} in {route.step}" for route in routes)
+    rate = settings.escalation_rate
+    return (
+        f"A smaller model first: {tried}. Assumed, not measured: {rate.likely:.0%} of runs ({rate.low:.0%} to"
+        f" {rate.high:.0%}) are done again by the larger one."
+    )
 
 
 def swap_model(plan: Plan, old: ModelChoice, new: ModelChoice) -> Plan:
@@ -208,27 +218,12 @@ def swap_model(plan: Plan, old: ModelChoice, new: ModelChoice) -> Plan:
     return replace(plan, steps=tuple(steps))
 
 
-def change_price(cards: Cards, model: ModelChoice, card: Card) -> Cards:
-    """The cards with another one for `model`."""
-    return {**cards, model: card}
-
-
 def change_cap(plan: Plan, step: str, calls_max: int) -> Plan:
     """The plan with another bound on one step's calls; KeyError where no step has the name."""
     if step not in {one.name for one in plan.steps}:
         raise KeyError(step)
     steps = (replace(one, calls_max=calls_max) if one.name == step else one for one in plan.steps)
     return replace(plan, steps=tuple(steps))
-
-
-def compare(
-    variants: tuple[Variant, ...], *, seed: int, draws: int, months: int = 12, budget_usd: float | None = None
-) -> tuple[tuple[str, Estimate], ...]:
-    """Estimates side by side, from the same draws of the inputs that variants share."""
-    return tuple(
-        (one.name, draw(one.plan, one.cards, seed=seed, draws=draws, months=months, budget_usd=budget_usd))
-        for one in variants
-    )
 
 
 def _pulled(plan: Plan, cards: Cards, settings: Settings, pull: Pull, least: float = 0.0) -> Plan:
@@ -286,15 +281,14 @@ def _compacted(step: Step, plan: Plan, cards: Cards, settings: Settings) -> list
 def _cascaded(step: Step, plan: Plan, cards: Cards, settings: Settings) -> list[Step]:
     if step.routing != "none":
         return []
-    small = list(cards) if settings.cheaper is None else [settings.cheaper.get(step.model)]
-    others = [replace(step, model=model) for model in small if model in cards and model and model != step.model]
-    # The one that is cheapest alone, told by the step's own tokens.
-    alone = sorted((_step_usd(other, plan, cards), other.model) for other in others)
-    if not alone:
+    most = CHEAPER_AT_MOST * _step_usd(step, plan, cards)
+    named = (model for model in settings.cheaper.get(step.model, ()) if model in cards)
+    small = next((model for model in named if _step_usd(replace(step, model=model), plan, cards) <= most), None)
+    if small is None:
         return []
     cascade = replace(
         step,
-        model=alone[0][1],
+        model=small,
         routing="cascade",
         escalates_to=step.model,
         escalation_rate=settings.escalation_rate,

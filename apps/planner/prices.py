@@ -24,6 +24,15 @@ METERS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_w
 # Shorter prefixes are cached by no provider whose documentation we found; no price source publishes the minimum.
 CACHE_MIN_TOKENS = 1_024
 SUPPOSED_MAX = 40
+# A smaller model is worth trying first where the same tokens cost at most this part at it.
+CHEAPER_AT_MOST = 0.5
+# What smaller models of a provider are called, the first to try first. A name without a price is no candidate.
+SMALLER: Mapping[str, tuple[str, ...]] = {
+    "anthropic": ("claude-haiku-4-5", "claude-3-5-haiku-latest"),
+    "openai": ("gpt-5-mini", "gpt-4.1-mini", "gpt-4o-mini", "gpt-5-nano"),
+    "google": ("gemini-2.5-flash", "gemini-2.5-flash-lite"),
+    "mistral": ("mistral-small-latest",),
+}
 # What a batch makes of a supposed price where nobody says.
 BATCH_FACTOR = 0.5
 CATALOG, CONTRACT, SUPPOSED = "catalog", "contract", "supposed"
@@ -100,6 +109,36 @@ def price_plan(plan: Plan, book: RateBook, at: datetime, supposed: Sequence[Plan
         else:
             unpriced.append(Unpriced(model, _why(book, model, at)))
     return Priced(at, tuple(cards), tuple(unpriced))
+
+
+def smaller_of(models: Iterable[ModelChoice]) -> tuple[ModelChoice, ...]:
+    """The known smaller models of these models' providers, whether or not they have a price."""
+    providers = sorted({model.provider for model in models})
+    return tuple(ModelChoice(name, small) for name in providers for small in SMALLER.get(name, ()))
+
+
+def candidates(plan: Plan, book: RateBook, at: datetime, supposed: Sequence[PlanCard] = ()) -> Cards:
+    """Cards of the models that the plan could try instead, at its own instant; of those without a price none."""
+    own = {card.model: card for card in supposed}
+    found = {model: own.get(model) or card_of(book, model, at) for model in smaller_of(models_of(plan))}
+    return {model: card.card() for model, card in found.items() if card is not None}
+
+
+def cheaper_first(used: Iterable[ModelChoice], cards: Cards) -> Mapping[ModelChoice, tuple[ModelChoice, ...]]:
+    """What to try instead of each model in use, at its provider and with a card, the smallest step down first.
+
+    Those in use come first, the dearest of them first, then `SMALLER`. Whether one costs less is left to the caller,
+    who knows the tokens.
+    """
+    named = sorted(set(used))
+    # What has no price of an answer answers nothing: embeddings.
+    talking = [model for model in named if model in cards and cards[model].output > 0]
+    talking.sort(key=lambda model: (-cards[model].input - cards[model].output, model))
+    ordered = dict.fromkeys((*talking, *(model for model in smaller_of(named) if model in cards)))
+    return {
+        model: tuple(other for other in ordered if other.provider == model.provider and other != model)
+        for model in named
+    }
 
 
 def card_of(book: RateBook, model: ModelChoice, at: datetime) -> PlanCard | None:

@@ -11,10 +11,21 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.planner.definition import plan_json
 from apps.planner.estimate import DRAWS, draw
-from apps.planner.levers import waterfall
-from apps.planner.prices import PlanCard, Priced, Unpriced, card_json, price_plan, read_card, unpriced_json
+from apps.planner.levers import Lever, Settings, waterfall
+from apps.planner.prices import (
+    PlanCard,
+    Priced,
+    Unpriced,
+    candidates,
+    card_json,
+    cheaper_first,
+    models_of,
+    price_plan,
+    read_card,
+    unpriced_json,
+)
 from apps.planner.results import result_json
-from apps.planner.shapes import ModelChoice, Plan
+from apps.planner.shapes import Cards, ModelChoice, Plan
 from apps.planner.whatif import Change, changed
 from apps.pricing.rating import RateBook
 from apps.pricing.selectors import load_catalog
@@ -71,8 +82,9 @@ def reckon(
     """
     if not 0 <= seed <= SEED_MAX:
         raise DomainError("seed_invalid", f"seed is {seed}: write a whole number from 0 to {SEED_MAX}.", param="seed")
-    priced = price_plan(plan, book or rate_book(org), at, supposed)
-    return Reckoned(plan, priced, seed, _result(plan, priced, seed, budget_usd))
+    book = book or rate_book(org)
+    priced = price_plan(plan, book, at, supposed)
+    return Reckoned(plan, priced, seed, _result(plan, priced, seed, budget_usd, candidates(plan, book, at, supposed)))
 
 
 def reckon_changes(org: Organization, base: Reckoned, changes: Sequence[Change]) -> list[Reckoned]:
@@ -85,19 +97,25 @@ def reckon_changes(org: Organization, base: Reckoned, changes: Sequence[Change])
         plan = changed(base.plan, change)
         supposed = {**kept, **{card.model: card for card in change.supposed}}
         priced = price_plan(plan, book or rate_book(org), base.prices_at, tuple(supposed.values()))
-        found.append(Reckoned(plan, priced, base.seed, _result(plan, priced, base.seed, budget, with_levers=False)))
+        found.append(Reckoned(plan, priced, base.seed, _result(plan, priced, base.seed, budget, None)))
     return found
 
 
 def _result(
-    plan: Plan, priced: Priced, seed: int, budget_usd: Decimal | None, *, with_levers: bool = True
+    plan: Plan, priced: Priced, seed: int, budget_usd: Decimal | None, smaller: Cards | None
 ) -> dict[str, Any] | None:
+    """`smaller` are cards of models that could be tried first; None: no levers are asked for."""
     if priced.unpriced:
         return None
     cards = priced.by_model()
     budget = None if budget_usd is None else float(budget_usd)
     found = draw(plan, cards, seed=seed, draws=DRAWS, budget_usd=budget)
-    return result_json(plan, found, waterfall(plan, cards, seed) if with_levers else (), budget_usd)
+    levers = () if smaller is None else _levers(plan, {**smaller, **cards}, seed)
+    return result_json(plan, found, levers, budget_usd)
+
+
+def _levers(plan: Plan, cards: Cards, seed: int) -> tuple[Lever, ...]:
+    return waterfall(plan, cards, seed, Settings(cheaper=cheaper_first(models_of(plan), cards)))
 
 
 def priced_of(cards: Sequence[Mapping[str, Any]], at: datetime) -> Priced:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
-from apps.planner.levers import Lever
-from apps.planner.shapes import Estimate, ModelCost, Percentiles, Plan, StepCost
+from apps.planner.levers import ESCALATION_MULTIPLE, ESCALATION_RATE, Lever
+from apps.planner.shapes import Estimate, ModelChoice, ModelCost, Percentiles, Plan, StepCost
 
 PLACES = Decimal("0.000001")
 CENT = Decimal("0.01")
@@ -114,7 +114,23 @@ def lever_json(lever: Lever) -> dict[str, Any]:
         "saving_usd": {part: amount(getattr(saving, part)) for part in ("low", "likely", "high")},
         "advised": lever.advised,
         "reason": lever.reason,
+        "label": lever.label,
+        "routes": [
+            {"step": route.step, "model": _model_of(route.model), "first": _model_of(route.first)}
+            for route in lever.routes
+        ],
+        "assumed": _assumed_json() if lever.routes else None,
     }
+
+
+def _model_of(model: ModelChoice) -> dict[str, str]:
+    return {"provider": model.provider, "model": model.model}
+
+
+def _assumed_json() -> dict[str, Any]:
+    """What a cascade's saving rests on and nobody measured."""
+    assumed = {"escalation_rate": ESCALATION_RATE, "escalation_multiple": ESCALATION_MULTIPLE}
+    return {name: {"low": one.low, "likely": one.likely, "high": one.high} for name, one in assumed.items()}
 
 
 def _advice_json(plan: Plan, estimate: Estimate) -> dict[str, Any]:

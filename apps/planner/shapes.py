@@ -252,6 +252,15 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """What a change saves, USD a month: P10, in the middle, P90."""
+
+    low: float
+    likely: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Driver:
     """What one uncertain input moves: a month's cost, averaged over the months, at its P10 and at its P90.
 

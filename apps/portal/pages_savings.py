@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from apps.insights.savings import LedgerTotals
 from apps.portal.pages_prices import FormError
 
 
@@ -64,17 +65,6 @@ class Together:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerFigures:
-    adopted: int
-    measured: int
-    untold: int
-    predicted_usd: Decimal
-    realized_usd: Decimal
-    ratio: Decimal | None
-    coverage: Decimal | None
-
-
-@dataclass(frozen=True, slots=True)
 class SavingsPage:
     rows: tuple[SavingRow, ...]
     states: tuple[tuple[str, str], ...]
@@ -83,7 +73,7 @@ class SavingsPage:
     open: Together
     accepted: Together
     ledger: tuple[LedgerRow, ...]
-    totals: LedgerFigures
+    totals: LedgerTotals
     found_at: datetime | None
     days: int
     first_url: str

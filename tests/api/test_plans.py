@@ -9,6 +9,7 @@ from apps.audit.models import AuditEntry
 from apps.budgets.models import Budget, RunBound
 from apps.budgets.services import end_budget, set_run_bound
 from apps.core.tenancy import tenant
+from apps.planner import prices
 from apps.planner.models import Plan, PlanVersion
 from apps.planner.services import approve_plan
 from apps.teams.services import create_on_first_sight
@@ -250,6 +251,55 @@ def test_an_estimate_keeps_nothing_and_the_same_seed_gives_the_same(org, api):
     assert {lever["name"] for lever in first["result"]["levers"]} >= {"cache", "route"}
     with tenant(org):
         assert not Plan.objects.for_org(org).exists()
+
+
+def route(api, **fields):
+    """The lever that tries a smaller model first."""
+    answer = api.post("plans/estimate", {"definition": DEFINITION, **fields})
+    assert answer.status_code == 200, answer.content
+    (lever,) = [one for one in answer.json()["result"]["levers"] if one["name"] == "route"]
+    return lever
+
+
+def test_a_dear_model_could_be_tried_after_a_smaller_one_at_what_both_cost(api):
+    lever = route(api)
+    assert lever["advised"]
+    assert lever["routes"] == [{"step": "answer", "model": SONNET, "first": HAIKU}]
+    # A third of the price, and 15 % of runs again at the whole: 1 - 1/3 - 0.15.
+    base = Decimal(api.post("plans/estimate", {"definition": DEFINITION}).json()["result"]["likely_usd"]) * 100_000
+    assert Decimal(lever["alone_usd"]) / base == pytest.approx(Decimal("0.5167"), abs=Decimal("0.0001"))
+    saving = {part: Decimal(usd) for part, usd in lever["saving_usd"].items()}
+    assert 0 < saving["low"] < saving["likely"] < saving["high"]
+    # What nobody measured is named, in words and in figures.
+    assert lever["label"] == "quality_unverified"
+    assert lever["assumed"]["escalation_rate"] == {"low": 0.08, "likely": 0.15, "high": 0.35}
+    assert "15% of runs (8% to 35%)" in lever["reason"]
+    assert "quality is unverified" in lever["reason"]
+
+
+def test_the_cheapest_model_has_no_smaller_one(api):
+    lever = route(api, definition=definition(model=HAIKU))
+    assert (lever["advised"], lever["routes"], lever["assumed"]) == (False, [], None)
+    assert Decimal(lever["saving_usd"]["likely"]) == 0
+
+
+def test_a_model_without_a_price_is_no_candidate(api, monkeypatch):
+    monkeypatch.setitem(prices.SMALLER, "anthropic", ("claude-house-7",))
+    assert not route(api)["advised"]
+    rates = {"input_tokens": "0.1", "output_tokens": "0.5"}
+    supposed = [{"provider": "anthropic", "model": "claude-house-7", "rates": rates}]
+    assert route(api, prices=supposed)["routes"][0]["first"]["model"] == "claude-house-7"
+
+
+def test_a_smaller_model_is_tried_at_what_the_organization_pays_for_it_then(api):
+    at = datetime.now(UTC) + timedelta(days=30)
+    contract = {
+        "kind": "price", "name": "Dear", **HAIKU, "starts_at": at.isoformat(),
+        "rates": dict.fromkeys(prices.METERS, "10"),
+    }  # fmt: skip
+    assert api.post("contracts", contract).status_code == 201
+    assert route(api)["routes"][0]["first"] == HAIKU
+    assert route(api, prices_at=(at + timedelta(days=1)).isoformat())["routes"][0]["first"] != HAIKU
 
 
 def test_variants_stand_side_by_side(api):

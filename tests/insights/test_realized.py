@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.insights.realized import Day, Realized, measure, ratio, unit_costs
+from apps.insights.realized import Day, Realized, measure, unit_costs
 
 
 def days(units: float, usd: float, count: int = 14, group: str = "production") -> list[list[Day]]:
@@ -64,10 +64,6 @@ def test_days_without_work_count_as_days() -> None:
 )
 def test_what_cannot_be_told_says_why(costs: list[Day], since: list[list[Day]], why: str) -> None:
     assert measure(unit_costs(costs), sum(day.units for day in costs), since) == why
-
-
-def test_a_ratio_needs_a_prediction() -> None:
-    assert (ratio(200.0, 150.0), ratio(0.0, 5.0)) == (0.75, None)
 
 
 @settings(deadline=None)

@@ -19,7 +19,7 @@ from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb
 from apps.portal.pages_prices import FormError
-from apps.portal.pages_savings import LedgerFigures, RecommendationPage, SavingsPage
+from apps.portal.pages_savings import RecommendationPage, SavingsPage
 from apps.portal.saving_rows import evidence_of, ledger_row, part_of, row_of, together_of
 
 ROWS = 50
@@ -56,7 +56,6 @@ def savings_page(visit: Visit) -> HttpResponse:
         adopted = savings.find_adoptions(org, part=part, limit=savings.LEDGER_MAX)
         found_at, days = savings.last_round(org)
         together = [together_of(savings.joint(org, each, part)) for each in (State.OPEN, State.ACCEPTED)]
-    totals = savings.ledger_totals(adopted)
     kept = {"state": state, **({"workflow": workflow} if workflow else {})}
     if visit.teams is not None and "team" in query:
         kept["team"] = visit.team or ""
@@ -68,7 +67,7 @@ def savings_page(visit: Visit) -> HttpResponse:
         open=together[0],
         accepted=together[1],
         ledger=tuple(ledger_row(visit, row) for row in adopted[:LEDGER_ROWS]),
-        totals=LedgerFigures(**{name: getattr(totals, name) for name in LedgerFigures.__dataclass_fields__}),
+        totals=savings.ledger_totals(adopted),
         found_at=found_at,
         days=days,
         first_url=visit.url("savings", kept) if query.get("cursor") else "",
