@@ -9,6 +9,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -137,8 +138,9 @@ def _must_not(key: str, rows: Rows, openings: Openings) -> Iterator[dict[str, An
         }  # fmt: skip
 
 
-def _steady() -> set[str]:
-    return {client.name for client in clients() if steady(client)}
+@cache
+def _steady() -> frozenset[str]:
+    return frozenset(client.name for client in clients() if steady(client))
 
 
 def _these(rows: Rows, openings: Openings, chosen: list[int]) -> tuple[list[Row], Openings]:

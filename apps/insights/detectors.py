@@ -127,24 +127,57 @@ class _Windows:
 
 
 def _windows(hours: Block, base: Baseline, settings: Settings) -> _Windows:
-    level24, z24, n24, total24 = _window(hours, 24, base, settings)
-    level6, z6, _, _ = _window(hours, 6, base, settings)
+    sums = _sums(hours)
+    level24, z24, n24, total24 = _window(hours, sums, 24, base, settings)
+    level6, z6, _, _ = _window(hours, sums, 6, base, settings)
     return _Windows(level24, level6, z24, z6, n24, total24, _onset(hours, base, level24[:, -1]))
 
 
-def _window(hours: Block, width: int, base: Baseline, settings: Settings) -> tuple[Floats, Floats, Floats, Floats]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """Running sums of the hours, (series, hours + 1): every window is a difference of two of them."""
+
+    n: Floats
+    total: Floats
+    weight: Floats
+    square: Floats | None
+    active: Floats
+    collected: Floats
+
+
+def _sums(hours: Block) -> _Sums:
+    n = _running(hours.n)
+    shares = hours.square is not None and hours.signal.kind is Kind.RATIO
+    return _Sums(
+        n=n,
+        total=_running(hours.total),
+        weight=n if hours.weight is hours.n else _running(hours.weight),
+        square=_running(hours.square) if shares and hours.square is not None else None,
+        active=_running(hours.n > 0),
+        collected=_running(hours.collected),
+    )
+
+
+def _running(values: Floats | Flags) -> Floats:
+    sums = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _window(
+    hours: Block, sums: _Sums, width: int, base: Baseline, settings: Settings
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Level and z of windows of `width` hours; NaN where the sample is too small or half of it is missing."""
-    n, total, weight = (_trailing(each, width) for each in (hours.n, hours.total, hours.weight))
-    if hours.square is not None and hours.signal.kind is Kind.RATIO:
-        square = _trailing(hours.square, width)
+    n, total = _trailing(sums.n, width), _trailing(sums.total, width)
+    weight = n if sums.weight is sums.n else _trailing(sums.weight, width)
+    worth = n
+    if sums.square is not None:
+        square = _trailing(sums.square, width)
         worth = np.where(square > 0, np.fmin(weight**2 / np.where(square > 0, square, 1.0), n), 0.0)
-    else:
-        worth = n
-    active = _trailing((hours.n > 0).astype(float), width)
-    collected = _trailing(hours.collected.astype(float), width)
+    active, collected = _trailing(sums.active, width), _trailing(sums.collected, width)
     level = hours.level(n, total, weight)
     # Half the hours of other windows without a call: asleep, or not collected; a part of a day is no day either way.
-    whole = (2 * collected >= width) & (2 * active >= _most_active(hours, width)[:, None])
+    whole = (2 * collected >= width) & (2 * active >= _most_active(sums.active, width)[:, None])
     level = np.where((n >= hours.signal.sample) & whole, level, np.nan)
     wide = Baseline(*(getattr(base, name)[:, None] for name in Baseline.__slots__))
     if width < 24:
@@ -152,19 +185,22 @@ def _window(hours: Block, width: int, base: Baseline, settings: Settings) -> tup
     return level, _z(level, worth, active, wide, hours.signal, settings), n, total
 
 
-def _most_active(hours: Block, width: int) -> Floats:
-    """Hours with a call in the busiest window of all that the hours hold."""
-    sums = np.cumsum(hours.n > 0, axis=1).astype(float)
-    if sums.shape[1] <= width:
-        return np.asarray(sums.max(axis=1, initial=0.0))
-    return np.asarray(np.fmax((sums[:, width:] - sums[:, :-width]).max(axis=1), sums[:, width - 1]))
+def _most_active(active: Floats, width: int) -> Floats:
+    """Hours with a call in the busiest window of all that the hours hold, of their running sums."""
+    if active.shape[1] <= width + 1:
+        return np.asarray(active[:, -1])
+    return np.asarray((active[:, width:] - active[:, :-width]).max(axis=1))
 
 
-def _trailing(values: Floats, width: int) -> Floats:
-    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
-    last = values.shape[1] - np.arange(EVALUATIONS)[::-1]
-    ends, starts = np.maximum(last, 0), np.maximum(last - width, 0)
-    trailing: Floats = sums[:, ends] - sums[:, starts]
+def _trailing(sums: Floats, width: int) -> Floats:
+    """The last EVALUATIONS windows of `width` hours; before the first hour there is nothing."""
+    hours = sums.shape[1] - 1
+    if hours >= width + EVALUATIONS - 1:
+        first = hours - EVALUATIONS + 1
+        whole: Floats = sums[:, first:] - sums[:, first - width : hours + 1 - width]
+        return whole
+    last = hours - np.arange(EVALUATIONS)[::-1]
+    trailing: Floats = sums[:, np.maximum(last, 0)] - sums[:, np.maximum(last - width, 0)]
     return trailing
 
 
