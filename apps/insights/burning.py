@@ -131,8 +131,7 @@ def take_in(work: Round, found: Burning) -> None:
         live.save()
         return
     lately = [one for one in work.ended if (one.scope_kind, one.scope, one.family) == (kind, scope, "budget")]
-    if any(one.closed_at and work.at < one.closed_at + incidents.COOL_DOWN and usd < 2 * (one.peak_usd or 0)
-           for one in lately):  # fmt: skip
+    if any(one.closed_at and incidents.is_cooling(work, one, float(usd), of=one.closed_at) for one in lately):
         return
     since = work.at - timedelta(minutes=found.minutes)
     incident = Incident(

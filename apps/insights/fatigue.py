@@ -181,14 +181,14 @@ def speakers(moved: Sequence[Moved]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The last time an incident key was told of."""
+    """An incident key that was told of: until when (it closed, or was answered just now), and its highest excess."""
 
     hour: float
     excess_usd: float
 
 
 def cooling(last: Told | None, hour: float, excess_usd: float) -> bool:
-    """Whether to keep quiet: the key was told of within 7 days, and its excess has not doubled since."""
+    """Whether to keep quiet: what was told of ended within 7 days, and its excess has not doubled since."""
     return last is not None and hour - last.hour < COOL_DOWN_HOURS and excess_usd < 2.0 * last.excess_usd
 
 

@@ -21,7 +21,7 @@ from apps.insights.models import Incident
 from apps.insights.signals import Rule
 
 EXPECTED = timedelta(days=7)
-COOL_DOWN = timedelta(days=7)
+WEEK = timedelta(hours=fatigue.WEEK_HOURS)
 REMEMBERED = timedelta(days=60)
 TOGETHER = timedelta(hours=fatigue.MERGE_HOURS)
 HISTORY_MAX = 50
@@ -217,7 +217,7 @@ def _room(work: Round, incident: Incident) -> bool:
 def told_this_week(work: Round, but: int | None = None) -> dict[str, int]:
     told: dict[str, int] = {}
     for one in (*work.live, *work.ended):
-        if one.tier == Incident.Tier.NOTIFY and one.opened_at > work.at - COOL_DOWN and one.pk != but:
+        if one.tier == Incident.Tier.NOTIFY and one.opened_at > work.at - WEEK and one.pk != but:
             told[one.team or ""] = told.get(one.team or "", 0) + 1
     return told
 
@@ -290,12 +290,17 @@ def _is_quiet(work: Round, new: _New) -> bool:
             continue
         if not signals & {entry["signal"] for entry in one.signals} and one.family != new.merged.family:
             continue
-        grew = new.merged.excess_usd >= 2.0 * float(one.peak_usd or 0)
         began_before = min(since_of(alarm) for alarm in new.alarms) <= one.closed_at
         answered = one.answered_at is not None and began_before
-        if not grew and (answered or work.at < one.closed_at + COOL_DOWN):
+        if is_cooling(work, one, new.merged.excess_usd, of=work.at if answered else one.closed_at):
             return True
     return False
+
+
+def is_cooling(work: Round, one: Incident, excess_usd: float, *, of: datetime) -> bool:
+    """Whether what was told of until `of`, at the incident's peak, is still no news at this excess."""
+    last = fatigue.Told(of.timestamp() / 3600, float(one.peak_usd or 0))
+    return fatigue.cooling(last, work.at.timestamp() / 3600, excess_usd)
 
 
 def _speakers(work: Round, new: Sequence[_New]) -> frozenset[str]:
