@@ -5,22 +5,20 @@ and periods of a week or longer, it is reckoned here from day rollups. Elsewhere
 of history, the run rate stands for the future (`apps.budgets.forecast`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
-from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.budgets import outlook_sql
 from apps.budgets.forecast import state_of
 from apps.budgets.limits import scope_key
 from apps.budgets.models import Budget
-from apps.budgets.outlook import Ahead, Standing, standings, watched
+from apps.budgets.outlook import Ahead, Standing, spend_of_many, standings, watched
 from apps.budgets.outlook_sql import Point, Watched, source_of
 from apps.core.periods import Calendar
-from apps.core.retry import is_timeout
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
@@ -97,7 +95,8 @@ def _days_from(row: Forecast, clock: Calendar) -> list[datetime]:
 
 def _reckoned(org: Organization, rest: Sequence[Standing], clock: Calendar, at: datetime) -> dict[int, Ahead]:
     since = first_day(clock, at)
-    points = _points(org, [*(watched(one, clock)._replace(unit="day", start=since) for one in rest)], since, at)
+    asked = [watched(one, clock)._replace(unit="day", start=since) for one in rest]
+    points = spend_of_many(org, [*asked, Watched(_EVERYTHING, {}, {}, "day", since)], at)
     found = {}
     for one in rest:
         days = days_of(clock, one.start, one.end, at)
@@ -107,19 +106,6 @@ def _reckoned(org: Organization, rest: Sequence[Standing], clock: Calendar, at: 
         if expected.method not in UNLEARNED:
             found[one.budget.pk] = _ahead(one, outcome, days.ahead)
     return found
-
-
-def _points(
-    org: Organization, asked: Sequence[Watched], since: datetime, at: datetime
-) -> Mapping[int, Sequence[Point]]:
-    """Empty where it took too long or is too much."""
-    try:
-        with tenant(org):
-            return outlook_sql.spend_of_many(org.pk, [*asked, Watched(_EVERYTHING, {}, {}, "day", since)], at)
-    except DatabaseError as error:
-        if is_timeout(error):
-            return {}
-        raise
 
 
 def _values(days: Days, points: Sequence[Point]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":

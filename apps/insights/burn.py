@@ -1,4 +1,4 @@
-"""Budget burn: spend against the planned spend of the same hours of the week, over two windows at once.
+"""Budget burn: spend against the planned spend of the same hours, over two windows at once.
 
 Shape of the rules: multi-window, multi-burn-rate alerts of error budgets (Beyer et al., The Site Reliability Workbook,
 2018, chapter 5); thresholds: docs/signals.md.
@@ -10,10 +10,10 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.insights.baselines import median
 from apps.insights.signals import Flags, Floats
+from apps.usage.forecast import Ints, expected_hours
 
-WEEK = 168
+FLAT = 0.1
 
 
 class Urgency(IntEnum):
@@ -97,25 +97,23 @@ def _share(spent: Floats, budget_usd: Floats) -> Floats:
         return np.where(budget_usd > 0, spent / budget_usd, np.nan)
 
 
-def weekly_plan(hourly_usd: Floats, budget_usd: Floats, hours: int) -> Floats:
-    """USD planned for each hour of the week, shape (budgets, 168): a period of `hours` spends the budget exactly.
+def planned_hours(days_usd: Floats, places: Ints, shares: Floats, edges: Floats, usd_an_hour: float) -> Floats:
+    """USD planned for each 24th of days, shape (days, 24), with a tenth spread flat: no hour is planned at nothing.
 
-    `hourly_usd`: past spend, shape (budgets, whole weeks x 168), NaN where not collected; an hour of the week weighs
-    the median of its weeks, a tenth of it spread flat so that no hour is planned at nothing. Without a history: flat.
+    `days_usd` (days,): what each comes to; `places` (days,) in the week; `shares` (7, 24): how such days are spent over
+    their hours; `edges` (days + 1,): where days begin and the last one ends, in hours; `usd_an_hour`: of a flat plan.
     """
-    weeks = np.asarray(hourly_usd, dtype=float).reshape(len(budget_usd), -1, WEEK)
-    usual = np.nan_to_num(median(weeks.swapaxes(1, 2)))
-    total = usual.sum(axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.where(total > 0, 0.9 * usual / total + 0.1 / WEEK, 1.0 / WEEK)
-    plan: Floats = shares * (budget_usd * WEEK / hours)[:, None]
-    return plan
-
-
-def planned_in(plan: Floats, ends: float, minutes: int) -> Floats:
-    """USD planned for the `minutes` before `ends` (hours into the week, 0 to 168), per budget."""
-    begins = ends - minutes / 60.0
-    edges = np.arange(np.floor(begins), np.ceil(ends))
-    overlap = np.minimum(edges + 1.0, ends) - np.maximum(edges, begins)
-    planned: Floats = plan[:, edges.astype(int) % WEEK] @ overlap
+    flat = usd_an_hour * np.diff(edges)[:, None] / 24
+    planned: Floats = (1 - FLAT) * expected_hours(days_usd, places, shares) + FLAT * flat
     return planned
+
+
+def planned_in(hours: Floats, edges: Floats, begins: float, ends: float) -> float:
+    """USD planned for [begins, ends), in hours on the scale of `edges` (days + 1,), by `hours` (days, 24).
+
+    A day of 23 or 25 hours is its 24 hours stretched; before the first day and after the last nothing is planned.
+    """
+    within = edges[:-1, None] + np.diff(edges)[:, None] * np.arange(24) / 24
+    at = np.concatenate([within.ravel(), edges[-1:]])
+    upto = np.concatenate([[0.0], np.cumsum(hours)])
+    return float(np.interp(ends, at, upto) - np.interp(begins, at, upto))

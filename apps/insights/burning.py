@@ -1,4 +1,4 @@
-"""Budgets that burn: spend of the last minutes to days against what is planned for these hours of the week."""
+"""Budgets that burn: spend of the last minutes to days against what is planned for these hours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,20 +10,18 @@ import numpy as np
 from apps.budgets.models import Budget
 from apps.budgets.selectors import find_budgets, standings
 from apps.core.errors import DomainError
+from apps.core.tenancy import tenant
 from apps.insights import incidents
-from apps.insights.burn import RULES, WINDOWS_MINUTES, Urgency, burn, planned_in, weekly_plan
+from apps.insights.burn import RULES, WINDOWS_MINUTES, Urgency, burn
+from apps.insights.burn_plans import HourPlan, plans_of
 from apps.insights.incidents import Round, note
 from apps.insights.models import Incident, ScopeKind
 from apps.insights.signals import Floats
 from apps.organizations.models import Organization
-from apps.organizations.selectors import calendar
 from apps.reports.selectors import SpendQuestion, spend
 
 # In order of name; of an organization with more, the others are watched by their thresholds alone.
 BUDGETS_MAX = 100
-WEEKS = 4
-HOURS = WEEKS * 168
-HOUR = timedelta(hours=1)
 PERIODS = (Budget.Period.WEEK, Budget.Period.MONTH, Budget.Period.QUARTER, Budget.Period.YEAR)
 # What rollups hold: a tag would have to be looked for in events.
 PLAIN = frozenset({"team", "project", "workflow", "provider", "model", "environment", "task_type"})
@@ -43,11 +41,15 @@ class Burning:
 
 
 def burns(org: Organization, at: datetime) -> list[Burning]:
-    """Budgets of weeks and longer whose scope is one of plain names. Inside `tenant(org)`."""
-    budgets = [one for one in find_budgets(org, limit=BUDGETS_MAX).rows if _is_watched(one)]
-    standing = standings(org, budgets, at, subjects_max=0)
-    found = [_burning(org, one.budget, one.period, at) for one in standing if one.period is not None]
-    return [one for one in found if one is not None]
+    """Budgets of weeks and longer whose scope is one of plain names. Transactions of its own."""
+    with tenant(org):
+        budgets = [one for one in find_budgets(org, limit=BUDGETS_MAX).rows if _is_watched(one)]
+        standing = standings(org, budgets, at, subjects_max=0)
+        found = [_spending(org, one.budget, one.period, at) for one in standing if one.period is not None]
+    worth = [one for one in found if one is not None]
+    plans = plans_of(org, [(one.budget, *one.period) for one in worth], at) if worth else {}
+    said = [_burning(one, plans[one.budget.pk], at) for one in worth]
+    return [one for one in said if one is not None]
 
 
 def _is_watched(budget: Budget) -> bool:
@@ -55,41 +57,46 @@ def _is_watched(budget: Budget) -> bool:
     return budget.period in PERIODS and plain and budget.amount_usd > 0
 
 
-def _burning(org: Organization, budget: Budget, bounds: tuple[datetime, datetime], at: datetime) -> Burning | None:
-    """Nothing more is asked of a budget of which the long windows took little."""
-    amount = np.array([float(budget.amount_usd)])
+@dataclass(frozen=True, slots=True)
+class _Spending:
+    budget: Budget
+    period: tuple[datetime, datetime]
+    spent: dict[int, Floats]
+
+
+def _spending(org: Organization, budget: Budget, period: tuple[datetime, datetime], at: datetime) -> _Spending | None:
+    """What went in each window; None where the long ones took too little for a word."""
+    amount = float(budget.amount_usd)
     spent: dict[int, Floats] = {minutes: np.array([np.nan]) for minutes in WINDOWS_MINUTES}
     for minutes in _LONG:
         spent[minutes] = np.array([_spent(org, budget, at - timedelta(minutes=minutes), at)])
     worth = [rule for rule in RULES if spent[rule.long_minutes][0] >= _least(rule.multiple, rule.long_minutes, amount)]
-    if not worth:
-        return None
     for rule in worth:
         if np.isnan(spent[rule.short_minutes][0]):
             spent[rule.short_minutes] = np.array([_spent(org, budget, at - timedelta(minutes=rule.short_minutes), at)])
-    hour = calendar(org).hour(at)
-    hours = max(round((bounds[1] - bounds[0]) / HOUR), 1)
-    plan = weekly_plan(_history(org, budget, hour), amount, hours)
-    ends = (at - hour) / HOUR + 168
-    planned = {minutes: planned_in(plan, ends, minutes) for minutes in WINDOWS_MINUTES}
-    said = burn(spent, planned, amount)
+    return _Spending(budget, period, spent) if worth else None
+
+
+def _burning(one: _Spending, plan: HourPlan, at: datetime) -> Burning | None:
+    planned = {minutes: np.array([plan.between(at - timedelta(minutes=minutes), at)]) for minutes in WINDOWS_MINUTES}
+    said = burn(one.spent, planned, np.array([float(one.budget.amount_usd)]))
     if said.urgency[0] == Urgency.NONE:
         return None
     rule = RULES[int(said.rule[0])]
     return Burning(
-        budget=budget,
+        budget=one.budget,
         urgency=Urgency(int(said.urgency[0])),
         multiple=float(said.multiple[0]),
         share=float(said.spent_share[0]),
         minutes=rule.long_minutes,
-        spent_usd=float(spent[1440][0]),
+        spent_usd=float(one.spent[1440][0]),
         planned_usd=float(planned[1440][0]),
     )
 
 
-def _least(multiple: float, minutes: int, amount: Floats) -> float:
+def _least(multiple: float, minutes: int, amount: float) -> float:
     """What `burn` holds to be worth a word of a window."""
-    return float(0.25 * multiple * amount[0] * minutes / (30 * 1440))
+    return 0.25 * multiple * amount * minutes / (30 * 1440)
 
 
 def _spent(org: Organization, budget: Budget, start: datetime, end: datetime) -> float:
@@ -98,20 +105,6 @@ def _spent(org: Organization, budget: Budget, start: datetime, end: datetime) ->
         return float(spend(org, question).total.cost_usd or 0)
     except DomainError:
         return float("nan")
-
-
-def _history(org: Organization, budget: Budget, hour: datetime) -> Floats:
-    """USD of each hour of the last weeks, shape (1, HOURS)."""
-    start = hour - HOURS * HOUR
-    question = SpendQuestion(
-        start=start, end=hour, filters=budget.scope, granularity="hour", measures=_COST, limit=HOURS + 2
-    )
-    usd = np.zeros((1, HOURS))
-    for row in spend(org, question).rows:
-        place = int((row.bucket - start) / HOUR) if row.bucket is not None else -1
-        if 0 <= place < HOURS:
-            usd[0, place] += float(row.sums.cost_usd or 0)
-    return usd
 
 
 def take_in(work: Round, found: Burning) -> None:

@@ -32,8 +32,8 @@ def look(org_id: int, *, at: datetime | None = None) -> int:
     now = at or timezone.now()
     roll_up(org_id)
     org = Organization.objects.get(pk=org_id)
+    burns = burning.burns(org, now)
     with tenant(org_id):
-        burns = burning.burns(org, now)
         turn = watch_sql.take_turn(org_id)
         if turn is None or (turn.fast_at is not None and turn.fast_at >= now):
             return 0

@@ -3,6 +3,7 @@
 Days are an organization's, by its `Calendar`: of 23 and 25 hours too, and with months of every length.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -10,7 +11,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 
 from apps.core.periods import HOUR, Calendar
-from apps.usage.forecast import HISTORY_DAYS, SEASON, Expected, Floats, Ints, expected_days
+from apps.usage.forecast import HISTORY_DAYS, SEASON, Expected, Floats, Ints, expected_days, hour_shares
 from apps.usage.forecast_bands import Ahead, Outcome, PlanLine, Quantiles, bucket_of, outcome, overlay
 
 # A place of the week is usually spent on where more than this share of its other days are.
@@ -55,6 +56,17 @@ def days_of(calendar: Calendar, start: datetime, end: datetime, at: datetime, ho
         bucket=bucket_of((at - start) / (end - start)),
         is_over=at >= end,
     )
+
+
+def hours_of_days(calendar: Calendar, spent: Mapping[datetime, float]) -> Floats:
+    """How days of each weekday are spent over their hours (7, 24), from USD by hour: rows of sum 1."""
+    table: dict[datetime, Floats] = defaultdict(lambda: np.zeros(24))
+    for hour, usd in spent.items():
+        day = calendar.day(hour)
+        table[day][min(23, int((hour - day) / HOUR))] += usd
+    days = sorted(table)
+    places = np.array([day.astimezone(calendar.zone_at(day)).weekday() for day in days], dtype=int)
+    return hour_shares(np.array([table[day] for day in days]).reshape(len(days), 24), places)
 
 
 def first_day(calendar: Calendar, at: datetime) -> datetime:

@@ -5,7 +5,7 @@ each fifth of the month stays, so that what was said can be held against what ca
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -20,21 +20,20 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
 from apps.usage import forecast_sql
-from apps.usage.forecast import Expected, Floats, expected_days, hour_shares
+from apps.usage.forecast import Expected, Floats, expected_days
 from apps.usage.forecast_bands import (
     BUCKETS,
     Ahead,
     Outcome,
-    PlanLine,
     Quantiles,
     error_of,
     outcome,
     overlay,
     quantiles,
 )
-from apps.usage.forecast_days import Days, by_day, days_of, first_day, gaps
+from apps.usage.forecast_days import Days, by_day, days_of, first_day, gaps, hours_of_days
 from apps.usage.models_forecast import Forecast, PlannedSpend
-from apps.usage.planned import planned_spend
+from apps.usage.planned import plan_lines, planned_spend
 
 HOURS_DAYS = 28
 ERROR_MONTHS = 3
@@ -104,7 +103,7 @@ def _read(org: Organization, clock: Calendar, at: datetime) -> Read:
     start, end = clock.month_start(month), clock.month_start(next_month(month))
     today = clock.day(at)
     hours = forecast_sql.hours(org.pk, today - timedelta(days=HOURS_DAYS), today)
-    days = days_of(clock, start, end, at, _hour_shares(clock, hours))
+    days = days_of(clock, start, end, at, hours_of_days(clock, hours))
     lines = forecast_sql.lines(org.pk, first_day(clock, at), start, min(at, end))
     said = forecast_sql.said(org.pk, month_before(month, ERROR_MONTHS), month)
     errors = _errors(said, lines, clock)
@@ -115,16 +114,6 @@ def _read(org: Organization, clock: Calendar, at: datetime) -> Read:
         planned=planned_spend(org, month, next_month(month) - timedelta(days=1)),
         quantiles=quantiles(errors[days.bucket], days.bucket),
     )
-
-
-def _hour_shares(clock: Calendar, spent: Mapping[datetime, float]) -> Floats:
-    table: dict[datetime, Floats] = defaultdict(lambda: np.zeros(24))
-    for hour, usd in spent.items():
-        day = clock.day(hour)
-        table[day][min(23, int((hour - day) / timedelta(hours=1)))] += usd
-    days = sorted(table)
-    places = np.array([day.astimezone(clock.zone_at(day)).weekday() for day in days], dtype=int)
-    return hour_shares(np.array([table[day] for day in days]).reshape(len(days), 24), places)
 
 
 def _errors(
@@ -159,7 +148,8 @@ def _rows(read: Read, at: datetime) -> Iterator[dict[str, Any]]:
             one.spent_usd = sum_usd((one.spent_usd, line.spent_usd))
     for each in series:
         expected = _expected(read.days, each.values, missing)
-        ahead = overlay(expected, read.days.shares, _plan_lines(each, read, missing))
+        planned = [row for row in read.planned if row.workflow == each.workflow]
+        ahead = overlay(expected, read.days.shares, plan_lines(planned, read.days, each.values, missing))
         for name, key, team, project in _sums_of(each.team, each.project):
             empty = Sum(name, key, np.zeros(len(read.days.past)), team, project)
             sums.setdefault((name, key), empty).parts.append(ahead)
@@ -202,30 +192,6 @@ def _sums_of(team: str | None, project: str | None) -> Iterator[tuple[str, str, 
 def _expected(days: Days, values: Floats, missing: "np.ndarray[Any, np.dtype[np.bool_]]") -> Expected:
     known = np.where(missing, np.nan, values)
     return expected_days(known, days.past_places, days.ahead_places)
-
-
-def _plan_lines(one: Series, read: Read, missing: "np.ndarray[Any, np.dtype[np.bool_]]") -> list[PlanLine]:
-    if one.workflow is None or not read.days.ahead_dates:
-        return []
-    today, lines = read.days.ahead_dates[0], []
-    spent = np.flatnonzero(one.values > 0)
-    age = int((~missing[spent[0] :]).sum()) if len(spent) else 0
-    for row in read.planned:
-        if row.workflow == one.workflow:
-            first = (row.first_day - today).days
-            until = len(read.days.ahead) if row.last_day is None else (row.last_day - today).days + 1
-            lines.append(
-                PlanLine(
-                    kind=row.kind,
-                    first=first,
-                    until=min(until, len(read.days.ahead)),
-                    low=float(row.low_usd),
-                    likely=float(row.likely_usd),
-                    high=float(row.high_usd),
-                    known_days=min(age, max(0, -first)) if row.kind == PlannedSpend.Kind.LAUNCH else None,
-                )
-            )
-    return lines
 
 
 def _together(parts: Sequence[Ahead], days: Days) -> Ahead:

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from apps.insights.burn import RULES, WINDOWS_MINUTES, Burn, Urgency, burn, planned_in, weekly_plan
+from apps.insights.burn import RULES, WINDOWS_MINUTES, Burn, Urgency, burn, planned_hours, planned_in
 
-MONTH_HOURS = 720
 BUDGET = np.array([7_200.0])  # 10 USD an hour when it is flat
 
 
@@ -70,22 +69,26 @@ def test_budgets_are_judged_one_by_one() -> None:
     assert list(burn(spent, planned, np.repeat(BUDGET, 2)).rule) == [-1, 0]
 
 
-def test_the_plan_follows_the_week_and_spends_the_budget() -> None:
-    hours = np.zeros((1, 4 * 168))
-    hours[:, np.arange(4 * 168) % 24 == 9] = 5.0
-    plan = weekly_plan(hours, BUDGET, MONTH_HOURS)
-    assert plan.sum() * MONTH_HOURS / 168 == pytest.approx(7_200.0)
-    assert plan[0, 9] > 100 * plan[0, 8] > 0.0
-
-
-@pytest.mark.parametrize("history", [np.zeros((1, 168)), np.full((1, 336), np.nan), np.zeros((1, 0))])
-def test_without_a_history_the_plan_is_flat(history: np.ndarray) -> None:  # type: ignore[type-arg]
-    assert weekly_plan(history, BUDGET, MONTH_HOURS)[0] == pytest.approx(np.full(168, 10.0))
+def test_hours_are_planned_as_days_are_spent_and_none_at_nothing() -> None:
+    shares = np.zeros((7, 24))
+    shares[:, 9] = 1.0
+    hours = planned_hours(np.array([30.0, 10.0]), np.array([0, 6]), shares, np.array([0.0, 24.0, 48.0]), 1.0)
+    assert hours.shape == (2, 24)
+    assert hours.sum() == pytest.approx(0.9 * 40.0 + 0.1 * 48.0)
+    assert (hours[0, 9], hours[1, 9], hours[0, 8]) == pytest.approx((27.1, 9.1, 0.1))
 
 
 @pytest.mark.parametrize(
-    ("ends", "minutes", "usd"), [(10.0, 60, 9.0), (10.5, 60, 9.5), (1.0, 120, 167.0), (0.25, 30, 41.75)]
+    ("begins", "ends", "usd"),
+    [
+        (0.0, 24.0, 24.0),
+        (9.0, 10.0, 1.0),
+        (23.5, 24.5, 0.5 + 24 / 25),
+        (24.0, 49.0, 48.0),  # a day of 25 hours spends what a day does
+        (-5.0, 1.0, 1.0),
+        (48.0, 60.0, 48 / 25),
+    ],
 )
-def test_what_was_planned_in_a_window(ends: float, minutes: int, usd: float) -> None:
-    plan = np.arange(168.0)[None, :]
-    assert planned_in(plan, ends, minutes)[0] == pytest.approx(usd)
+def test_what_was_planned_in_a_window(begins: float, ends: float, usd: float) -> None:
+    hours = np.array([np.full(24, 1.0), np.full(24, 2.0)])
+    assert planned_in(hours, np.array([0.0, 24.0, 49.0]), begins, ends) == pytest.approx(usd)
