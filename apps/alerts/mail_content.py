@@ -249,7 +249,7 @@ def _figures(told: Told) -> list[Figure]:
     if told.week_usd is not None:
         found.append(Figure("Last seven days", f"{cents(str(told.week_usd))} USD"))
     if summary.forecast_usd is not None:
-        found.append(Figure("At this rate by the month's end", f"{cents(summary.forecast_usd)} USD"))
+        found.append(Figure("Forecast of the month", f"{cents(summary.forecast_usd)} USD"))
     if summary.runs:
         each = f", {cents(summary.cost_per_run_usd)} USD each" if summary.cost_per_run_usd is not None else ""
         found.append(Figure("Runs", f"{summary.runs:,}{each}"))

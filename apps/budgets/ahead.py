@@ -5,20 +5,22 @@ and periods of a week or longer, it is reckoned here from day rollups. Elsewhere
 of history, the run rate stands for the future (`apps.budgets.forecast`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
+from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.budgets import outlook_sql
 from apps.budgets.forecast import state_of
 from apps.budgets.limits import scope_key
 from apps.budgets.models import Budget
-from apps.budgets.outlook import Ahead, Standing, spend_of_many, standings, watched
+from apps.budgets.outlook import Ahead, Standing, standings, watched
 from apps.budgets.outlook_sql import Point, Watched, source_of
 from apps.core.periods import Calendar
+from apps.core.retry import is_timeout
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
@@ -35,14 +37,27 @@ _EVERYTHING = 0
 
 
 def foresee(org: Organization, found: Sequence[Standing], clock: Calendar, at: datetime) -> dict[int, Ahead]:
-    """The forecasts of those that have one, by budget; transactions of its own."""
-    asked = [one for one in found if _is_forecast(one, at)]
+    """The forecasts of those that have one, by budget; a transaction of its own, of at most two questions."""
+    asked, since = [one for one in found if _is_forecast(one, at)], first_day(clock, at)
     if not asked:
         return {}
-    with tenant(org):
-        stored = _stored(org, asked, clock, at)
+    stored: dict[int, Ahead] = {}
+    points: Mapping[int, Sequence[Point]] = {}
+    try:
+        with tenant(org):
+            stored = _stored(org, asked, clock, at)
+            days = [_days_of(one, clock, since) for one in asked if one.budget.pk not in stored]
+            if days:
+                points = outlook_sql.spend_of_many(org.pk, [*days, Watched(_EVERYTHING, {}, {}, "day", since)], at)
+    except DatabaseError as error:
+        if not is_timeout(error):
+            raise
     rest = [one for one in asked if one.budget.pk not in stored]
-    return {**stored, **(_reckoned(org, rest, clock, at) if rest else {})}
+    return {**stored, **_reckoned(rest, points, clock, at)}
+
+
+def _days_of(one: Standing, clock: Calendar, since: datetime) -> Watched:
+    return watched(one, clock)._replace(unit="day", start=since)
 
 
 def with_forecasts(org: Organization, found: Sequence[Standing], clock: Calendar, at: datetime) -> list[Standing]:
@@ -82,8 +97,8 @@ def _stored(org: Organization, asked: Sequence[Standing], clock: Calendar, at: d
     for one in asked:
         row = by_key.get(keys.get(one.budget.pk, ("", "")))
         if row is not None and is_fresh(row, at):
-            # A budget counts other things than spend does: assumed costs, and nothing from before it was made.
-            stands = as_it_stands(row, one.spent_usd, one.end, at)
+            # A budget counts costs that are assumed, spend does not.
+            stands = as_it_stands(row, one.spent_usd, one.assumed_usd)
             found[one.budget.pk] = _ahead(one, stands, _days_from(row, clock))
     return found
 
@@ -93,10 +108,10 @@ def _days_from(row: Forecast, clock: Calendar) -> list[datetime]:
     return list(clock.starts("day", today, today + timedelta(days=len(row.days) + 1)))[: len(row.days)]
 
 
-def _reckoned(org: Organization, rest: Sequence[Standing], clock: Calendar, at: datetime) -> dict[int, Ahead]:
-    since = first_day(clock, at)
-    asked = [watched(one, clock)._replace(unit="day", start=since) for one in rest]
-    points = spend_of_many(org, [*asked, Watched(_EVERYTHING, {}, {}, "day", since)], at)
+def _reckoned(
+    rest: Sequence[Standing], points: Mapping[int, Sequence[Point]], clock: Calendar, at: datetime
+) -> dict[int, Ahead]:
+    """Nothing where reading took too long."""
     found = {}
     for one in rest:
         days = days_of(clock, one.start, one.end, at)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from django.db.models import Q, Sum
 
 from apps.budgets.forecast import run_rate
+from apps.budgets.limits import month_limits
 from apps.budgets.models import Budget
 from apps.core.money import EXACT, pico_from_usd, sum_usd, usd_from_pico, usd_text
 from apps.core.periods import Calendar, month_before, next_month
@@ -17,6 +18,8 @@ from apps.reports import months, statements_sql
 from apps.reports.document import Summary
 from apps.reports.models_statements import Statement
 from apps.reports.statements_sql import TeamRuns
+from apps.usage.forecasts import is_fresh, of_teams, under_cap
+from apps.usage.models_forecast import Forecast
 from apps.usage.selectors import first_open_month
 
 _NO_RUNS = TeamRuns(0, Decimal(0), 0)
@@ -33,6 +36,7 @@ class Summaries:
     budgets_usd: Mapping[str, Decimal]
     earlier_usd: Mapping[str | None, Decimal]
     runs: Mapping[str | None, TeamRuns]
+    forecasts_usd: Mapping[str | None, Decimal]
 
     def of(self, team: str | None, *, usage_usd: Decimal, total_usd: Decimal | None) -> Summary:
         total = total_usd or _NOTHING
@@ -43,7 +47,7 @@ class Summaries:
             budget_usd=usd_text(budget),
             variance_usd=usd_text(over),
             variance_percent=_percent(over, budget),
-            forecast_usd=usd_text(self._forecast(usage_usd, total)),
+            forecast_usd=usd_text(self._forecast(team, usage_usd, total)),
             year_to_date_usd=usd_text(EXACT.add(self.earlier_usd.get(team, _NOTHING), total)),
             runs=runs.runs,
             cost_per_run_usd=_over(runs.cost_usd, runs.runs),
@@ -51,16 +55,18 @@ class Summaries:
             cost_per_successful_run_usd=_over(runs.cost_usd, runs.successful),
         )
 
-    def _forecast(self, usage_usd: Decimal, total_usd: Decimal) -> Decimal | None:
-        """Usage goes on at its rate; what is beside it is there once."""
+    def _forecast(self, team: str | None, usage_usd: Decimal, total_usd: Decimal) -> Decimal | None:
+        """Usage as it is forecast, else at its rate; what is beside it is there once."""
         if self.at >= self.end:
             return None
-        rate = run_rate(usage_usd, self.start, self.end, self.at)
-        return None if rate is None else EXACT.add(rate, EXACT.subtract(total_usd, usage_usd))
+        usage = self.forecasts_usd.get(team)
+        if usage is None:
+            usage = run_rate(usage_usd, self.start, self.end, self.at)
+        return None if usage is None else EXACT.add(max(usage, usage_usd), EXACT.subtract(total_usd, usage_usd))
 
 
 def load(org: Organization, month: date, clock: Calendar, *, at: datetime, team: str | None) -> Summaries:
-    """Inside `tenant(org)`; four statements, whatever the number of teams."""
+    """Inside `tenant(org)`; eight statements at most, whatever the number of teams."""
     start, end = clock.month_start(month), clock.month_start(next_month(month))
     return Summaries(
         start=start,
@@ -69,7 +75,26 @@ def load(org: Organization, month: date, clock: Calendar, *, at: datetime, team:
         budgets_usd=_budgets(org, start, end),
         earlier_usd=_earlier(org, month),
         runs=statements_sql.runs_by_team(org.pk, start, end, team=team),
+        forecasts_usd=_forecasts(org, month, at) if start <= at < end else {},
     )
+
+
+def _forecasts(org: Organization, month: date, at: datetime) -> dict[str | None, Decimal]:
+    """What the month's usage of each team comes to, as pages of forecasts and budgets say it; no old forecast.
+
+    What nobody owns is all of it less the teams'.
+    """
+    rows = [row for row in of_teams(org, month) if is_fresh(row, at)]
+    whole = next((row for row in rows if row.scope == Forecast.Scope.ORGANIZATION), None)
+    teams = [row for row in rows if row.scope == Forecast.Scope.TEAM]
+    limits = month_limits(org, at) if teams else {}
+    found: dict[str | None, Decimal] = {}
+    for row in teams:
+        limit = limits.get((row.scope, row.key))
+        found[row.key] = under_cap(row, limit.cap_usd if limit else None).p50_usd
+    if whole is not None:
+        found[None] = EXACT.subtract(whole.p50_usd, sum_usd(row.p50_usd for row in teams))
+    return found
 
 
 def _budgets(org: Organization, start: datetime, end: datetime) -> dict[str, Decimal]:

@@ -1,12 +1,13 @@
 """Reading stored forecasts, inside `tenant(org)`."""
 
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Q, QuerySet, Subquery
 
 from apps.core.money import sum_usd
 from apps.core.periods import Calendar
@@ -37,8 +38,8 @@ class Against:
 def latest(org: HasPk | int, month: date) -> QuerySet[Forecast]:
     """What was last said of a month, every scope of it. Index: the primary key."""
     rows = Forecast.objects.for_org(org).filter(month=month)
-    newest = rows.filter(scope=Forecast.Scope.ORGANIZATION).aggregate(bucket=Max("bucket"))["bucket"]
-    return rows.filter(bucket=newest) if newest is not None else rows.none()
+    newest = rows.filter(scope=Forecast.Scope.ORGANIZATION).order_by("-bucket").values("bucket")[:1]
+    return rows.filter(bucket=Subquery(newest))
 
 
 def find_forecasts(
@@ -67,6 +68,11 @@ def largest(org: HasPk | int, month: date, scopes: Collection[str], team: str | 
     return list(rows.order_by("-p50_usd", "scope", "key")[:limit])
 
 
+def of_teams(org: HasPk | int, month: date) -> list[Forecast]:
+    """What was last said of every team, and of all of it."""
+    return list(latest(org, month).filter(scope__in=(Forecast.Scope.ORGANIZATION, Forecast.Scope.TEAM)))
+
+
 def forecast_of(org: HasPk | int, month: date, scope: str, key: str) -> Forecast | None:
     """What was last said of one scope."""
     rows = Forecast.objects.for_org(org_id_of(org)).filter(month=month, scope=scope, key=key)
@@ -82,7 +88,7 @@ def under_cap(row: Forecast, cap_usd: Decimal | None) -> Forecast:
     """The same where a hard cap refuses what goes beyond it; the layer `cap` says what that takes away."""
     if cap_usd is None or row.p90_usd <= cap_usd:
         return row
-    found = capped(_outcome(row), float(cap_usd))
+    found, row = capped(_outcome(row), float(cap_usd)), copy(row)
     most = max(cap_usd, row.spent_usd)
     row.layers = {**row.layers, "cap": str(min(row.p50_usd, most) - row.p50_usd)}
     row.p10_usd, row.p50_usd, row.p90_usd = (min(one, most) for one in (row.p10_usd, row.p50_usd, row.p90_usd))
@@ -109,12 +115,16 @@ def is_fresh(row: Forecast, at: datetime) -> bool:
     return is_learned and timedelta(0) <= at - row.as_of < FRESH
 
 
-def as_it_stands(row: Forecast, spent_usd: Decimal, end: datetime, at: datetime) -> Outcome:
-    """With what is spent `at` now; of what was ahead when it was looked at, the part that still is until `end`."""
-    spent, said = float(spent_usd), float(row.spent_usd)
-    left = (end - at) / (end - row.as_of)
-    p10, p50, p90 = (spent + (float(one) - said) * left for one in (row.p10_usd, row.p50_usd, row.p90_usd))
-    return Outcome(spent, p10, p50, p90, np.array([float(day) * left for day in row.days]))
+def as_it_stands(row: Forecast, spent_usd: Decimal, beside_usd: Decimal = Decimal(0)) -> Outcome:
+    """The same figures as were stored, so that every page says one number; none below what is spent by now.
+
+    `beside_usd` was spent too and is nothing that a forecast knows of.
+    """
+    spent = float(spent_usd)
+    p10, p50, p90 = (max(float(one + beside_usd), spent) for one in (row.p10_usd, row.p50_usd, row.p90_usd))
+    days = np.array([float(day) for day in row.days])
+    ahead = float(days.sum())
+    return Outcome(spent, p10, p50, p90, days * ((p50 - spent) / ahead if ahead > 0 else 0.0))
 
 
 def _outcome(row: Forecast) -> Outcome:

@@ -1,12 +1,16 @@
 """GET /api/v1/forecasts: what months come to, against budgets and caps, for whoever may know."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 import time_machine
 
+from apps.budgets.ahead import foresee
+from apps.budgets.outlook import standings
 from apps.budgets.services import BudgetTerms, create_budget
+from apps.core.tenancy import tenant
+from apps.organizations.selectors import calendar
 from apps.teams.services import create_project, create_team, create_workflow
 from apps.usage.forecasting import forecast_month
 from tests.api.tenants import make_api
@@ -146,3 +150,54 @@ def test_before_the_first_look_there_is_nothing(org):
     with time_machine.travel(datetime(2026, 10, 1, tzinfo=UTC), tick=False):
         body = ask(make_api(org))
     assert (body["month"], body["as_of"], body["data"]) == ("2026-10", None, [])
+
+
+# --- one number everywhere ---------------------------------------------------------------------------
+
+
+def stated(org, team="support"):
+    """What the month's statement says it comes to."""
+    answer = make_api(org).get("statements", month="2026-09", team=team)
+    assert answer.status_code == 200, answer.content
+    (found,) = answer.json()["data"]
+    return Decimal(found["summary"]["forecast_usd"])
+
+
+def forecast_by_budget(org, one, at=None):
+    at = at or AT
+    with tenant(org):
+        found = standings(org, at, [one])
+        clock = calendar(org)
+    return foresee(org, found, clock, at)[one.pk].p50_usd
+
+
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(minutes=59)])
+def test_statement_budget_and_forecast_say_one_number(org, later):
+    one = budget(org, "5000", team="support")
+    with time_machine.travel(AT + later, tick=False):
+        [row] = ask(make_api(org), team="support", scope="team")["data"]
+        said = Decimal(row["p50_usd"])
+        assert stated(org) == forecast_by_budget(org, one, AT + later) == said > Decimal(row["spent_usd"])
+
+
+def test_a_cap_cuts_what_a_statement_says_too(org):
+    budget(org, "200", mode="block", team="support")
+    [row] = ask(make_api(org), team="support", scope="team")["data"]
+    assert stated(org) == Decimal(row["p50_usd"]) == 200
+
+
+def test_what_nobody_owns_is_what_no_team_comes_to(org):
+    spend_days(org, FIRST, ["1"] * 66)
+    with as_worker():
+        forecast_month(org, AT)
+    whole, *teams = [row for row in ask(make_api(org))["data"] if row["scope"] in ("organization", "team")]
+    rest = Decimal(whole["p50_usd"]) - sum(Decimal(row["p50_usd"]) for row in teams)
+    assert stated(org, "") == rest == pytest.approx(Decimal(30), rel=Decimal("0.02"))
+
+
+def test_an_old_forecast_leaves_a_statement_at_its_rate(org):
+    later = AT + timedelta(hours=4)
+    with time_machine.travel(later, tick=False):
+        [row] = ask(make_api(org), team="support", scope="team")["data"]
+        rate = Decimal(row["spent_usd"]) * Decimal(timedelta(days=30) / (later - AT.replace(day=1)))
+        assert stated(org) == pytest.approx(rate, rel=Decimal("1e-9"))

@@ -37,7 +37,7 @@ _VOLATILE = re.compile(
             r"\"id\":\d+|(?<=/budgets/)\d+|\b[a-z]+-(?:main|gw\d+)-\d+-\d+\b",  # new rows, and names made for one call
             r"whsec_[\w+/=]+|\bmsg_[0-9a-f]{32}\b|\"(?:id|\w+_id)\":\"[0-9a-f-]{36}\"",  # of new rows
             r"(?<=data-forecast>).*?(?=</span>)|\"rate\": \[[^\]]*\]|(?<=comes to )\S+(?= USD)",  # less every second
-            r"(?<=forecast_usd\":)\"[^\"]*\"|(?<=at this rate, USD</dt><dd>)[^<]*",  # of a month that runs
+            r"(?<=forecast_usd\":)\"[^\"]*\"|(?<=Forecast of the month, USD</dt><dd>)[^<]*",  # of a month that runs
             r"aif_live_[\w\\…]+|(?<=nonce-)[\w+/=-]+|(?<=nonce=\")[^\"]+|(?<=csrfmiddlewaretoken\" value=\")\w+",
             # Of the form of an adjustment, new with each page.
             r"(?<=request_id\" value=\")[0-9a-f-]{36}",

@@ -1,50 +1,16 @@
 """The page of forecasts: everything, a part of it, and what a lead sees."""
 
-import json
-from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from apps.usage.forecasting import forecast_month
 from apps.usage.planned import Planned, set_planned_spend
-from tests.database import as_worker
-from tests.portal.homes import OTHER, at, lead, middle_of_a_month, other_team, owner
+from tests.portal.homes import OTHER, lead, other_team, owner
+from tests.portal.months_ahead import TODAY, data_of, history, look, now
 from tests.portal.reading import find, get, text_of
 from tests.portal.shop import budget, shop
-from tests.usage.ahead import spend_days
-from tests.world import make_event
 
-__all__ = ["lead", "other_team", "owner", "shop"]  # fixtures
-
-SEARCH = {"team": "search", "project": "search-project", "workflow": "search-agent"}
-NOW = middle_of_a_month()
-TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def history(shop, usd="10", days=70, **where):
-    spend_days(shop.org, TODAY - timedelta(days=days), [usd] * days, **(where or SEARCH))
-
-
-def look(shop, now=NOW):
-    with as_worker():
-        return forecast_month(shop.org, now)
-
-
-def spent_now(shop):
-    """What makes a counter of a budget: rollups alone are nothing to it."""
-    event = make_event(occurred_at=(NOW - timedelta(hours=3)).isoformat(), team="search", workflow="search-agent")
-    assert shop.api.send(event)["accepted"] == 1
-
-
-@pytest.fixture(autouse=True)
-def now(monkeypatch):
-    at(monkeypatch, NOW)
-
-
-def data_of(page, name="forecast-month"):
-    (script,) = page.find("script", id=name)
-    return json.loads(text_of(script))["datasets"]
+__all__ = ["lead", "now", "other_team", "owner", "shop"]  # fixtures
 
 
 def test_the_month_is_drawn_with_its_band_plan_and_limit(shop, owner):

@@ -1,53 +1,22 @@
 """What budgets, their thresholds and the overview make of forecasts."""
 
-import json
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from apps.budgets.ahead import cross_forecasts
 from apps.budgets.models import Crossing
 from apps.budgets.services import end_budget
-from apps.usage.forecasting import forecast_month
 from apps.usage.planned import Planned, set_planned_spend
-from tests.database import as_worker
-from tests.portal.homes import at, lead, middle_of_a_month, other_team, owner
+from tests.portal.homes import owner
+from tests.portal.months_ahead import NOW, TODAY, data_of, history, look, now, spent_now
 from tests.portal.reading import attribute, find, get, text_of
 from tests.portal.shop import COST, budget, shop, stored
-from tests.usage.ahead import spend_days
-from tests.world import make_event
 
-__all__ = ["lead", "other_team", "owner", "shop"]  # fixtures
-
-SEARCH = {"team": "search", "project": "search-project", "workflow": "search-agent"}
-NOW = middle_of_a_month()
-TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def history(shop, usd="10", days=70, **where):
-    spend_days(shop.org, TODAY - timedelta(days=days), [usd] * days, **(where or SEARCH))
-
-
-def look(shop, now=NOW):
-    with as_worker():
-        return forecast_month(shop.org, now)
-
-
-def spent_now(shop):
-    """What makes a counter of a budget: rollups alone are nothing to it."""
-    event = make_event(occurred_at=(NOW - timedelta(hours=3)).isoformat(), team="search", workflow="search-agent")
-    assert shop.api.send(event)["accepted"] == 1
-
-
-@pytest.fixture(autouse=True)
-def now(monkeypatch):
-    at(monkeypatch, NOW)
-
-
-def data_of(page, name="forecast-month"):
-    (script,) = page.find("script", id=name)
-    return json.loads(text_of(script))["datasets"]
+__all__ = ["now", "owner", "shop"]  # fixtures
 
 
 # --- budgets -----------------------------------------------------------------------------------------
@@ -96,7 +65,7 @@ def test_which_budgets_have_a_forecast(shop, owner, terms, is_forecast):
 def test_a_threshold_is_crossed_once_by_the_forecast(shop, owner):
     history(shop)
     spent_now(shop)
-    one = budget(shop, scope={"team": "search"}, amount_usd=Decimal(25), forecast_thresholds=[100, 1000])
+    one = budget(shop, scope={"team": "search"}, amount_usd=Decimal(40), forecast_thresholds=[100, 1000])
     look(shop)
     assert cross_forecasts(shop.org, NOW) == 1
     # It is expected to come to less now, and then to more again: nobody is told twice.
@@ -106,7 +75,7 @@ def test_a_threshold_is_crossed_once_by_the_forecast(shop, owner):
     assert cross_forecasts(shop.org, NOW + timedelta(hours=2)) == 0
     (crossing,) = [row for row in stored(shop, Crossing) if row.kind == "forecast"]
     assert "run_rate_usd" not in crossing.facts
-    assert Decimal(crossing.facts["forecast_usd"]) > 25
+    assert Decimal(crossing.facts["forecast_usd"]) > 40
     assert "Forecast reached 100 %" in get(owner, shop.url(f"budgets/{one.pk}")).text
     end_budget(org=shop.org, budget_id=one.pk, actor="tests")
     assert cross_forecasts(shop.org, NOW) == 0
@@ -121,6 +90,19 @@ def test_a_launch_that_is_planned_crosses_before_it_spends_much(shop):
     set_planned_spend(shop.org, 1, [launch])
     look(shop)
     assert cross_forecasts(shop.org, NOW) == 1
+
+
+@pytest.mark.parametrize(("is_stored", "most"), [(True, 28), (False, 31)])
+def test_a_forecast_costs_a_budget_few_questions(shop, owner, is_stored, most):
+    """24 without one, as of a budget of a day."""
+    history(shop)
+    spent_now(shop)
+    one = budget(shop, scope={"team": "search"})
+    if is_stored:
+        look(shop)
+    with CaptureQueriesContext(connection) as asked:
+        assert "Forecast" in get(owner, shop.url(f"budgets/{one.pk}")).text
+    assert len(asked) <= most
 
 
 # --- the overview ------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ def forecast(visit: Visit) -> HttpResponse:
         whole=None if whole is None else _row(visit, whole, limits),
         is_learning=whole is not None and whole.method in UNLEARNED,
         direct_usd=whole.direct_usd if whole is not None and is_direct_off(whole) else None,
-        layers=() if whole is None else _layers(whole, limits),
-        chart=None if whole is None else _chart(visit, whole, planned, limits),
+        layers=() if whole is None else _layers(_capped(whole, limits)),
+        chart=None if whole is None else _chart(visit, _capped(whole, limits), planned, limits),
         teams=tuple(_row(visit, row, limits) for row in teams),
         workflows=tuple(_row(visit, row, limits) for row in workflows),
         is_part=is_part,
@@ -90,6 +90,7 @@ def _whole(visit: Visit) -> Forecast | None:
 def _row(visit: Visit, row: Forecast, limits: Limits) -> ForecastRow:
     limit = limits.get((row.scope, row.key))
     held = None if limit is None else against(row, limit.limit_usd, visit.calendar)
+    row = _capped(row, limits)
     return ForecastRow(
         label=row.key or "Everything",
         team=row.team or "",
@@ -107,14 +108,14 @@ def _row(visit: Visit, row: Forecast, limits: Limits) -> ForecastRow:
     )
 
 
-def _layers(row: Forecast, limits: Limits) -> tuple[LayerRow, ...]:
-    found = under_cap(row, _cap(row, limits)).layers
+def _layers(row: Forecast) -> tuple[LayerRow, ...]:
+    found = row.layers
     return tuple(LayerRow(label, Decimal(found[kind])) for kind, label in LAYERS.items() if Decimal(found.get(kind, 0)))
 
 
-def _cap(row: Forecast, limits: Limits) -> Decimal | None:
+def _capped(row: Forecast, limits: Limits) -> Forecast:
     limit = limits.get((row.scope, row.key))
-    return limit.cap_usd if limit else None
+    return under_cap(row, limit.cap_usd if limit else None)
 
 
 def _chart(visit: Visit, row: Forecast, planned: Sequence[PlannedSpend], limits: Limits) -> ForecastChart | None:

@@ -69,7 +69,7 @@ def _forecast(home: Home) -> Forecast | None:
     start, end = visit.calendar.period("month", visit.at)
     limit, usd, band = _month_limit(home), run_rate(spent, start, end, visit.at), None
     if home.ahead is not None:
-        found = as_it_stands(home.ahead, spent, end, visit.at)
+        found = as_it_stands(home.ahead, spent)
         usd, band = estimate(found.p50), (estimate(found.p10), estimate(found.p90))
     return Forecast(
         usd=usd,

@@ -353,7 +353,7 @@ def _figures(found: Document) -> Iterable[Figure]:
         )
         yield Figure("Budget of the month, USD", formats.money(usd(summary.budget_usd)), note)
     if summary.forecast_usd is not None:
-        yield Figure("The month at this rate, USD", formats.money(usd(summary.forecast_usd)))
+        yield Figure("Forecast of the month, USD", formats.money(usd(summary.forecast_usd)))
     if summary.year_to_date_usd is not None:
         yield Figure("Year to date, USD", formats.money(usd(summary.year_to_date_usd)))
     if summary.cost_per_run_usd is not None:
