@@ -47,12 +47,12 @@ def usd_of(estimate: float) -> Decimal:
 # --- finding --------------------------------------------------------------------------------------------
 
 
-def find(org_id: int, *, anew: bool = False) -> int:
+def find(org_id: int, *, anew: bool = False, at: datetime | None = None) -> int:
     """Look through the organization's workflows, where that was not done for a week; how many were found.
 
-    Locks: the round. Running it again finds the same.
+    `at` is now, unless what would have been found then is wanted. Locks: the round. Running it again finds the same.
     """
-    org, at = Organization.objects.get(pk=org_id), timezone.now()
+    org, at = Organization.objects.get(pk=org_id), at or timezone.now()
     with tenant(org):
         SavingsRound.objects.for_org(org).bulk_create([SavingsRound(organization_id=org_id)], ignore_conflicts=True)
         turn = SavingsRound.objects.for_org(org).select_for_update().get()
