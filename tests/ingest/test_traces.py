@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from apps.core.meters import METERS
 from apps.ingest import traces
 from apps.ingest.body import EVENTS_MAX
-from apps.ingest.demo import places
+from apps.ingest.demo import desk, places
 from apps.ingest.record import Rejection, UsageRecord, Window, read_batch
 from apps.ingest.timeline import DAY_MS, Shift, WorkingWeek, epoch_ms, instant
 from apps.ingest.traces import KINDS, Event, TraceError, open_trace, provider_and_model
@@ -495,6 +495,7 @@ def test_every_cast_workflow_exists_in_the_invented_company() -> None:
         *places.MODEL_CLIENTS,
         *places.AUTOCOMPLETE,
     }
+    cast |= {desk.SUPPORT, desk.TAGGING}
     assert cast == {workflow.slug for workflow in places.WORKFLOWS}
     assert {workflow.project for workflow in places.WORKFLOWS} == {project.slug for project in places.PROJECTS}
     assert {project.team for project in places.PROJECTS} == {team.slug for team in places.TEAMS}

@@ -17,8 +17,8 @@ __all__ = ["shop"]  # a fixture
 
 
 def furnish(org):
-    demo.furnish_plans(org, "tests")
-    demo.furnish_plans(org, "tests")
+    demo.furnish_plans(org)
+    demo.furnish_plans(org)
     with tenant(org):
         return dict(Plan.objects.for_org(org).values_list("name", "state"))
 
@@ -41,7 +41,7 @@ def test_one_plan_is_live_and_held_against_the_runs_that_came_after(shop):
     )  # fmt: skip
     with as_worker():
         roll_up(shop.org)
-    assert furnish(shop.org) == {"Code review agent": "live", "RAG answers": "draft", "Contract review": "approved"}
+    assert furnish(shop.org) == {demo.NAME: "live", "RAG answers": "draft", "Contract review": "approved"}
     with tenant(shop.org):
         live = Plan.objects.for_org(shop.org).get(state="live")
     assert live.calibration["runs"] > 0

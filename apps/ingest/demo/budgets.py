@@ -21,7 +21,7 @@ BUDGETS = (
     BudgetTerms(
         name="All of it",
         period="month",
-        amount_usd=Decimal(900),
+        amount_usd=Decimal(1400),
         thresholds=(50, 80, 100),
         forecast_thresholds=(100,),
     ),
@@ -49,12 +49,12 @@ BUDGETS = (
         thresholds=(80, 100),
     ),
     BudgetTerms(
-        name="Deep answers, cheaper above",
-        scope={"workflow": "deep-answers"},
-        period="week",
-        amount_usd=Decimal(1),
+        name="Support agent, cheaper above",
+        scope={"workflow": "support-agent"},
+        period="day",
+        amount_usd=Decimal(12),
         mode="downgrade",
-        downgrade_to={"provider": "openai", "model": "gpt-5-mini"},
+        downgrade_to={"provider": "anthropic", "model": "claude-haiku-4-5"},
         thresholds=(80, 100),
     ),
     BudgetTerms(
@@ -77,6 +77,7 @@ CALLS = (
     ("platform", "developer-tools", "code-review-agent", "6.40"),
     ("platform", "infrastructure", "incident-investigator", "9.50"),
     ("search", "answers", "rag-answers", "0.08"),
+    ("support", "help-desk", "support-agent", "0.30"),
     ("search", "answers", "deep-answers", "0.02"),
 )
 

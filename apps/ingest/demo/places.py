@@ -74,6 +74,8 @@ WORKFLOWS = (
     Workflow("ranking-lab", "Ranking lab", "relevance", "coding"),
     Workflow("triage", "Triage", "help-desk", "classification"),
     Workflow("reply-drafts", "Reply drafts", "help-desk", "drafting"),
+    Workflow("support-agent", "Support agent", "help-desk", "question_answering"),
+    Workflow("ticket-tagging", "Ticket tagging", "help-desk", "classification"),
     Workflow("landing-page-agent", "Landing page agent", "experiments", "coding"),
     Workflow("campaign-writer", "Campaign writer", "experiments", "drafting"),
     Workflow("experiment-runner", "Experiment runner", "evaluations", "coding"),

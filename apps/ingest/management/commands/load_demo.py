@@ -3,6 +3,7 @@
 import http.client
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from celery import current_app
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
@@ -20,15 +22,17 @@ from apps.accounts.services import set_operator
 from apps.alerts.services import has_work
 from apps.alerts.tasks import hint_tell
 from apps.core.tenancy import tenant
-from apps.ingest.demo import chargeback, places
+from apps.ingest.demo import chargeback, desk, looks, places
 from apps.ingest.demo.budgets import ask_for_some, furnish_budgets, furnish_channel
-from apps.ingest.demo.looks import look_ahead
 from apps.ingest.demo.plans import furnish_plans
+from apps.ingest.sending import Sender, SendError, send_all
+from apps.insights.tasks import measure_savings
 from apps.organizations.models import ApiKey, Organization
 from apps.organizations.selectors import principal_for
 from apps.organizations.services import create_organization, issue_key, revoke_key
 from apps.teams.models import Team
 from apps.teams.services import create_project, create_team, create_workflow
+from apps.usage.tasks import forecast
 
 SLUG = "demo"
 OWNER_EMAIL = "demo@example.com"
@@ -37,7 +41,8 @@ OWNER_PASSWORD = "look-around-42"  # noqa: S105
 
 # Issued to load the sample and revoked when all of it is in: a revoked one says that the sample is there.
 LOADER_KEY = "Sample loader"
-ACTOR = "load_demo"
+# What made the rest of the company: in histories it stands where people do.
+ACTOR = "the demo"
 
 SAMPLE = Path(places.__file__).parent / "sample"
 WINDOW_DAYS = 28
@@ -45,6 +50,8 @@ START_SECONDS_MAX = 60
 START_POLL_SECONDS = 0.5
 TOLD_SECONDS_MAX = 10
 CLOSED_SECONDS_MAX = 60
+LOOKED_SECONDS_MAX = 180
+BATCH_EVENTS, CLIENTS = 1_000, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,9 @@ class Welcome:
                 "",
                 "  Try:  the overview: 28 days of spend by team, workflow and model",
                 "        what is unattributed and what is unpriced, and the events behind each number",
-                "        plans: one fitted to real runs and held against them, one that waits for approval",
+                "        signals: a prompt cache that broke eight days ago, in dollars a day, with cause and runs",
+                "        plans: one held against what its workflow came to, line by line; one that waits for approval",
+                "        savings: what would save how much a month, and what the change of two weeks ago came to",
                 "        statements: a month that is final, a dispute, a shared licence, a bill and its gap",
                 f"        {self.url}/api/v1/spend?group_by=team,workflow  with  Authorization: Bearer {key}",
                 "",
@@ -104,18 +113,46 @@ class Command(BaseCommand):
                 backfill=True,
                 stdout=self.stdout,
             )
+        self._send_desk(org, Sender(url, loader.secret))
+        current_app.send_task("ingest.advise", args=(org.pk,))
         visitor = issue_key(org=org, name="Demo", scopes=["ingest", "decide", "read"], actor=ACTOR)
         if not chargeback.close_last_month(org, ACTOR, seconds_max=CLOSED_SECONDS_MAX):
             self._say("Last month stays open: it has no calls, or no worker rolled them up in time")
         chargeback.furnish_dispute(org)
         chargeback.furnish_bill(org, ACTOR)
-        furnish_plans(org, ACTOR)
-        look_ahead(org)
+        furnish_plans(org)
+        forecast.delay(org.pk)
+        self._look_back(org)
         furnish_channel(org, ACTOR)
         ask_for_some(principal_for(visitor.secret, at=timezone.now()))
         _revoke_loaders(org)
         _wait_until_told(org)
         return visitor.secret
+
+    def _send_desk(self, org: Organization, sender: Sender) -> None:
+        self._say("Sending the invented support desk's calls into the demo")
+        calls = desk.events(org.created_at.astimezone(UTC).replace(microsecond=0), WINDOW_DAYS)
+        began = time.monotonic()
+        try:
+            tally = send_all(calls, sender=sender, batch_events=BATCH_EVENTS, clients=CLIENTS, report=lambda sent: None)
+        except SendError as error:
+            raise CommandError(str(error)) from error
+        self._say(tally.summary(time.monotonic() - began))
+        if tally.failed:
+            raise CommandError("Some events were not stored:\n  " + "\n  ".join(tally.problems))
+
+    def _look_back(self, org: Organization) -> None:
+        """Signals and savings, workers and people in turn. Should it take long, the site is there meanwhile."""
+        self._say("Looking through its four weeks as the hourly and weekly jobs would have")
+        deadline = time.monotonic() + LOOKED_SECONDS_MAX
+        _wait_until(lambda: looks.has_advised(org), deadline)
+        looks.follow_one(org)
+        current_app.send_task("ingest.look_back", args=(org.pk,))
+        if not _wait_until(lambda: looks.has_looked_back(org), deadline):
+            self._say("Signals and savings are not all there yet: the workers go on")
+        looks.accept_one(org)
+        measure_savings.delay()
+        _wait_until(lambda: looks.has_measured(org), deadline)
 
     def _say(self, text: str) -> None:
         """At once, even into the pipe of a process that runs beside others."""
@@ -141,6 +178,14 @@ def _answers(url: str) -> bool:
             return bool(response.status == http.client.OK)
     except (URLError, OSError, http.client.HTTPException):
         return False
+
+
+def _wait_until(is_done: Callable[[], bool], deadline: float) -> bool:
+    while not is_done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(START_POLL_SECONDS)
+    return True
 
 
 def _wait_until_told(org: Organization) -> None:
