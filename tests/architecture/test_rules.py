@@ -27,6 +27,7 @@ ESTIMATES = {
     "apps/usage/forecast_days.py": "the days behind and ahead",
     "apps/usage/forecasting.py": "months, up to `usd`",
     "apps/usage/forecasts.py": "the odds of a limit",
+    "apps/usage/planned.py": "what plans say of the days ahead",
     "apps/usage/forecast_sql.py": "series and errors, read as floats",
     "apps/api/v1/forecasts.py": "a probability",
 }
