@@ -1,12 +1,13 @@
 """Where an incident's change lies, and the runs that show it; looked for when it opens. Inside `tenant(org)`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from apps.insights import cells_sql
+from apps.insights.cells_sql import Asked
 from apps.insights.incidents import ORGANIZATION, TEAM, WORKFLOW, estimate
 from apps.insights.loading import Clock
 from apps.insights.models import Incident
@@ -22,32 +23,61 @@ DIMENSIONS = {
     ORGANIZATION: ("team", "workflow", "model", "task_type", "environment", "api_key"),
 }
 CAUSES_SHOWN = 3
+# Runs that show it are of the last week, however long ago it began.
+RUNS_DAYS = 7
+SAVED_AT_ONCE = 500
 RATIO_APART = 1.2
 
 
-def explain(org: Organization, incident: Incident, clock: Clock) -> None:
-    """Fill in the likely causes and the most telling runs."""
-    scope = (incident.scope_kind, incident.scope)
-    since = min(incident.since, clock.hour - DAY)
-    began = max((day for day in clock.days if day <= since), default=clock.days[0])
-    before = (max(clock.days[0], began - BEFORE_DAYS * DAY), began)
+def explain(org: Organization, incidents: Sequence[Incident], clock: Clock) -> None:
+    """Fill in the likely causes and the most telling runs: all incidents of a kind of scope together, since what
+    moves one workflow may have moved thousands.
+    """
+    for kind in {one.scope_kind for one in incidents}:
+        of_kind = [one for one in incidents if one.scope_kind == kind]
+        for incident, cells in zip(of_kind, _cells_of(org, kind, of_kind, clock), strict=True):
+            incident.cause = {
+                "cells": cells[:CAUSES_SHOWN],
+                "factors": [
+                    {"signal": one["signal"], "change": one["change"], "excess_usd": one["excess_usd"]}
+                    for one in incident.signals
+                ],
+                "words": _words(cells[0]) if cells else "",
+            }
+        for signal in {one.signal for one in of_kind if not one.runs}:
+            _show_runs(org, kind, signal, [one for one in of_kind if one.signal == signal and not one.runs], clock)
+    Incident.objects.for_org(org).bulk_update(incidents, ["cause", "runs"], batch_size=SAVED_AT_ONCE)
+
+
+def _since(incident: Incident, clock: Clock) -> datetime:
+    return min(incident.since, clock.hour - DAY)
+
+
+def _cells_of(
+    org: Organization, kind: str, incidents: Sequence[Incident], clock: Clock
+) -> Iterator[list[dict[str, Any]]]:
+    """The cells of each, the best first."""
+    asked = []
+    for one in incidents:
+        began = max((day for day in clock.days if day <= _since(one, clock)), default=clock.days[0])
+        asked.append(Asked(one.scope, max(clock.days[0], began - BEFORE_DAYS * DAY), began))
     now = (clock.hour - DAY, clock.hour)
-    names = DIMENSIONS.get(scope[0], DIMENSIONS[ORGANIZATION])
-    found = _searched(names, cells_sql.leaves(org.pk, scope, names, before, now), before)
-    users = _searched(("user", "model"), cells_sql.user_leaves(org.pk, scope, before, now), before)
-    # Users are only in rollups of their own, in which other dimensions are not: each search is ranked by itself.
-    cells = sorted([*found, *(one for one in users if "user" in one["cell"])], key=lambda one: -one["score"])
-    if not incident.runs:
-        incident.runs = cells_sql.telling_runs(org.pk, scope, incident.signal, max(since, now[0] - 6 * DAY), now[1])
-    incident.cause = {
-        "cells": cells[:CAUSES_SHOWN],
-        "factors": [
-            {"signal": one["signal"], "change": one["change"], "excess_usd": one["excess_usd"]}
-            for one in incident.signals
-        ],
-        "words": _words(cells[0]) if cells else "",
-    }
-    incident.save(update_fields=["cause", "runs"])
+    names = DIMENSIONS.get(kind, DIMENSIONS[ORGANIZATION])
+    leaves = cells_sql.leaves(org.pk, kind, asked, names, now)
+    of_users = cells_sql.user_leaves(org.pk, kind, asked, now)
+    for one, rows, user_rows in zip(asked, leaves, of_users, strict=True):
+        before = (one.since, one.until)
+        found, users = _searched(names, rows, before), _searched(("user", "model"), user_rows, before)
+        # Users are only in rollups of their own, in which other dimensions are not: each search is ranked by itself.
+        cells = [*found, *(cell for cell in users if "user" in cell["cell"])]
+        yield sorted(cells, key=lambda cell: -cell["score"])
+
+
+def _show_runs(org: Organization, kind: str, signal: str, incidents: Sequence[Incident], clock: Clock) -> None:
+    earliest = clock.hour - RUNS_DAYS * DAY
+    asked = [Asked(one.scope, max(_since(one, clock), earliest), clock.hour) for one in incidents]
+    for incident, runs in zip(incidents, cells_sql.telling_runs(org.pk, kind, asked, signal), strict=True):
+        incident.runs = runs
 
 
 def _searched(

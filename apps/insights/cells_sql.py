@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -19,12 +19,17 @@ DIMENSIONS = {
     "api_key": "key_id::text",
     "status": "status",
 }
+# The rows that are of a scope of each kind, and its name in them.
 _SCOPES = {
-    "organization": "true",
-    "team": "team_id IS NOT NULL AND team = %(scope)s",
-    "project": "project_id IS NOT NULL AND project = %(scope)s",
-    "workflow": "workflow_id IS NOT NULL AND workflow = %(scope)s",
+    "organization": ("true", "''"),
+    "team": ("team_id IS NOT NULL", "team"),
+    "project": ("project_id IS NOT NULL", "project"),
+    "workflow": ("workflow_id IS NOT NULL", "workflow"),
 }
+_ASKED = (
+    "WITH asked AS (SELECT * FROM unnest(%(scopes)s::text[], %(since)s::timestamptz[], %(until)s::timestamptz[])"
+    " WITH ORDINALITY AS a(scope_name, since, until, number))"
+)
 # Which runs show a signal best: the order, and what they must have.
 _TELLING = {
     "escalation_rate": ("cost_usd DESC", "escalations > 0"),
@@ -42,80 +47,108 @@ _TELLING = {
 }  # fmt: skip
 
 
-def prompts(org_id: int, workflow: str, start: datetime, end: datetime) -> list[tuple[Any, ...]]:
-    """(provider, model, tokens by prompt meter) of the calls of [start, end). Index: the pk of usage_hourrollup."""
+class Asked(NamedTuple):
+    """A scope's name with a span of its own."""
+
+    scope: str
+    since: datetime
+    until: datetime
+
+
+def prompts(org_id: int, start: datetime, end: datetime) -> list[tuple[Any, ...]]:
+    """(workflow, provider, model, tokens by prompt meter) of the calls of [start, end).
+
+    Index: the primary key of usage_hourrollup.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT provider, model, sum(input_tokens)::float8, sum(cache_read_tokens)::float8,"
+            "SELECT workflow, provider, model, sum(input_tokens)::float8, sum(cache_read_tokens)::float8,"
             " sum(cache_write_5m_tokens)::float8, sum(cache_write_1h_tokens)::float8 FROM usage_hourrollup"
             " WHERE organization_id = %(org)s AND hour_start >= %(start)s AND hour_start < %(end)s"
-            " AND workflow_id IS NOT NULL AND workflow = %(workflow)s GROUP BY 1, 2",
-            {"org": org_id, "workflow": workflow, "start": start, "end": end},
+            " AND workflow_id IS NOT NULL GROUP BY 1, 2, 3",
+            {"org": org_id, "start": start, "end": end},
         )
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
 
 
 def leaves(
-    org_id: int, scope: tuple[str, str], dimensions: Sequence[str], before: tuple[datetime, datetime],
-    now: tuple[datetime, datetime],
-) -> list[tuple[Any, ...]]:  # fmt: skip
-    """(value of each dimension, USD before, USD now), the dearest `LEAVES_MAX`.
+    org_id: int, kind: str, asked: Sequence[Asked], dimensions: Sequence[str], now: tuple[datetime, datetime]
+) -> list[list[tuple[Any, ...]]]:
+    """Of each scope asked for (value of each dimension, USD before, USD now), the dearest `LEAVES_MAX`.
 
-    Before is in day rollups and now in hour rollups. Index: their primary keys.
+    Before is the scope's own span, in day rollups; now in hour rollups. Index: their primary keys, once for all.
     """
-    columns = ", ".join(f"COALESCE({DIMENSIONS[name]}, '') AS d{place}" for place, name in enumerate(dimensions))
-    groups = ", ".join(f"d{place}" for place in range(len(dimensions)))
-    of = f"organization_id = %(org)s AND {_SCOPES[scope[0]]}"
-    return _fetch(
-        f"SELECT {groups}, sum(before)::float8, sum(now)::float8 FROM ("
-        f" SELECT {columns}, cost_usd AS before, 0 AS now FROM usage_dayrollup WHERE {of}"
-        "  AND day_start >= %(from)s AND day_start < %(to)s UNION ALL"
-        f" SELECT {columns}, 0, cost_usd FROM usage_hourrollup WHERE {of}"
-        "  AND hour_start >= %(start)s AND hour_start < %(end)s) AS parts"
-        f" GROUP BY {groups} ORDER BY sum(before + now) DESC LIMIT {LEAVES_MAX}",
-        org_id, scope, before, now,
-    )  # fmt: skip
+    columns = [f"COALESCE({DIMENSIONS[name]}, '')" for name in dimensions]
+    return _leaves(org_id, kind, asked, columns, now, ("usage_dayrollup", "usage_hourrollup"))
 
 
 def user_leaves(
-    org_id: int, scope: tuple[str, str], before: tuple[datetime, datetime], now: tuple[datetime, datetime]
-) -> list[tuple[Any, ...]]:
-    """(user, model, USD before, USD now), the dearest `LEAVES_MAX`: users have rollups of their own."""
-    columns = "COALESCE(user_name, '') AS d0, provider || '/' || model AS d1"
-    of = f"organization_id = %(org)s AND {_SCOPES[scope[0]]}"
-    return _fetch(
-        "SELECT d0, d1, sum(before)::float8, sum(now)::float8 FROM ("
-        f" SELECT {columns}, cost_usd AS before, 0 AS now FROM usage_userdayrollup WHERE {of}"
-        "  AND day_start >= %(from)s AND day_start < %(to)s UNION ALL"
-        f" SELECT {columns}, 0, cost_usd FROM usage_userhourrollup WHERE {of}"
-        "  AND hour_start >= %(start)s AND hour_start < %(end)s) AS parts"
-        f" GROUP BY d0, d1 ORDER BY sum(before + now) DESC LIMIT {LEAVES_MAX}",
-        org_id, scope, before, now,
+    org_id: int, kind: str, asked: Sequence[Asked], now: tuple[datetime, datetime]
+) -> list[list[tuple[Any, ...]]]:
+    """Of each scope (user, model, USD before, USD now), the dearest `LEAVES_MAX`: users have rollups of their own."""
+    columns = ["COALESCE(user_name, '')", "provider || '/' || model"]
+    return _leaves(org_id, kind, asked, columns, now, ("usage_userdayrollup", "usage_userhourrollup"))
+
+
+def _leaves(
+    org_id: int, kind: str, asked: Sequence[Asked], columns: Sequence[str], now: tuple[datetime, datetime],
+    stores: tuple[str, str],
+) -> list[list[tuple[Any, ...]]]:  # fmt: skip
+    condition, name = _SCOPES[kind]
+    named = ", ".join(f"{column} AS d{place}" for place, column in enumerate(columns))
+    groups = ", ".join(f"d{place}" for place in range(len(columns)))
+    rows = _fetch(
+        f"{_ASKED}, parts AS (SELECT number, {named}, cost_usd AS before, 0 AS now FROM {stores[0]}"
+        f"  JOIN asked ON scope_name = {name} AND day_start >= since AND day_start < until"
+        f"  WHERE organization_id = %(org)s AND {condition} AND day_start >= %(from)s AND day_start < %(to)s UNION ALL"
+        f" SELECT number, {named}, 0, cost_usd FROM {stores[1]} JOIN asked ON scope_name = {name}"
+        f"  WHERE organization_id = %(org)s AND {condition} AND hour_start >= %(start)s AND hour_start < %(end)s),"
+        f" sums AS (SELECT number, {groups}, sum(before)::float8 AS before, sum(now)::float8 AS now, row_number()"
+        f"  OVER (PARTITION BY number ORDER BY sum(before + now) DESC) AS place FROM parts GROUP BY number, {groups})"
+        f" SELECT number, {groups}, before, now FROM sums WHERE place <= {LEAVES_MAX} ORDER BY number, place",
+        org_id, asked, now,
     )  # fmt: skip
+    return _of_each(asked, rows)
 
 
-def telling_runs(org_id: int, scope: tuple[str, str], signal: str, start: datetime, end: datetime) -> list[str]:
-    """Runs of [start, end) that show a signal best. Index: usage_run_newest."""
-    order, condition = _TELLING.get(signal, ("cost_usd DESC", "true"))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT run_id FROM usage_run WHERE organization_id = %(org)s AND first_at >= %(start)s"
-            f" AND first_at < %(end)s AND {_SCOPES[scope[0]]} AND ({condition})"
-            f" ORDER BY {order}, run_id LIMIT {RUNS_SHOWN}",
-            {"org": org_id, "scope": scope[1], "start": start, "end": end},
-        )
-        return [run for (run,) in cursor.fetchall()]
+def telling_runs(org_id: int, kind: str, asked: Sequence[Asked], signal: str) -> list[list[str]]:
+    """Of each scope asked for, the runs that began in its span and show a signal best. Index: usage_run_newest."""
+    order, telling = _TELLING.get(signal, ("cost_usd DESC", "true"))
+    condition, name = _SCOPES[kind]
+    rows = _fetch(
+        f"{_ASKED}, ranked AS (SELECT number, run_id,"
+        f"  row_number() OVER (PARTITION BY number ORDER BY {order}, run_id) AS place FROM usage_run"
+        f"  JOIN asked ON scope_name = {name} AND first_at >= since AND first_at < until"
+        f"  WHERE organization_id = %(org)s AND first_at >= %(from)s AND first_at < %(to)s AND {condition}"
+        f"  AND ({telling}))"
+        f" SELECT number, run_id FROM ranked WHERE place <= {RUNS_SHOWN} ORDER BY number, place",
+        org_id, asked,
+    )  # fmt: skip
+    return [[run for (run,) in of] for of in _of_each(asked, rows)]
+
+
+def _of_each(asked: Sequence[Asked], rows: Sequence[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
+    found: list[list[tuple[Any, ...]]] = [[] for _ in asked]
+    for number, *row in rows:
+        found[number - 1].append(tuple(row))
+    return found
 
 
 def _fetch(
-    statement: str, org_id: int, scope: tuple[str, str], before: tuple[datetime, datetime],
-    now: tuple[datetime, datetime],
-) -> list[tuple[Any, ...]]:  # fmt: skip
+    statement: str, org_id: int, asked: Sequence[Asked], now: tuple[datetime, datetime] | None = None
+) -> list[tuple[Any, ...]]:
+    values = {
+        "org": org_id,
+        "scopes": [one.scope for one in asked],
+        "since": [one.since for one in asked],
+        "until": [one.until for one in asked],
+        "from": min(one.since for one in asked),
+        "to": max(one.until for one in asked),
+        "start": now and now[0],
+        "end": now and now[1],
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            statement,
-            {"org": org_id, "scope": scope[1], "from": before[0], "to": before[1], "start": now[0], "end": now[1]},
-        )
+        cursor.execute(statement, values)
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found

@@ -22,6 +22,8 @@ _CALLED = len(CALLS) + 2  # with write_events and unpriced_tokens
 _RAN = len(RUNS)
 _FIRST_RUN = PLACE[RUNS[0]]
 
+Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -73,8 +75,8 @@ def load(org_id: int, clock: Clock) -> Loaded:
     whole = Grid.empty([""], collected)
     whole.unattributed = (np.zeros((1, DAILY_DAYS)), np.zeros((1, HOURLY_HOURS)))
     _fill_days(workflows, whole, sql.day_rows(org_id, clock.days[0], clock.today), days, clock)
-    calls = sql.hour_calls(org_id, start, clock.hour)
-    _fill_hours(workflows, calls, sql.hour_runs(org_id, start, clock.hour))
+    calls = sql.hour_calls(org_id, start, HOURLY_HOURS)
+    _fill_hours(workflows, calls, sql.hour_runs(org_id, start, HOURLY_HOURS))
     _fill_whole(whole, sql.hour_totals(org_id, start, clock.hour))
     for grid in (workflows, whole):
         _fill_spend(grid, clock)
@@ -82,34 +84,49 @@ def load(org_id: int, clock: Clock) -> Loaded:
 
 
 def _fill_days(
-    workflows: Grid, whole: Grid, rows: Iterator[Sequence[Any]], days: Mapping[datetime, int], clock: Clock
+    workflows: Grid, whole: Grid, blocks: Iterator[sql.Rows], days: Mapping[datetime, int], clock: Clock
 ) -> None:
     index = {name: place for place, name in enumerate(workflows.scopes)}
     first = clock.hour - SPEND_HOURS * HOUR
-    for day, name, unattributed, micros, *sums in rows:
-        place = days.get(day)
-        if place is None or (name and name not in index):
-            continue
-        if not name:
-            whole.collected[place] = True
-        grid, scope = (workflows, index[name]) if name else (whole, 0)
-        grid.daily[:, scope, place] = sums
-        if not name and whole.unattributed is not None:
-            whole.unattributed[0][0, place] = unattributed
-        begins = round((day - first) / HOUR)
-        spent = np.array(micros, dtype=float) * MICRO
-        kept = slice(max(begins, 0), max(min(begins + len(spent), SPEND_HOURS), 0))
-        grid.spend[scope, kept] = spent[kept.start - begins : kept.stop - begins]
+    for block in blocks:
+        by_day: dict[tuple[datetime, int], list[Sequence[Any]]] = {}
+        for row in block:
+            if not row[1]:
+                _fill_whole_day(whole, row, days, first)
+            elif row[1] in index:
+                by_day.setdefault((row[0], len(row[3])), []).append(row)
+        for (day, _), rows in by_day.items():
+            if (place := days.get(day)) is not None:
+                scopes = np.array([index[row[1]] for row in rows])
+                _fill_day(workflows, scopes, place, rows, round((day - first) / HOUR))
 
 
-def _fill_hours(grid: Grid, calls: Iterator[Sequence[Any]], runs: Iterator[Sequence[Any]]) -> None:
+def _fill_whole_day(whole: Grid, row: Sequence[Any], days: Mapping[datetime, int], first: datetime) -> None:
+    place = days.get(row[0])
+    if place is None:
+        return
+    assert whole.unattributed is not None
+    whole.collected[place] = True
+    whole.unattributed[0][0, place] = row[2]
+    _fill_day(whole, np.zeros(1, dtype=np.int64), place, [row], round((row[0] - first) / HOUR))
+
+
+def _fill_day(grid: Grid, scopes: Ints, day: int, rows: sql.Rows, begins: int) -> None:
+    """Rows of one day, all of as many hours, of which the first is the spend's `begins`th."""
+    grid.daily[:, scopes, day] = np.array([row[4:] for row in rows], dtype=float).T
+    spent = np.array([row[3] for row in rows], dtype=float) * MICRO
+    kept = slice(max(begins, 0), max(min(begins + spent.shape[1], SPEND_HOURS), 0))
+    grid.spend[scopes, kept] = spent[:, kept.start - begins : kept.stop - begins]
+
+
+def _fill_hours(grid: Grid, calls: Iterator[sql.Rows], runs: Iterator[sql.Rows]) -> None:
     index = {name: place for place, name in enumerate(grid.scopes)}
-    for name, hour, *sums in calls:
-        if name in index and 0 <= hour < HOURLY_HOURS:
-            grid.hourly[:_CALLED, index[name], hour] = sums
-    for name, hour, *sums in runs:
-        if name in index and 0 <= hour < HOURLY_HOURS:
-            grid.hourly[_FIRST_RUN : _FIRST_RUN + _RAN, index[name], hour] = sums
+    for blocks, names in ((calls, slice(0, _CALLED)), (runs, slice(_FIRST_RUN, _FIRST_RUN + _RAN))):
+        for block in blocks:
+            known = [row for row in block if row[0] in index]
+            if known:
+                scopes, hours = np.array([(index[row[0]], row[1]) for row in known]).T
+                grid.hourly[names, scopes, hours] = np.array([row[2:] for row in known], dtype=float).T
 
 
 def _fill_whole(whole: Grid, totals: Sequence[Sequence[Any]]) -> None:

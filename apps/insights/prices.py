@@ -1,6 +1,7 @@
 """What a workflow's tokens cost now, from what it called lately and the organization's own prices."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from apps.core.meters import METER_INDEX
 from apps.insights import cells_sql
@@ -15,11 +16,12 @@ PROMPT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_w
 
 
 class Pricer:
-    """Prices of workflows, asked for one by one: only those in alarm are."""
+    """Prices of workflows, asked for one by one: only those in alarm are. What was called is read once for all."""
 
     def __init__(self, org: Organization, hour: datetime) -> None:
         self._org, self._hour = org, hour
         self._book: RateBook | None = None
+        self._called: dict[str, list[tuple[Any, ...]]] = {}
         self._known: dict[str, Prices | None] = {}
 
     def of_workflow(self, workflow: str) -> Prices | None:
@@ -31,9 +33,11 @@ class Pricer:
     def _reckon(self, workflow: str) -> Prices | None:
         if self._book is None:
             self._book = load_rate_book(self._org)
+            for name, *row in cells_sql.prompts(self._org.pk, self._hour - LOOKED_AT, self._hour):
+                self._called.setdefault(name, []).append(tuple(row))
         sums = dict.fromkeys(PROMPT, 0.0)
         usd, at_input = dict.fromkeys(PROMPT, 0.0), dict.fromkeys(PROMPT, 0.0)
-        for provider, model, *tokens in cells_sql.prompts(self._org.pk, workflow, self._hour - LOOKED_AT, self._hour):
+        for provider, model, *tokens in self._called.get(workflow, ()):
             price = self._book.price(provider, model, "", "", self._hour)
             if price is None or not (fresh := _usd(price, "input_tokens")):
                 continue

@@ -4,7 +4,7 @@ Calls come from the hour rollups, runs from run rows by when they began; neither
 the organization knows it (`workflow_id`); what names none is in the organization's own row alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from django.db import connection
 from apps.insights.sums import CALLS, NAMES, RUNS
 
 ROWS_AT_ONCE = 10_000
+Rows = list[tuple[Any, ...]]
 # A workflow as a weight, so that what moves from one to another changes a day's sum.
 _WEIGHT = "(1 + mod(abs(hashtext(concat_ws(':', workflow, team))::bigint), 997))"
 _CHECKSUM = f"COALESCE(sum((events + 3 * unpriced_events + 7 * retries + cost_usd) * {_WEIGHT}), 0)"
@@ -23,19 +24,21 @@ _CALL_SUMS: dict[str, str] = {
     "write_events": f"COALESCE(sum(input_events) FILTER (WHERE {_WRITTEN} > 0), 0)",
     "unpriced_tokens": f"COALESCE(sum({_TOKENS}) FILTER (WHERE NOT priced), 0)",
 }
-_LN = "round(1000000 * ln({})::numeric)"
+# Within bigint, whose sums are exact and cost a fraction of those of NUMERIC.
+_LN = "round(1000000 * ln({}))::bigint"
 _SLOPE = "(slope_n * slope_step_input - slope_step * slope_input) / (slope_n * slope_step_sq - slope_step * slope_step)"
-# Of one run. What its caller said of its outcome wins, as it does where runs are shown.
+# Of one run that began in [{start}, {end}). What its caller said of its outcome wins, as where runs are shown.
 _RUN = f"""
-  SELECT r.workflow, r.first_at, r.cost_usd, r.steps, r.escalations, COALESCE(t.reached, '{{}}') <> '{{}}' AS is_capped,
+  SELECT r.workflow, r.cost_usd, r.steps, r.escalations, COALESCE(t.reached, '{{{{}}}}') <> '{{{{}}}}' AS is_capped,
     COALESCE(t.outcome, r.said_outcome, r.outcome) AS outcome, r.events > 0 AND r.errors >= r.events AS is_error,
     CASE WHEN r.steps > 0 THEN {_LN.format("r.steps::float8")} END AS ln_steps,
     CASE WHEN r.cost_usd > 0 AND r.unpriced_events = 0 THEN {_LN.format("r.cost_usd::float8")} END AS ln_cost,
     CASE WHEN slope_n >= 2 AND slope_n * slope_step_sq > slope_step * slope_step
       THEN {_LN.format(f"greatest({_SLOPE}, 1)::float8")} END AS ln_slope
   FROM usage_run r LEFT JOIN budgets_runtally t ON t.organization_id = r.organization_id AND t.run_id = r.run_id
-  WHERE r.organization_id = %(org)s AND r.first_at >= %(start)s AND r.first_at < %(end)s AND r.workflow_id IS NOT NULL
+  WHERE r.organization_id = %(org)s AND r.first_at >= {{start}} AND r.first_at < {{end}} AND r.workflow_id IS NOT NULL
 """
+_RUN_OF_DAY = _RUN.format(start="%(start)s", end="%(end)s")
 _JUDGED = "outcome IN ('success', 'failure')"
 _DEAD = "outcome = 'failure' OR (outcome IS DISTINCT FROM 'success' AND is_error)"
 _RUN_SUMS: dict[str, str] = {
@@ -121,7 +124,7 @@ def write_day(org_id: int, start: datetime, end: datetime) -> int:
             "   array_agg(round(1000000 * COALESCE(h.cost, 0))::bigint ORDER BY g.hour) AS hour_micros"
             "  FROM calls c CROSS JOIN generate_series(0, %(hours)s - 1) AS g(hour)"
             "  LEFT JOIN costs h ON h.workflow = c.workflow AND h.hour = g.hour GROUP BY c.workflow),"
-            f" ran AS (SELECT workflow, {_RAN} FROM ({_RUN}) AS run GROUP BY workflow),"
+            f" ran AS (SELECT workflow, {_RAN} FROM ({_RUN_OF_DAY}) AS run GROUP BY workflow),"
             " written AS (INSERT INTO insights_reading AS r (organization_id, day_start, workflow, team, project,"
             f"   unattributed_usd, checksum, hour_micros, bands, {', '.join(NAMES)})"
             "  SELECT %(org)s, %(start)s, w.workflow, c.team, c.project,"
@@ -140,8 +143,8 @@ def write_day(org_id: int, start: datetime, end: datetime) -> int:
         return rows
 
 
-def day_rows(org_id: int, since: datetime, before: datetime) -> Iterator[Sequence[Any]]:
-    """(day, workflow, unattributed_usd, hour_micros, *NAMES) of readings of [since, before), sums as floats.
+def day_rows(org_id: int, since: datetime, before: datetime) -> Iterator[Rows]:
+    """(day, workflow, unattributed_usd, hour_micros, *NAMES) of readings of [since, before), sums as floats, in blocks.
 
     Index: the primary key.
     """
@@ -184,23 +187,32 @@ def known_workflows(
     return [Known(*row[:3]) for row in rows], rows[0][3] if rows else 0
 
 
-def hour_calls(org_id: int, start: datetime, end: datetime) -> Iterator[Sequence[Any]]:
-    """(workflow, hours since `start`, *calls) of [start, end). Index: the primary key of usage_hourrollup."""
+# An hour at a time: sums of all hours at once outgrow what a statement may hold in memory, and go to disk.
+_HOURS = "generate_series(0, %(hours)s - 1) AS each(hour)"
+_BEGINS, _ENDS = (f"%(start)s::timestamptz + {hour} * interval '1 hour'" for hour in ("each.hour", "(each.hour + 1)"))
+
+
+def hour_calls(org_id: int, start: datetime, hours: int) -> Iterator[Rows]:
+    """Blocks of (workflow, hours since `start`, *calls) of so many hours.
+
+    Index: the primary key of usage_hourrollup.
+    """
     yield from _stream(
-        "SELECT workflow, floor(extract(epoch FROM hour_start - %(start)s) / 3600)::int,"
-        f" {_floats(_CALL_SUMS)}"
-        f" FROM usage_hourrollup WHERE organization_id = %(org)s AND {_WITHIN}"
-        " AND workflow_id IS NOT NULL GROUP BY 1, 2",
-        {"org": org_id, "start": start, "end": end},
+        f"SELECT called.workflow, each.hour, {_floats(_CALL_SUMS, 'called')} FROM {_HOURS} CROSS JOIN LATERAL ("
+        f" SELECT workflow, {_CALLED} FROM usage_hourrollup WHERE organization_id = %(org)s"
+        f" AND hour_start >= {_BEGINS} AND hour_start < {_ENDS} AND workflow_id IS NOT NULL GROUP BY workflow"
+        ") AS called",
+        {"org": org_id, "start": start, "hours": hours},
     )
 
 
-def hour_runs(org_id: int, start: datetime, end: datetime) -> Iterator[Sequence[Any]]:
-    """(workflow, hours since `start`, *RUNS) of runs that began in [start, end). Index: usage_run_newest."""
+def hour_runs(org_id: int, start: datetime, hours: int) -> Iterator[Rows]:
+    """Blocks of (workflow, hours since `start`, *RUNS) of runs that began in so many hours. Index: usage_run_newest."""
+    run = _RUN.format(start=_BEGINS, end=_ENDS)
     yield from _stream(
-        f"SELECT workflow, floor(extract(epoch FROM first_at - %(start)s) / 3600)::int, {_floats(_RUN_SUMS)}"
-        f" FROM ({_RUN}) AS run GROUP BY 1, 2",
-        {"org": org_id, "start": start, "end": end},
+        f"SELECT ran.workflow, each.hour, {_floats(_RUN_SUMS, 'ran')} FROM {_HOURS} CROSS JOIN LATERAL ("
+        f" SELECT workflow, {_RAN} FROM ({run}) AS run GROUP BY workflow) AS ran",
+        {"org": org_id, "start": start, "hours": hours},
     )
 
 
@@ -210,7 +222,7 @@ def hour_totals(org_id: int, start: datetime, end: datetime) -> list[tuple[Any, 
         cursor.execute(
             "SELECT floor(extract(epoch FROM hour_start - %(start)s) / 3600)::int,"
             " COALESCE(sum(cost_usd) FILTER (WHERE team_id IS NULL OR workflow_id IS NULL), 0)::float8,"
-            f" {_floats(_CALL_SUMS)}"
+            f" {', '.join(f'({text})::float8' for text in _CALL_SUMS.values())}"
             f" FROM usage_hourrollup WHERE organization_id = %(org)s AND {_WITHIN} GROUP BY 1 ORDER BY 1",
             {"org": org_id, "start": start, "end": end},
         )
@@ -218,16 +230,16 @@ def hour_totals(org_id: int, start: datetime, end: datetime) -> list[tuple[Any, 
         return rows
 
 
-def _floats(sums: dict[str, str]) -> str:
-    return ", ".join(f"({text})::float8" for text in sums.values())
+def _floats(sums: dict[str, str], of: str) -> str:
+    return ", ".join(f"{of}.{name}::float8" for name in sums)
 
 
-def _stream(statement: str, values: dict[str, Any]) -> Iterator[Sequence[Any]]:
+def _stream(statement: str, values: dict[str, Any]) -> Iterator[Rows]:
     """Rows as they come: a month of thousands of workflows is more than should lie in memory as text."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(statement, values)
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
-            yield from rows
+            yield rows
 
 
 def read_days(org_id: int, since: datetime, before: datetime) -> list[datetime]:
