@@ -35,11 +35,6 @@ def cache_write_usd(
     return np.maximum(lost, 0.0) * input_usd
 
 
-def per_run_usd(run_usd: Number, usual_run_usd: Number, runs: Number) -> Number:
-    """Loops (both from the cost model, at the present and the usual count), context growth, cost per run."""
-    return _more(run_usd, usual_run_usd) * runs
-
-
 def retry_usd(rate: Number, usual: Number, attempts: Number, call_usd: Number, *, billed_share: Number = 1.0) -> Number:
     return _more(rate, usual) * attempts * billed_share * call_usd
 

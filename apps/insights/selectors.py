@@ -8,7 +8,7 @@ from math import isnan
 from typing import Any
 
 import numpy as np
-from django.db.models import Case, IntegerField, Q, Sum, Value, When
+from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
 
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import HasPk
@@ -106,8 +106,9 @@ def open_signals(org: HasPk, *, teams: Collection[str] | None = None) -> OpenSig
     rows = Incident.objects.for_org(org).filter(closed_at=None, parent=None)
     if teams is not None:
         rows = rows.filter(team__in=teams)
-    critical = rows.filter(tier=Incident.Tier.CRITICAL).count()
-    return OpenSignals(rows.count(), critical, rows.aggregate(sum=Sum("excess_usd"))["sum"] or Decimal(0))
+    critical = Count("id", filter=Q(tier=Incident.Tier.CRITICAL))
+    found = rows.aggregate(count=Count("id"), critical=critical, excess_usd=Sum("excess_usd"))
+    return OpenSignals(found["count"], found["critical"], found["excess_usd"] or Decimal(0))
 
 
 def incident_by_id(org: HasPk, incident_id: int, *, locked: bool = False) -> Incident:
@@ -252,11 +253,11 @@ def economics_of(org: HasPk, workflow: str, start: datetime, end: datetime) -> E
         "succeeded_runs", "failed_runs", "step_runs", "steps", "input_tokens", "cache_read_tokens",
         "cache_write_5m_tokens", "cache_write_1h_tokens", "escalated_runs", "retries", "events", "input_events",
     )  # fmt: skip
-    found = rows.aggregate(**{name: Sum(name) for name in names})
+    found = rows.aggregate(days=Count("day_start"), **{name: Sum(name) for name in names})
     sums = {name: found[name] or Decimal(0) for name in names}
     prompt = sum((sums[name] for name in _PROMPT), Decimal(0))
     return Economics(
-        days=rows.count(),
+        days=found["days"],
         runs=int(sums["runs"]),
         cost_usd=sums["cost_usd"],
         per_run_usd=_amount(sums["cost_runs_usd"], sums["cost_runs"]),
@@ -288,10 +289,6 @@ def find_marks(org: HasPk, *, after: int | None = None, limit: int) -> list[Mark
     """The newest first, before the number `after`."""
     rows = Mark.objects.for_org(org).order_by("-id")
     return list((rows if after is None else rows.filter(pk__lt=after))[:limit])
-
-
-def marks_between(org: HasPk, start: datetime, end: datetime) -> list[Mark]:
-    return list(Mark.objects.for_org(org).filter(starts_at__lt=end, ends_at__gt=start).order_by("starts_at")[:PAGE_MAX])
 
 
 def mark_by_id(org: HasPk, mark_id: int) -> Mark:

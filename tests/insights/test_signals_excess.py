@@ -17,7 +17,6 @@ from apps.insights import excess
         # 5 minutes: 0.25 lost on each written token, 0.9 saved on each read one; even at 3.6 written to one read.
         (excess.cache_write_usd(3.6e6, 1e6, 3e-6, read_multiple=0.1, write_multiple=1.25), 0.0),
         (excess.cache_write_usd(1e7, 1e6, 3e-6, read_multiple=0.1, write_multiple=1.25), 4.8),
-        (excess.per_run_usd(0.30, 0.20, 500), 50.0),
         (excess.retry_usd(0.06, 0.02, 10_000, 0.01), 4.0),
         (excess.retry_usd(0.06, 0.02, 10_000, 0.01, billed_share=0.5), 2.0),
         (excess.input_tokens_usd(3_000, 2_000, 10_000, 1e-6), 10.0),
