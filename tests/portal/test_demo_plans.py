@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from structlog.testing import capture_logs
+
 from apps.core.tenancy import tenant
 from apps.ingest.demo import plans as demo
 from apps.planner.models import Plan
@@ -48,6 +50,10 @@ def test_one_plan_is_live_and_held_against_the_runs_that_came_after(shop):
     assert "runs on" in get(client_of(shop.alice), shop.url(f"plans/{live.pk}")).text
 
 
-def test_without_its_runs_the_others_are_there(shop):
+def test_without_its_runs_the_others_are_there_and_the_log_says_why(shop):
     create_team(org=shop.org, slug="research")
-    assert furnish(shop.org) == {"RAG answers": "draft", "Contract review": "approved"}
+    with capture_logs() as logs:
+        assert furnish(shop.org) == {"RAG answers": "draft", "Contract review": "approved"}
+    (said,) = [line for line in logs if line["event"] == "no plan of the demo is live"]
+    assert said["log_level"] == "warning"
+    assert demo.FITTED in said["why"]
