@@ -1,39 +1,63 @@
 """Recommendations and the ledger as they are read. Inside `tenant(org)`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import Q
 
 from apps.core.errors import NotFound
+from apps.core.periods import Calendar
 from apps.core.tenancy import HasPk
 from apps.insights.models_savings import Adoption, Recommendation, SavingsRound
 from apps.insights.recommendations import Effect, Portfolio, Standing, together
+from apps.usage.shared import uses_of
 
 PAGE_MAX = 200
 # What is reckoned together: the largest ones.
 TOGETHER_MAX = 200
 # Of the ledger's totals: the newest adoptions.
 LEDGER_MAX = 1_000
+# Longer than what recommendations are made of, and what is measured of those that were followed.
+SHARED_DAYS = 90
 State = Recommendation.State
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What of the organization somebody may see; None: all of it."""
+    """What of the organization somebody may see; None: all of it. `without`: workflows that others use too."""
 
     teams: Sequence[str] | None = None
     project: str | None = None
+    without: Collection[str] = ()
 
     def within(self) -> Q:
         found = Q() if self.teams is None else Q(team__in=list(self.teams))
-        return found if self.project is None else found & Q(project=self.project)
+        found = found if self.project is None else found & Q(project=self.project)
+        return found & ~Q(workflow__in=list(self.without)) if self.without else found
 
 
 EVERYTHING = Part()
+
+
+def own_part(org: HasPk, clock: Calendar, part: Part, at: datetime) -> Part:
+    """The part without workflows that others used in the last `SHARED_DAYS`, in calls or in runs: what is reckoned of
+    a workflow is of all its calls, and of those of others nobody else is told.
+    """
+    asked = {"team": part.teams, "project": None if part.project is None else [part.project]}
+    of_it = {name: values for name, values in asked.items() if values is not None}
+    if not of_it:
+        return part
+    names = {
+        name
+        for rows in (Recommendation.objects.for_org(org), Adoption.objects.for_org(org))
+        for name in rows.filter(part.within()).values_list("workflow", flat=True).distinct()
+    }
+    since = at - timedelta(days=SHARED_DAYS)
+    uses = uses_of(org, clock, sorted(names), of_it, since, at) if names else {}
+    return replace(part, without=tuple(name for name in sorted(names) if uses[name].is_shared))
 
 
 def find_recommendations(

@@ -20,6 +20,8 @@ from apps.insights.sums import NAMES
 
 PAGE_MAX = 200
 SERIES_DAYS_MAX = 100
+# How far before a reading lies what it is held against.
+LOOKED_BACK = timedelta(days=BASELINE_DAYS + 1)
 LIVE = (Incident.State.OPEN, Incident.State.ACKNOWLEDGED)
 TIERS = (Incident.Tier.CRITICAL, Incident.Tier.NOTIFY, Incident.Tier.DIGEST)
 
@@ -126,9 +128,13 @@ def children_of(org: HasPk, incident: Incident, limit: int = PAGE_MAX) -> list[I
     return list(Incident.objects.for_org(org).filter(parent_id=incident.pk).order_by("-excess_usd", "id")[:limit])
 
 
-def incidents_of_workflow(org: HasPk, workflow: str, since: datetime, limit: int = PAGE_MAX) -> list[Incident]:
-    """Those that were live at any time since then, newest first. Index: insights_incident_scope."""
+def incidents_of_workflow(
+    org: HasPk, workflow: str, since: datetime, *, teams: Collection[str] | None = None, limit: int = PAGE_MAX
+) -> list[Incident]:
+    """Those that were live at any time since then, newest first; of these teams. Index: insights_incident_scope."""
     rows = Incident.objects.for_org(org).filter(scope_kind=ScopeKind.WORKFLOW, scope=workflow)
+    if teams is not None:
+        rows = rows.filter(team__in=teams)
     return list(rows.filter(Q(closed_at=None) | Q(closed_at__gte=since)).order_by("-opened_at", "-id")[:limit])
 
 
@@ -178,13 +184,13 @@ class Series:
 
 
 def series_of(
-    org: HasPk, workflow: str, start: datetime, end: datetime, *, within: Mapping[str, str] | None = None
+    org: HasPk, workflow: str, start: datetime, end: datetime, *, whole_since: datetime | None = None
 ) -> tuple[Series, ...]:
     """Each signal of a workflow by day, of days that are over; signals that never had an observation are left out.
 
-    `within`: only days on which it belonged to this team and project. Index: insights_reading_series.
+    `whole_since`: no earlier day, and of a day no band that was made of one. Index: insights_reading_series.
     """
-    days = _days(org, workflow, start, end, within or {})
+    days = _days(org, workflow, start, end, whole_since)
     if not days:
         return ()
     sums = np.array([row.sums for row in days], dtype=float).T[:, None, :]
@@ -204,7 +210,7 @@ def series_of(
 
 def _series(key: str, points: tuple[Point, ...], end: datetime) -> Series:
     seen = [point for point in points if point.sample > 0]
-    since = end - timedelta(days=BASELINE_DAYS + 1)
+    since = end - LOOKED_BACK
     observations = sum(point.sample for point in seen if point.day > since)
     return Series(key, points, (end - seen[0].day).days, int(observations))
 
@@ -222,10 +228,12 @@ class _DayRow:
     sums: tuple[float, ...]
 
 
-def _days(org: HasPk, workflow: str, start: datetime, end: datetime, within: Mapping[str, str]) -> list[_DayRow]:
-    rows = Reading.objects.for_org(org).filter(workflow=workflow, day_start__gte=start, day_start__lt=end, **within)
+def _days(org: HasPk, workflow: str, start: datetime, end: datetime, whole_since: datetime | None) -> list[_DayRow]:
+    start = max(start, whole_since or start)
+    rows = Reading.objects.for_org(org).filter(workflow=workflow, day_start__gte=start, day_start__lt=end)
     found = rows.order_by("day_start").values_list("day_start", "bands", *NAMES)[: SERIES_DAYS_MAX + 1]
-    return [_DayRow(row[0], row[1], tuple(map(float, row[2:]))) for row in found]
+    banded = whole_since + LOOKED_BACK if whole_since else start
+    return [_DayRow(row[0], row[1] if row[0] >= banded else {}, tuple(map(float, row[2:]))) for row in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ def plan_page(visit: Visit, plan: Plan, found: Against) -> AgainstPage:
     title, says = STATES.get(found.state, ("", ""))
     here = visit.url_of("plan_against", str(plan.pk))
     cut = {"workflow": plan.workflow_slug}
+    if visit.teams is not None and plan.team is not None:
+        cut["team"] = plan.team.slug
     use = next(iter(found.actuals.uses), None)
     return AgainstPage(
         months=_tabs(visit, found, lambda month: f"{here}?month={month}"),

@@ -92,7 +92,7 @@ class MovePreview:
 @dataclass(frozen=True, slots=True)
 class NamePage:
     """One team, project or workflow. `above` is what it belongs to, or has, in figures; like `facts` it is
-    (label, text, address).
+    (label, text, address). `of` says whose part of it is shown, "" where it is all of it.
     """
 
     kind: str
@@ -114,6 +114,7 @@ class NamePage:
     choices: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     move: MovePreview | None = None
+    of: str = ""
 
 
 # --- names seen in events ----------------------------------------------------------------------------

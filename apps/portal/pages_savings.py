@@ -66,6 +66,8 @@ class Together:
 
 @dataclass(frozen=True, slots=True)
 class SavingsPage:
+    """`left_out`: workflows of the reader's teams that others use too."""
+
     rows: tuple[SavingRow, ...]
     states: tuple[tuple[str, str], ...]
     state: str
@@ -78,6 +80,7 @@ class SavingsPage:
     days: int
     first_url: str
     next_url: str
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,9 @@ class RecommendationPage:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowSavings:
-    """The part of a workflow's page."""
+    """The part of a workflow's page; `absent` says why its reader sees none."""
 
     rows: tuple[SavingRow, ...]
     more: int
     all_url: str
+    absent: str = ""

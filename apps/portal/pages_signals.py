@@ -153,18 +153,23 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class EconomicsPart:
+    """`days` had calls, `span` says which they are of, `absent` why its reader sees none."""
+
     days: int
+    span: str
     units: tuple[Unit, ...]
+    absent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SignalsPart:
-    """`plan` says what stands in while signals are learning; "" where none is."""
+    """`plan` says what stands in while signals are learning, `absent` why its reader sees no chart; else "" both."""
 
     plan: str
     charts: tuple[SignalChart, ...]
     incidents: tuple[SignalRow, ...]
     url: str
+    absent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from apps.portal import formats
 from apps.portal.access import Visit
 from apps.portal.audit_words import who
 from apps.portal.pages_savings import LedgerRow, SavingRow, Together, WorkflowSavings
+from apps.portal.workflow_access import WITHHELD, Sight
 from apps.teams.models import Workflow
 
 PART_ROWS = 5
@@ -77,8 +78,7 @@ def row_of(visit: Visit, row: Recommendation) -> SavingRow:
         title=words_of(row.kind, row.evidence).title,
         url=visit.url_of("recommendation", str(row.pk)),
         workflow=row.workflow,
-        # The page of a workflow is closed to leads.
-        workflow_url=visit.url_below("workflows", row.workflow) if visit.teams is None else "",
+        workflow_url=visit.url_below("workflows", row.workflow),
         team=row.team,
         headline_usd=row.headline_usd,
         low_usd=row.saving_low_usd,
@@ -145,16 +145,22 @@ def part_of(visit: Visit) -> Part:
     """All of the organization; of a lead the teams that they lead, or the one that is asked for."""
     if visit.teams is None:
         return Part()
-    return Part([visit.team] if "team" in visit.request.GET and visit.team else visit.teams)
+    asked = Part([visit.team] if "team" in visit.request.GET and visit.team else visit.teams)
+    with tenant(visit.org):
+        return savings.own_part(visit.org, visit.calendar, asked, visit.at)
 
 
-def workflow_part(visit: Visit, workflow: Workflow) -> WorkflowSavings | None:
+def workflow_part(visit: Visit, workflow: Workflow, sight: Sight) -> WorkflowSavings | None:
     """What the page of a workflow says of its recommendations; None where there are none."""
     with tenant(visit.org):
+        part = part_of(visit)
         rows = savings.find_recommendations(
-            visit.org, part=part_of(visit), workflow=workflow.slug, state="open", vanished=False, limit=PART_ROWS + 1
+            visit.org, part=part, workflow=workflow.slug, state="open", vanished=False, limit=PART_ROWS + 1
         )
+    url = visit.url("savings", {"workflow": workflow.slug, **sight.asked})
+    if workflow.slug in part.without:
+        return WorkflowSavings((), 0, url, WITHHELD)
     if not rows:
         return None
     shown = tuple(row_of(visit, row) for row in rows[:PART_ROWS])
-    return WorkflowSavings(shown, len(rows) - len(shown), visit.url("savings", {"workflow": workflow.slug}))
+    return WorkflowSavings(shown, len(rows) - len(shown), url)

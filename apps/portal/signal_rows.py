@@ -21,6 +21,11 @@ TIERS = {
 _PAGES = {ScopeKind.WORKFLOW: "workflows", ScopeKind.TEAM: "teams", ScopeKind.PROJECT: "projects"}
 
 
+def may_open(page: str, visit: Visit) -> bool:
+    """Pages of teams and projects are closed to leads."""
+    return visit.teams is None or page == "workflows"
+
+
 def row_of(visit: Visit, one: Incident) -> SignalRow:
     lead = one.lead
     page = _PAGES.get(ScopeKind(one.scope_kind))
@@ -32,7 +37,7 @@ def row_of(visit: Visit, one: Incident) -> SignalRow:
         url=visit.url_of("signal", str(one.pk)),
         title=wording.label(one.signal),
         scope=one.scope,
-        scope_url=visit.url_below(page, one.scope) if page and visit.teams is None else "",
+        scope_url=visit.url_below(page, one.scope) if page and may_open(page, visit) else "",
         team=one.team,
         change=change or str(one.cause.get("words", "")),
         cause=str(one.cause.get("words", "")) if change else "",

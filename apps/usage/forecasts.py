@@ -1,6 +1,6 @@
 """Reading stored forecasts, inside `tenant(org)`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -12,9 +12,12 @@ from django.db.models import Q, QuerySet, Subquery
 from apps.core.money import sum_usd
 from apps.core.periods import Calendar
 from apps.core.tenancy import HasPk, org_id_of
+from apps.usage.forecast import HISTORY_DAYS
 from apps.usage.forecast_bands import Outcome, capped, exceeds, exhausted_on
 from apps.usage.forecasting import DIRECT_OFF, usd
 from apps.usage.models_forecast import Forecast
+from apps.usage.parts_sql import Part
+from apps.usage.shared import own_alone
 
 PAGE_MAX = 500
 # Forecasts are made every hour; what is older than this, or made of too little, is not held against anything.
@@ -77,6 +80,24 @@ def forecast_of(org: HasPk | int, month: date, scope: str, key: str) -> Forecast
     """What was last said of one scope."""
     rows = Forecast.objects.for_org(org_id_of(org)).filter(month=month, scope=scope, key=key)
     return rows.order_by("-bucket").first()
+
+
+def within_part(
+    org: HasPk | int, rows: Sequence[Forecast], part: Part | None, clock: Calendar, at: datetime
+) -> list[Forecast]:
+    """Without the workflows and projects that others than the part spend on: their forecasts are of all spend.
+
+    `part` None: all of them. Looked at is what they were made of.
+    """
+    if part is None or not rows:
+        return list(rows)
+    since = clock.month_start(min(row.month for row in rows)) - timedelta(days=HISTORY_DAYS + 1)
+    kinds = (Forecast.Scope.WORKFLOW, Forecast.Scope.PROJECT)
+    alone = {
+        kind: own_alone(org, str(kind), [row.key for row in rows if row.scope == kind], part, since, at)
+        for kind in kinds
+    }
+    return [row for row in rows if row.scope not in kinds or row.key in alone[Forecast.Scope(row.scope)]]
 
 
 def is_direct_off(row: Forecast) -> bool:

@@ -65,6 +65,7 @@ def test_a_page_opens_for_the_roles_of_its_row(stage: Stage, role: str) -> None:
 
 OF_A_TEAM = (
     "{event_id}", "{run_id}", "{statement_id}", "{dispute_id}", "{recommendation_id}", "{incident_id}", "{plan_id}",
+    "{workflow}",
 )  # fmt: skip
 
 

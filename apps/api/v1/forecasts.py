@@ -30,6 +30,7 @@ from apps.usage.forecasts import (
     first_day_of,
     is_direct_off,
     under_cap,
+    within_part,
 )
 from apps.usage.models_forecast import Forecast
 
@@ -105,12 +106,14 @@ class ForecastsView(ScopedView):
             month = parameters.month(query, default=this)
             rows = find_forecasts(org, month, scope=scope, after=after, limit=limit + 1, **asked)
             limits = month_limits(org, at) if month == this else {}
-        page = rows[:limit]
+            page = rows[:limit]
+            pins = parameters.within_pins(self.principal, {})
+            shown = within_part(org, page, {name: [pin] for name, pin in pins.items()} or None, clock, at)
         return Response(
             {
                 "month": f"{month:%Y-%m}",
                 "as_of": page[0].as_of if page else None,
-                "data": [forecast_json(row, limits, clock) for row in page],
+                "data": [forecast_json(row, limits, clock) for row in shown],
                 "next": cursor_of((page[-1].scope, page[-1].key)) if len(rows) > limit else None,
             }
         )

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from msgspec import Meta
 from rest_framework import serializers
@@ -25,7 +26,7 @@ from apps.insights.recommendation_words import words_of
 from apps.insights.recommendations import Kind, Label, Portfolio
 from apps.insights.savings import PAGE_MAX, Part, is_inside
 from apps.organizations.permissions import Scope
-from apps.organizations.selectors import Principal
+from apps.organizations.selectors import Principal, calendar
 
 State = Recommendation.State
 FILTERS = {"team", "project", "workflow"}
@@ -287,13 +288,20 @@ class SavingsView(ScopedView):
 
 
 def part_of(principal: Principal, asked: Mapping[str, str] | None = None) -> Part:
-    """What a key may see of what it asks for. Raises `DomainError` (`pinned_dimension`) for one of an environment."""
+    """What a key may see of what it asks for; a pinned one, of no workflow that others use too.
+
+    Raises `DomainError` (`pinned_dimension`) for one of an environment.
+    """
     found = parameters.within_pins(principal, asked or {})
     if "environment" in found:
         detail = f"This key belongs to environment '{found['environment']}'; recommendations are of whole workflows."
         raise DomainError("pinned_dimension", detail, param="environment")
-    team = found.get("team")
-    return Part(None if team is None else [team], found.get("project"))
+    team, org = found.get("team"), principal.organization
+    part = Part(None if team is None else [team], found.get("project"))
+    if principal.team is None and principal.project is None:
+        return part
+    with tenant(org):
+        return savings.own_part(org, calendar(org), part, timezone.now())
 
 
 def _choice(query: Mapping[str, str], name: str, values: list[str] | None = None) -> str | None:

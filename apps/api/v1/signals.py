@@ -1,7 +1,7 @@
 """Signals: incidents and the answers to them, the series of a workflow, and marks."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -21,6 +21,7 @@ from apps.core.tenancy import tenant
 from apps.insights import services
 from apps.insights.models import REASON_LENGTH_MAX, Incident, Mark, ScopeKind
 from apps.insights.selectors import (
+    LOOKED_BACK,
     PAGE_MAX,
     SERIES_DAYS_MAX,
     SIGNAL_NAMES,
@@ -32,9 +33,13 @@ from apps.insights.selectors import (
     incident_by_id,
     series_of,
 )
+from apps.insights.shared import cut_incidents, use_of
 from apps.organizations.permissions import Scope
-from apps.organizations.selectors import Principal
+from apps.organizations.selectors import Principal, calendar
+from apps.teams.models import Workflow
 from apps.teams.selectors import workflow_by_slug
+from apps.usage.parts_sql import Part
+from apps.usage.shared import uses_of
 
 SERIES_DEFAULT = timedelta(days=28)
 PAGED = [
@@ -79,7 +84,10 @@ class IncidentOutput(serializers.Serializer[Any]):
     since = serializers.DateTimeField()
     last_seen_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)
-    excess_usd = serializers.CharField(allow_null=True, help_text="An estimate, a day beyond the usual.")
+    excess_usd = serializers.CharField(
+        allow_null=True,
+        help_text="An estimate, a day beyond the usual; null to a pinned key where others used the workflow too.",
+    )
     peak_usd = serializers.CharField(allow_null=True)
     signals = serializers.ListField(child=serializers.DictField())
     cause = serializers.DictField()
@@ -140,6 +148,7 @@ class SignalsView(ScopedView):
         after = position_of(query["cursor"], RowId) if query.get("cursor") else None
         with tenant(self.organization):
             rows = find_incidents(self.organization, after=after, limit=limit + 1, **asked)
+            rows = cut(self.principal, rows)
         following = cursor_of(rows[limit - 1].pk) if len(rows) > limit else None
         return Response({"data": [incident_json(row) for row in rows[:limit]], "next": following})
 
@@ -151,6 +160,7 @@ class SignalView(ScopedView):
     def get(self, request: Request, incident_id: int) -> Response:
         with tenant(self.organization):
             incident = require_within(self.principal, incident_by_id(self.organization, incident_id))
+            cut(self.principal, [incident])
         return Response(incident_json(incident))
 
 
@@ -165,6 +175,8 @@ class _AnswerView(ScopedView):
         incident = services.answer(
             org=self.organization, incident_id=incident_id, act=self.act, reason=given["reason"], actor=self.principal
         )
+        with tenant(self.organization):
+            cut(self.principal, [incident])
         return Response(incident_json(incident))
 
 
@@ -194,7 +206,7 @@ class WorkflowSignalsView(ScopedView):
     )
     def get(self, request: Request, slug: str) -> Response:
         query = request.query_params
-        only = within(self.principal, parameters.filters(query, set(), {"from", "to"}))
+        parameters.filters(query, set(), {"from", "to"})
         end = parameters.instant(query, "to", timezone.now())
         start = parameters.instant(query, "from", end - SERIES_DEFAULT)
         parameters.require_order(start, end)
@@ -203,10 +215,24 @@ class WorkflowSignalsView(ScopedView):
                 "range_too_long", f"from and to are more than {SERIES_DAYS_MAX} days apart.", param="from"
             )
         with tenant(self.organization):
-            if "\0" in slug or workflow_by_slug(self.organization, slug) is None:
+            workflow = None if "\0" in slug else workflow_by_slug(self.organization, slug)
+            if workflow is None:
                 raise NotFound("workflow")
-            series = series_of(self.organization, slug, start, end, within=only)
+            since = self._whole_since(workflow, start)
+            series = series_of(self.organization, slug, start, end, whole_since=since)
         return Response({"data": [series_json(one) for one in series], "next": None})
+
+    def _whole_since(self, workflow: Workflow, start: datetime) -> datetime | None:
+        """Of a pinned key, since when all of the workflow is its own; None for one that reads everything.
+
+        Raises `NotFound` where nothing of it is.
+        """
+        part, org, now = part_of(self.principal), self.organization, timezone.now()
+        if part is None:
+            return None
+        clock = calendar(org)
+        use_of(org, clock, workflow, part, now)
+        return uses_of(org, clock, [workflow.slug], part, start - LOOKED_BACK, now)[workflow.slug].whole_since
 
 
 class MarksView(ScopedView):
@@ -258,6 +284,17 @@ def within(principal: Principal, asked: Mapping[str, str]) -> dict[str, str]:
             param="environment",
         )
     return found
+
+
+def part_of(principal: Principal) -> Part | None:
+    """What a pinned key may see; None: everything. Raises as `within`."""
+    return {name: [value] for name, value in within(principal, {}).items()} or None
+
+
+def cut(principal: Principal, incidents: list[Incident]) -> list[Incident]:
+    """Without the figures of workflows that are not the key's alone. Inside `tenant(org)`."""
+    org = principal.organization
+    return cut_incidents(org, calendar(org), incidents, part_of(principal), timezone.now())
 
 
 def require_within(principal: Principal, incident: Incident) -> Incident:

@@ -19,6 +19,7 @@ from apps.portal.filters import filters_of
 from apps.portal.pages import Crumb
 from apps.portal.pages_against import AgainstPart
 from apps.portal.views.statements import asked_month
+from apps.portal.workflow_access import Sight, sees_plan
 from apps.teams.models import Workflow
 
 
@@ -26,7 +27,7 @@ from apps.teams.models import Workflow
 def plan_against(visit: Visit, plan_id: int) -> HttpResponse:
     with tenant(visit.org):
         plan = plan_by_id(visit.org, plan_id)
-    if visit.teams is not None and (plan.team is None or plan.team.slug not in visit.teams):
+    if not sees_plan(visit, plan):
         raise NotFound("plan")
     month = _asked_month(visit)
     try:
@@ -62,29 +63,29 @@ def month_changes(visit: Visit) -> HttpResponse:
     return visit.render("portal/against.html", frame=frame, page=page)
 
 
-def plan_part(visit: Visit, workflow: Workflow) -> AgainstPart | None:
+def plan_part(visit: Visit, workflow: Workflow, sight: Sight) -> AgainstPart | None:
     """This month against the workflow's plan, else against as much of the month before; None without either.
 
-    Inside `tenant(org)`.
+    Of a lead's teams, one: that of the plan, else the one that the page is about. Inside `tenant(org)`.
     """
     try:
         # What takes too long stands on a page of its own, which says so, and leaves this one as it is.
         with transaction.atomic():
-            return _part(visit, workflow)
+            return _part(visit, workflow, sight)
     except DomainError:
         return None
 
 
-def _part(visit: Visit, workflow: Workflow) -> AgainstPart | None:
+def _part(visit: Visit, workflow: Workflow, sight: Sight) -> AgainstPart | None:
     month = visit.calendar.month_of(visit.at)
-    plans = plans_of_workflow(visit.org, workflow)
+    plans = [one for one in plans_of_workflow(visit.org, workflow) if sees_plan(visit, one)]
     plan = next((one for one in plans if one.approved and one.retired_at is None), None)
     if plan is not None:
-        held = against.against_plan(visit.org, plan, month, at=visit.at)
+        held = against.against_plan(visit.org, plan, month, at=visit.at, cut=_team_of(visit, plan))
         return AgainstPart(
             "Plan against actual", plan_page(visit, plan, held), visit.url_of("plan_against", str(plan.pk))
         )
-    cut = {"workflow": workflow.slug}
+    cut = {"workflow": workflow.slug, **sight.asked}
     found = against.month_over_month(visit.org, month, month_before(month), at=visit.at, cut=cut)
     if found.variance is None:
         return None

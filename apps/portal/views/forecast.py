@@ -17,7 +17,7 @@ from apps.portal.forecast_chart import forecast_chart
 from apps.portal.pages import Crumb
 from apps.portal.pages_forecast import ForecastChart, ForecastPage, ForecastRow, LayerRow
 from apps.portal.views.budgets import budget_url
-from apps.usage.forecasts import UNLEARNED, against, forecast_of, is_direct_off, largest, under_cap
+from apps.usage.forecasts import UNLEARNED, against, forecast_of, is_direct_off, largest, under_cap, within_part
 from apps.usage.models_forecast import Forecast, PlannedSpend
 from apps.usage.planned import planned_spend
 
@@ -48,6 +48,7 @@ def forecast(visit: Visit) -> HttpResponse:
     with tenant(org):
         whole = _whole(visit)
         rows = largest(org, month, ("team", "workflow"), visit.team, 2 * ROWS_SHOWN)
+        rows = within_part(org, rows, visit.part, visit.calendar, visit.at)
         limits = month_limits(org, visit.at)
         last = next_month(month) - timedelta(days=1)
         planned = planned_spend(org, month, last)
@@ -82,7 +83,8 @@ def _whole(visit: Visit) -> Forecast | None:
     for scope in PARTS:
         asked = str(visit.request.GET.get(scope, ""))
         row = forecast_of(visit.org, month, scope, asked) if asked and "\x00" not in asked else None
-        if row is not None and visit.team in (None, row.team):
+        is_theirs = row is not None and visit.team in (None, row.team)
+        if row is not None and is_theirs and within_part(visit.org, [row], visit.part, visit.calendar, visit.at):
             return row
     return forecast_of(visit.org, month, *_everything(visit))
 

@@ -48,7 +48,9 @@ def page_of(
         except DomainError as wrong:
             form = NameForm(given, FormError.of(wrong))
     shown = page("move" if act == "preview" else act, form, looked)
-    crumbs = (Crumb(kinds.capitalize(), visit.url(kinds)), Crumb(named.name))
+    # The list is closed to leads.
+    lists = () if visit.teams is not None else (Crumb(kinds.capitalize(), visit.url(kinds)),)
+    crumbs = (*lists, Crumb(named.name))
     frame = visit.frame(named.name, *crumbs)
     return visit.render("portal/name.html", frame=frame, one=shown, parts=parts(), error=form.error)
 

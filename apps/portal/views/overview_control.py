@@ -1,15 +1,18 @@
 """Cards of the overview about what to act on. Each function makes one, or None where it has nothing to say."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 from apps.budgets.outlook import Standing
 from apps.budgets.selectors import asked_raises, count_bounded, count_stops
 from apps.core.errors import DomainError
+from apps.core.money import sum_usd
 from apps.core.periods import month_before, next_month
 from apps.core.tenancy import tenant
-from apps.insights.selectors import dearest, open_signals
+from apps.insights.selectors import PAGE_MAX, dearest, open_signals
+from apps.insights.shared import cut_incidents
 from apps.portal import formats
 from apps.portal.budget_words import meter, state_words
 from apps.portal.homes import Home
@@ -45,14 +48,19 @@ def signals(home: Home) -> OpenSignalsCard | None:
     visit = home.visit
     with tenant(visit.org):
         found = open_signals(visit.org, teams=None if visit.team is None else [visit.team])
-        rows = dearest(visit.org, team=visit.team, limit=SIGNALS_SHOWN) if found.count else []
+        most = SIGNALS_SHOWN if visit.team is None else PAGE_MAX
+        rows = dearest(visit.org, team=visit.team, limit=most) if found.count else []
+        rows = cut_incidents(visit.org, visit.calendar, rows, visit.part, visit.at)
     if not found.count:
         return None
+    if visit.team is not None:
+        # Without what is withheld.
+        found = replace(found, excess_usd=sum_usd(one.excess_usd for one in rows if one.excess_usd is not None))
     return OpenSignalsCard(
         count=found.count,
         critical=found.critical,
         excess_usd=found.excess_usd,
-        rows=tuple(row_of(visit, one) for one in rows),
+        rows=tuple(row_of(visit, one) for one in rows[:SIGNALS_SHOWN]),
         url=visit.url("signals"),
     )
 

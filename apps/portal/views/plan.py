@@ -23,6 +23,7 @@ from apps.portal.pages import Crumb
 from apps.portal.pages_plans import CalibrationPanel, ControlRow, DecisionRow, PlanPage, VersionRow
 from apps.portal.plan_results import result_panel
 from apps.portal.views.plans import CALIBRATIONS, STATES, waits
+from apps.portal.workflow_access import may_open, sees_plan
 
 MEMBERS_SUGGESTED = 200
 TEXT_MAX = 2_100
@@ -50,7 +51,9 @@ def plan(visit: Visit, plan_id: int) -> HttpResponse:
         decisions = decisions_of(visit.org, found)
         rows = tuple(_controls(visit, found, versions))
         members = member_emails(visit.org, MEMBERS_SUGGESTED) if visit.may(Permission.MANAGE_PLANS) else []
-    page = _page(visit, found, version, versions, decisions, rows, tuple(members))
+        # A plan of a lead's team may be one of a workflow that another team runs.
+        opens = found.workflow is not None and may_open(visit, found.workflow)
+    page = _page(visit, found, version, versions, decisions, rows, tuple(members), opens)
     frame = visit.frame(found.name, Crumb("Plans", visit.url("plans")), Crumb(found.name))
     return visit.render("portal/plan.html", frame=frame, plan=page)
 
@@ -58,7 +61,7 @@ def plan(visit: Visit, plan_id: int) -> HttpResponse:
 def seen(visit: Visit, plan_id: int) -> Plan:
     """The plan; of a lead, one of the teams that they lead. Raises `NotFound`. Inside `tenant(org)`."""
     found = plan_by_id(visit.org, plan_id)
-    if visit.teams is not None and (found.team is None or found.team.slug not in visit.teams):
+    if not sees_plan(visit, found):
         raise NotFound("plan")
     return found
 
@@ -76,6 +79,7 @@ def _page(
     decisions: list[PlanDecision],
     rows: tuple[ControlRow, ...],
     members: tuple[str, ...],
+    opens: bool,
 ) -> PlanPage:
     today = visit.at.astimezone(visit.calendar.zone_at(visit.at)).date()
     key = str(found.pk)
@@ -85,9 +89,7 @@ def _page(
         name=found.name,
         state=STATES[found.state],
         workflow=found.workflow_slug,
-        workflow_url=visit.url_below("workflows", found.workflow_slug)
-        if found.workflow_id and visit.teams is None
-        else "",
+        workflow_url=visit.url_below("workflows", found.workflow_slug) if opens else "",
         team=found.team.slug if found.team else None,
         project=found.project.slug if found.project else None,
         owner=found.owner.email if found.owner else "",

@@ -70,6 +70,7 @@ def savings_page(visit: Visit) -> HttpResponse:
         totals=savings.ledger_totals(adopted),
         found_at=found_at,
         days=days,
+        left_out=len(part.without),
         first_url=visit.url("savings", kept) if query.get("cursor") else "",
         next_url=visit.url("savings", {**kept, "cursor": _cursor(rows[ROWS - 1])}) if len(rows) > ROWS else "",
     )

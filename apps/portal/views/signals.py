@@ -12,6 +12,7 @@ from apps.core.tenancy import tenant
 from apps.insights import services, wording
 from apps.insights.models import Incident, ScopeKind
 from apps.insights.selectors import (
+    LOOKED_BACK,
     SIGNAL_NAMES,
     STATES,
     children_of,
@@ -21,6 +22,7 @@ from apps.insights.selectors import (
     incident_by_id,
     series_of,
 )
+from apps.insights.shared import cut_incidents
 from apps.organizations.permissions import Permission
 from apps.portal.access import Visit, organization_page
 from apps.portal.audit_words import within
@@ -30,6 +32,7 @@ from apps.portal.pages_signals import Cell, Choice, Entry, Line, SignalChart, Si
 from apps.portal.signal_chart import signal_chart
 from apps.portal.signal_rows import row_of
 from apps.teams.selectors import list_teams
+from apps.usage.shared import uses_of
 
 ROWS = 100
 CHART_DAYS = timedelta(days=35)
@@ -53,6 +56,7 @@ def signals(visit: Visit) -> HttpResponse:
             rows = dearest(visit.org, limit=ROWS + 1, **only)
         else:
             rows = find_incidents(visit.org, state=asked["state"], after=_after(visit), limit=ROWS + 1, **only)
+        rows = cut_incidents(visit.org, visit.calendar, rows, visit.part, visit.at)
         looked = evaluated_at(visit.org)
         teams = tuple(one.slug for one in list_teams(visit.org)) if visit.teams is None else visit.teams
     shown = rows[:ROWS]
@@ -113,6 +117,8 @@ def signal(visit: Visit, incident_id: int) -> HttpResponse:
         incident = incident_by_id(visit.org, incident_id)
     if visit.teams is not None and incident.team not in visit.teams:
         raise NotFound("incident")
+    with tenant(visit.org):
+        cut_incidents(visit.org, visit.calendar, [incident], visit.part, visit.at)
     given = {name: str(visit.request.POST.get(name, ""))[:600].strip(" ") for name in ("act", "reason")}
     error = None
     if visit.request.method == "POST":
@@ -138,6 +144,7 @@ def _page(visit: Visit, one: Incident, given: dict[str, str], error: FormError |
     with tenant(visit.org):
         parent = incident_by_id(visit.org, one.parent_id) if one.parent_id else None
         children = children_of(visit.org, one, ROWS) if one.scope_kind == ScopeKind.TEAM else []
+        children = cut_incidents(visit.org, visit.calendar, children, visit.part, visit.at)
         chart = _chart(visit, one)
     label, says = wording.fix_words(one.fix)
     return SignalPage(
@@ -176,7 +183,12 @@ def _chart(visit: Visit, one: Incident) -> SignalChart | None:
     until = min(one.closed_at + timedelta(days=2), visit.at) if one.closed_at else visit.at
     start = min(one.since, until) - CHART_DAYS
     zone = visit.calendar.zone_at(visit.at)
-    found = series_of(visit.org, one.scope, max(start, until - timedelta(days=99)), until)
+    start = max(start, until - timedelta(days=99))
+    whole_since = None
+    if visit.part is not None:
+        uses = uses_of(visit.org, visit.calendar, [one.scope], visit.part, start - LOOKED_BACK, visit.at)
+        whole_since = uses[one.scope].whole_since
+    found = series_of(visit.org, one.scope, start, until, whole_since=whole_since)
     series = next((series for series in found if series.signal == one.signal), None)
     return signal_chart(series, zone) if series else None
 

@@ -6,12 +6,14 @@ from decimal import Decimal
 
 from apps.insights import wording
 from apps.insights.selectors import Economics, economics_of, incidents_of_workflow, series_of
+from apps.insights.shared import cut_incidents
 from apps.planner.selectors import versions_in_force
 from apps.portal import formats
 from apps.portal.access import Visit
 from apps.portal.pages_signals import EconomicsPart, SignalsPart, Unit
 from apps.portal.signal_chart import signal_chart
 from apps.portal.signal_rows import row_of
+from apps.portal.workflow_access import WITHHELD, Sight
 from apps.teams.models import Workflow
 
 DAYS = 28
@@ -19,12 +21,17 @@ SERIES_DAYS = timedelta(days=42)
 INCIDENTS_SHOWN = 10
 
 
-def economics(visit: Visit, workflow: Workflow) -> EconomicsPart:
-    """The last four weeks that are over, against the four before."""
+def economics(visit: Visit, workflow: Workflow, sight: Sight) -> EconomicsPart:
+    """The last four weeks that are over, against the four before; of both the days that the reader may see."""
     today = visit.calendar.day(visit.at)
     length = timedelta(days=DAYS)
-    now = economics_of(visit.org, workflow.slug, today - length, today)
-    before = economics_of(visit.org, workflow.slug, today - 2 * length, today - length)
+    since = max(today - length, sight.whole_since or today - length)
+    if since >= today:
+        return EconomicsPart(0, "", (), WITHHELD)
+    now = economics_of(visit.org, workflow.slug, since, today)
+    # A part of the four weeks before would be held against all of these.
+    is_whole = sight.is_whole(today - 2 * length)
+    before = economics_of(visit.org, workflow.slug, today - 2 * length, today - (length if is_whole else 2 * length))
     units = (
         _usd("Cost per run", now, before, lambda one: one.per_run_usd, f"{formats.count(now.runs)} runs"),
         _usd("Cost per success", now, before, lambda one: one.per_success_usd, _succeeded(now)),
@@ -34,7 +41,8 @@ def economics(visit: Visit, workflow: Workflow) -> EconomicsPart:
         _figure("Retries", "retry_rate", now, before, lambda one: one.retry, "of calls"),
         _figure("Prompt", "input_tokens_per_call", now, before, lambda one: one.input_tokens, "a call, mean"),
     )
-    return EconomicsPart(now.days, units)
+    days = f"the last {round((today - since) / timedelta(days=1))} days that are over"
+    return EconomicsPart(now.days, f"{days}, against the {DAYS} before" if is_whole else days, units)
 
 
 def _succeeded(now: Economics) -> str:
@@ -71,17 +79,21 @@ def _change(now: float | None, before: float | None, worse: int) -> tuple[str, b
     return text, ratio * worse > 0 if abs(ratio) >= 0.1 else None
 
 
-def signals(visit: Visit, workflow: Workflow) -> SignalsPart:
+def signals(visit: Visit, workflow: Workflow, sight: Sight) -> SignalsPart:
     """Each signal by day with what it was held against, and the incidents of these days."""
     since = visit.at - SERIES_DAYS
     zone = visit.calendar.zone_at(visit.at)
-    series = series_of(visit.org, workflow.slug, since, visit.at)
-    rows = incidents_of_workflow(visit.org, workflow.slug, since, INCIDENTS_SHOWN)
+    series = series_of(visit.org, workflow.slug, since, visit.at, whole_since=sight.whole_since)
+    rows = incidents_of_workflow(visit.org, workflow.slug, since, teams=sight.teams, limit=INCIDENTS_SHOWN)
+    rows = cut_incidents(visit.org, visit.calendar, rows, visit.part, visit.at)
+    absent = "" if series or sight.is_whole(visit.calendar.day(visit.at)) else WITHHELD
+    plan = "" if absent or (series and not any(one.is_learning for one in series)) else _plan_words(visit, workflow)
     return SignalsPart(
-        plan=_plan_words(visit, workflow) if any(one.is_learning for one in series) or not series else "",
+        plan=plan,
         charts=tuple(signal_chart(one, zone) for one in series),
         incidents=tuple(row_of(visit, one) for one in rows),
-        url=visit.url("signals", {"workflow": workflow.slug, "state": ""}),
+        url=visit.url("signals", {"workflow": workflow.slug, "state": "", **sight.asked}),
+        absent=absent,
     )
 
 
