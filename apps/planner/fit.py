@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.planner import volume
+from apps.planner.cascade import Escalation, escalating
 from apps.planner.inputs import CALLS_MAX, COLUMNS, DISPERSION_MAX, column, inputs_of, with_inputs
-from apps.planner.kinds import Folded, Kind, calls_of, folded, largest
+from apps.planner.kinds import Calls, Folded, Kind, calls_of, folded, largest, steps_of
 from apps.planner.match import BILLED_SHARE, RETRIES_MAX, matched, usd_of
 from apps.planner.moments import Floats, quantiles, resampled_sums, slope_weights
 from apps.planner.observed import ObservedRun, ObservedStep
@@ -119,13 +120,13 @@ def fit(
     ordered = sorted(runs, key=lambda run: (run.day, run.run_id))
     if classes > 1:
         ordered = _by_length(ordered, classes)
-    seen = _see(ordered, cards, earlier)
-    priced = {model: cards.get(model, NOMINAL) for _, model in seen.keys}
+    seen = _see(calls_of(ordered, with_cascades=classes == 1), ordered, cards, earlier)
+    priced = {kind.model: cards.get(kind.model, NOMINAL) for kind in seen.keys}
     plan = _plan(ordered, seen, priced, earlier, next_runs or len(runs), window_days)
     closed = sum(float(usd_of(step, priced)) for step in plan.steps)
     at_cards = float(seen.costs(step_costs, priced).mean())
     if earlier is not None:
-        taken = {step.name: int(count) for step, count in zip(plan.steps, seen.taken, strict=True)}
+        taken = {step.name: int(count) for step, count in zip(plan.steps, seen.taken, strict=False)}
         plan = shrunk(earlier, plan, taken, len(runs), _nominal(earlier, cards) | priced)
     evidence, peaks = evidence_of(ordered), _peaks(ordered)
     return Fit(
@@ -138,7 +139,7 @@ def fit(
         peak_tokens=_percentiles(peaks, window_tokens) if peaks.any() else None,
         replay_gap=closed / at_cards - 1 if at_cards > 0 else 0.0,
         price_factors=_price_factors(seen, priced),
-        unpriced=tuple(sorted(({model for _, model in seen.keys} | _folded_models(seen)) - set(cards))),
+        unpriced=tuple(sorted(({kind.model for kind in seen.keys} | _folded_models(seen)) - set(cards))),
     )
 
 
@@ -148,7 +149,7 @@ def _folded_models(seen: "_Seen") -> set[ModelChoice]:
 
 def _observed(seen: "_Seen", cards: Cards) -> Percentiles | None:
     """What has a price; what has none is not known, and counts as nothing nowhere."""
-    is_known = any(model in cards for _, model in seen.keys) or bool(seen.other_usd.any())
+    is_known = any(kind.model in cards for kind in seen.keys) or bool(seen.other_usd.any())
     return _percentiles(seen.costs(billed_costs, cards) + seen.other_usd) if is_known else None
 
 
@@ -174,11 +175,13 @@ def _check(runs: Sequence[ObservedRun], classes: int) -> None:
 class _Seen:
     """Sums of the runs in order, (runs, steps, columns), and of `RESAMPLES` resamples of their clusters.
 
-    `other_usd` (runs,) has what a run cost beside the steps, folded kinds included.
+    `keys` has the kinds that are steps, in the order of `names`, and then what they escalate to; `larger` tells which
+    of them that is. `other_usd` (runs,) has what a run cost beside the steps, folded kinds included.
     """
 
     keys: Sequence[Kind]
     names: Sequence[str]
+    larger: Mapping[int, int]
     kinds: int
     folded: Folded | None
     sums: Floats
@@ -195,21 +198,22 @@ class _Seen:
     def costs(self, cost: Callable[[Floats, Card], Floats], cards: Cards) -> Floats:
         """What each run cost in the steps whose model has a card, (runs,)."""
         total = np.zeros(len(self.sums))
-        for at, (_, model) in enumerate(self.keys):
-            if model in cards:
-                total += cost(self.sums[:, at], cards[model])
+        for at, kind in enumerate(self.keys):
+            if kind.model in cards:
+                total += cost(self.sums[:, at], cards[kind.model])
         return total
 
 
-def _see(runs: Sequence[ObservedRun], cards: Cards, earlier: Plan | None) -> _Seen:
-    calls = calls_of(runs)
-    names = _step_names(calls.kinds)
+def _see(calls: Calls, runs: Sequence[ObservedRun], cards: Cards, earlier: Plan | None) -> _Seen:
+    steps = steps_of(calls)
+    names = dict(zip(steps, _step_names([calls.kinds[at] for at in steps]), strict=True))
     planned = {(step.name, step.model) for step in earlier.steps} if earlier is not None else set()
-    known = {at for at, (_, model) in enumerate(calls.kinds) if (names[at], model) in planned}
-    nominal = {model: cards.get(model, NOMINAL) for _, model in calls.kinds}
-    kept = largest(calls, calls.usd(nominal), known)
+    known = {at for at, name in names.items() if (name, calls.kinds[at].model) in planned}
+    kept = largest(calls, calls.usd({kind.model: cards.get(kind.model, NOMINAL) for kind in calls.kinds}), known)
     beside, fold = folded(calls, kept, cards)
-    keys, sums = [calls.kinds[at] for at in kept], calls.sums(kept)
+    small = [at for at in kept if at in calls.cascades]
+    every = [*kept, *(calls.cascades[at] for at in small)]
+    keys, sums = [calls.kinds[at] for at in every], calls.sums(every)
     for step in range(len(keys)):
         weights = slope_weights(column(sums[:, step], "sxx"), column(sums[:, step], "sxy"))
         sums[:, step, COLUMNS.index("sxx")] *= weights
@@ -221,7 +225,8 @@ def _see(runs: Sequence[ObservedRun], cards: Cards, earlier: Plan | None) -> _Se
     return _Seen(
         keys=keys,
         names=[names[at] for at in kept],
-        kinds=len(calls.kinds),
+        larger={kept.index(at): len(kept) + place for place, at in enumerate(small)},
+        kinds=len(steps),
         folded=fold,
         sums=sums,
         clusters=clusters,
@@ -265,15 +270,19 @@ def _plan(
     next_runs: int,
     window_days: int | None,
 ) -> Plan:
-    bare = [_bare_step(name, model) for name, (_, model) in zip(seen.names, seen.keys, strict=True)]
+    bare = [_bare_step(name, kind.model) for name, kind in zip(seen.names, seen.keys, strict=False)]
     before = paired(earlier.steps, bare) if earlier is not None else {}
     steps: dict[str, Step] = {}
     spreads: dict[str, Mapping[str, float]] = {}
     for at, step in enumerate(bare):
-        steps[step.name], spreads[step.name] = _fitted_step(step, before.get(step.name), seen, at, cards)
+        fitted, wavers = _fitted_step(step, before.get(step.name), seen, at, cards)
+        if at in seen.larger:
+            fitted, more = escalating(fitted, _escalation(seen, at), cards)
+            wavers = {**wavers, **more}
+        steps[step.name], spreads[step.name] = fitted, wavers
     costs, resampled = seen.costs(billed_costs, cards), np.zeros(RESAMPLES)
-    for at, (_, model) in enumerate(seen.keys):
-        resampled += billed_costs(seen.resamples[:, at], cards[model]) / seen.resampled_runs
+    for at, kind in enumerate(seen.keys):
+        resampled += billed_costs(seen.resamples[:, at], cards[kind.model]) / seen.resampled_runs
     target = next_mean_spread(costs, seen.clusters, resampled, next_runs)
     factor = stretch(list(steps.values()), spreads, cards, target)
     wide = [_widened(step, spreads[step.name], factor) for step in steps.values()]
@@ -286,14 +295,26 @@ def _plan(
     )
 
 
-def _step_names(keys: Sequence[Kind]) -> list[str]:
+def _escalation(seen: _Seen, at: int) -> Escalation:
+    large = seen.larger[at]
+    return Escalation(
+        large=seen.keys[large].model,
+        runs=len(seen.sums),
+        at_small=seen.sums[:, at].sum(axis=0),
+        at_large=seen.sums[:, large].sum(axis=0),
+        small_drawn=seen.resamples[:, at],
+        large_drawn=seen.resamples[:, large],
+    )
+
+
+def _step_names(kinds: Sequence[Kind]) -> list[str]:
     """Names of steps, told apart by their model where two share one."""
-    shared = [name for name, _ in keys]
+    shared = [kind.name for kind in kinds]
     names: list[str] = []
-    for name, model in keys:
-        full = name if shared.count(name) == 1 else f"{name} {model.model}"
+    for kind in kinds:
+        full = kind.name if shared.count(kind.name) == 1 else f"{kind.name} {kind.model.model}"
         while full[:NAME_MAX] in names:
-            full = f"{model.provider} {full}"
+            full = f"{kind.model.provider} {full}"
         names.append(full[:NAME_MAX])
     return names
 
@@ -369,8 +390,8 @@ def _percentiles(values: Floats, ceiling: float | None = None) -> Percentiles:
 def _price_factors(seen: _Seen, cards: Cards) -> Mapping[ModelChoice, float]:
     at_cards: dict[ModelChoice, float] = {}
     billed: dict[ModelChoice, float] = {}
-    for at, (_, model) in enumerate(seen.keys):
-        total = seen.sums[:, at]
+    for at, kind in enumerate(seen.keys):
+        model, total = kind.model, seen.sums[:, at]
         at_cards[model] = at_cards.get(model, 0.0) + float(step_costs(total, cards[model]).sum())
         billed[model] = billed.get(model, 0.0) + float(billed_costs(total, cards[model]).sum())
     return {model: billed[model] / usd if usd > 0 else 1.0 for model, usd in at_cards.items()}

@@ -135,6 +135,7 @@ def _step(row: StepRow) -> ObservedStep:
         first_cached_tokens=row.first_cached_tokens,
         batch_calls=row.batch_calls,
         peak_tokens=row.peak_tokens,
+        escalated_from=row.escalated_from,
         slope=SlopeSums(row.n, row.x, row.xx, row.y, row.xy),
     )
 

@@ -26,26 +26,11 @@ class SlopeSums:
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedStep:
-    """What one run spent in one step of its plan: sums over its calls.
-
-    `name` and `model` tell steps apart: what shares both in different runs is one step. Tokens are those of all
-    attempts.
-
-    calls, attempts      first attempts; the retries too
-    prompt_tokens        whole prompts: uncached, read from the cache and written to it; the rest is plain input
-    output_tokens        visible output, `reasoning_tokens` not included
-    first_prompt_tokens  prompt of the first call, and `first_cached_tokens` what of it was read; None: not known
-    prefix_tokens        the stable prefix where somebody knows it; used where no first call was seen to read one
-    batch_calls          calls that were sent in a batch
-    peak_tokens          the longest prompt; 0: not known
-    billed_usd           what it was billed, None: not known; rates for long prompts are in it, and in no card
+class Tokens:
+    """Of one attempt, or summed over some. `prompt_tokens` are whole prompts: uncached, read from the cache and written
+    to it; the rest is plain input. `output_tokens` are visible output, `reasoning_tokens` not included.
     """
 
-    name: str
-    model: ModelChoice
-    calls: int
-    attempts: int
     prompt_tokens: int
     cache_read_tokens: int = 0
     cache_write_5m_tokens: int = 0
@@ -53,12 +38,35 @@ class ObservedStep:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     retrieved_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedStep(Tokens):
+    """What one run spent in one step of its plan: sums over its calls.
+
+    `name` and `model` tell steps apart: what shares both in different runs is one step. Tokens are those of all
+    attempts.
+
+    calls, attempts      first attempts; the retries too
+    first_prompt_tokens  prompt of the first call, and `first_cached_tokens` what of it was read; None: not known
+    prefix_tokens        the stable prefix where somebody knows it; used where no first call was seen to read one
+    batch_calls          calls that were sent in a batch
+    peak_tokens          the longest prompt; 0: not known
+    billed_usd           what it was billed, None: not known; rates for long prompts are in it, and in no card
+    escalated_from       the model that these calls, or one of them, were escalated from, as events name it
+    """
+
+    name: str
+    model: ModelChoice
+    calls: int
+    attempts: int
     first_prompt_tokens: int | None = None
     first_cached_tokens: int | None = None
     prefix_tokens: int = 0
     batch_calls: int = 0
     peak_tokens: int = 0
     billed_usd: float | None = None
+    escalated_from: str | None = None
     slope: SlopeSums | None = None
 
 
@@ -80,16 +88,9 @@ class ObservedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedCall:
-    """One attempt of a call, for those who hold calls. `prompt_tokens` as in `ObservedStep`."""
+class ObservedCall(Tokens):
+    """One attempt of a call, for those who hold calls."""
 
-    prompt_tokens: int
-    cache_read_tokens: int = 0
-    cache_write_5m_tokens: int = 0
-    cache_write_1h_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    retrieved_tokens: int = 0
     is_retry: bool = False
     is_batch: bool = False
 
@@ -113,6 +114,7 @@ def step_of_calls(
     *,
     prefix_tokens: int = 0,
     billed_usd: float | None = None,
+    escalated_from: str | None = None,
 ) -> ObservedStep:
     """The sums of one run's calls in one step, given in their order. Raises ValueError without a call."""
     if not calls:
@@ -138,5 +140,6 @@ def step_of_calls(
         batch_calls=sum(c.is_batch for c in calls),
         peak_tokens=max(c.prompt_tokens for c in calls),
         billed_usd=billed_usd,
+        escalated_from=escalated_from,
         slope=SlopeSums(*slope.sums),
     )

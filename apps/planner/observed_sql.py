@@ -41,6 +41,7 @@ class StepRow(NamedTuple):
     xx: int
     y: int
     xy: int
+    escalated_from: str | None
 
 
 def runs_of(org_id: int, workflow_id: int, start: datetime, at: datetime, limit: int) -> list[RunRow]:
@@ -69,7 +70,7 @@ def steps_of(org_id: int, run_ids: list[str], since: datetime) -> list[StepRow]:
         StepRow(*row)
         for row in _rows(
             "WITH calls AS ("
-            f"  SELECT run_id, task_type, provider, model, attempt, service_tier, {', '.join(summed)},"
+            f"  SELECT run_id, task_type, provider, model, attempt, service_tier, escalated_from, {', '.join(summed)},"
             f"   {prompt} AS prompt, COALESCE(retrieved_tokens, 0) AS retrieved,"
             "   greatest(0, count(*) FILTER (WHERE attempt = 1) OVER before - 1) AS number,"
             "   row_number() OVER before AS place"
@@ -83,7 +84,7 @@ def steps_of(org_id: int, run_ids: list[str], since: datetime) -> list[StepRow]:
             "  sum(cache_read_tokens) FILTER (WHERE place = 1)::bigint,"
             "  count(*) FILTER (WHERE service_tier = 'batch'), max(prompt),"
             "  count(*), sum(number)::bigint, sum(number * number)::bigint, sum(prompt)::bigint,"
-            "  sum(number * prompt)::bigint"
+            "  sum(number * prompt)::bigint, max(escalated_from)"
             " FROM calls GROUP BY run_id, task_type, provider, model",
             {"org": org_id, "runs": run_ids, "since": since},
         )

@@ -7,13 +7,14 @@ from dataclasses import replace
 from apps.planner.inputs import with_inputs
 from apps.planner.match import usd_of
 from apps.planner.moments import Z90
-from apps.planner.shapes import STEPS_MAX, Cards, Plan, Range, Step
+from apps.planner.shapes import STEPS_MAX, Cards, ModelChoice, Plan, Range, Step
 from apps.planner.widths import PROBABILITIES, range_of
 
 # How many runs the earlier plan is worth.
 RUNS_MEAN = 20
 RUNS_PROBABILITY = 50
 RUNS_ALONE = 200
+_ESCALATION = ("escalation_rate", "escalation_multiple")
 HALVINGS = 12
 
 STEP_INPUTS = (
@@ -106,7 +107,10 @@ def _drawn(earlier: Plan, fitted: Plan, taken: Mapping[str, int], runs: int, str
     `RUNS_ALONE` runs did without. One that the earlier plan did not have is as seen.
     """
     before = paired(earlier.steps, fitted.steps)
-    steps = [_drawn_step(before.get(step.name), step, taken[step.name], runs, strength) for step in fitted.steps]
+    models = {step.model for step in fitted.steps}
+    steps = [
+        _drawn_step(before.get(step.name), step, taken[step.name], runs, strength, models) for step in fitted.steps
+    ]
     known = {step.name for step in before.values()} | {step.name for step in steps}
     left = 1 - _share_of_runs(runs, RUNS_PROBABILITY * strength)
     if left > 0:
@@ -120,13 +124,29 @@ def _drawn(earlier: Plan, fitted: Plan, taken: Mapping[str, int], runs: int, str
     )
 
 
-def _drawn_step(earlier: Step | None, step: Step, taken: int, runs: int, strength: float) -> Step:
+def _drawn_step(
+    earlier: Step | None, step: Step, taken: int, runs: int, strength: float, models: set[ModelChoice]
+) -> Step:
     if earlier is None:
         return step
     blended: dict[str, Range] = {}
-    for name in STEP_INPUTS:
+    step = _still_escalating(earlier, step, taken, models)
+    names = STEP_INPUTS
+    if step.routing == earlier.routing == "cascade" and step.escalates_to == earlier.escalates_to:
+        names += _ESCALATION
+    for name in names:
         was, seen = getattr(earlier, name), getattr(step, name)
         if was is not None and seen is not None:
             blended[name] = blend(name, was, seen, runs if name == "runs_share" else taken, strength)
     blended["calls"] = blended["calls"].at_most(step.calls_max)
     return with_inputs(step, blended)
+
+
+def _still_escalating(earlier: Step, step: Step, taken: int, models: set[ModelChoice]) -> Step:
+    """A cascade whose runs did not escalate yet: few of them are no sign that none will."""
+    if earlier.routing != "cascade" or step.routing != "none" or taken >= RUNS_ALONE or earlier.escalates_to in models:
+        return step
+    return replace(
+        step, routing="cascade", escalates_to=earlier.escalates_to, escalation_rate=Range.exact(0.0),
+        escalation_multiple=earlier.escalation_multiple,
+    )  # fmt: skip

@@ -1,5 +1,6 @@
 """Runs made up call by call from a known plan, to be fitted again."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -42,10 +43,24 @@ def simulated(plan: Plan, count: int, seed: int, *, a_day: int = 100) -> list[Ob
     random = np.random.default_rng(seed)
     runs = []
     while len(runs) < count:
-        steps = tuple(_step(step, random) for step in plan.steps if random.random() < step.runs_share.likely)
-        if steps:
+        taken = [step for step in plan.steps if random.random() < step.runs_share.likely]
+        if steps := tuple(one for step in taken for one in _answered(step, random)):
             runs.append(ObservedRun(f"run-{len(runs):05}", MONDAY + timedelta(len(runs) // a_day), steps))
     return runs
+
+
+def _answered(step: Step, random: np.random.Generator) -> list[ObservedStep]:
+    """A step, and what was escalated of it: a loop of its own at the larger model, `escalation_multiple` as large."""
+    first = _step(step, random)
+    if step.escalates_to is None or random.random() >= step.escalation_rate.likely:
+        return [first]
+    again = _step(replace(step, model=step.escalates_to), random)
+    fields = (
+        "prompt_tokens", "cache_read_tokens", "cache_write_5m_tokens", "output_tokens", "first_prompt_tokens",
+        "first_cached_tokens",
+    )  # fmt: skip
+    more = {name: round((getattr(again, name) or 0) * step.escalation_multiple.likely) for name in fields}
+    return [first, replace(again, **more, escalated_from=step.model.model)]
 
 
 def _step(step: Step, random: np.random.Generator) -> ObservedStep:

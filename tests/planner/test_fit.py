@@ -13,7 +13,7 @@ from apps.planner.estimate import cost_per_run, draw
 from apps.planner.fit import Evidence, at_factors, fit, status_of
 from apps.planner.moments import lognormal_quantiles, quantiles, slope_weights
 from apps.planner.observed import ObservedCall, ObservedRun, SlopeSums, step_of_calls
-from apps.planner.shapes import ModelChoice, Range
+from apps.planner.shapes import ModelChoice, Plan, Range
 from apps.planner.shrink import blend
 from apps.planner.volume import growth, runs_per_month, success_rate
 from tests.planner.observing import CARDS, LARGE, MONDAY, SMALL, SUPPORT, cost_usd, exactly, simulated, step_usd
@@ -203,6 +203,94 @@ def test_it_refuses_what_is_no_plan(runs: list[ObservedRun], classes: int, says:
 def test_a_step_without_a_call_is_none() -> None:
     with pytest.raises(ValueError, match="has no call"):
         step_of_calls("answer", LARGE, [])
+
+
+# --- escalations ------------------------------------------------------------------------------------------
+
+
+def cascade(rate: float, multiple: float = 1.0, small: ModelChoice = SMALL) -> Plan:
+    known = replace(
+        SUPPORT.steps[0], model=small, routing="cascade", escalates_to=LARGE,
+        **exactly(escalation_rate=rate, escalation_multiple=multiple, retrieved_tokens=0),
+    )  # fmt: skip
+    return replace(SUPPORT, steps=(known,))
+
+
+@pytest.mark.parametrize(("rate", "multiple"), [(0.15, 1.0), (0.3, 1.5), (0.05, 1.2)])
+def test_escalations_come_back_as_a_cascade(rate: float, multiple: float) -> None:
+    runs = simulated(cascade(rate, multiple), 3000, 11)
+    found = fit(runs, cards=CARDS)
+    (step,) = found.plan.steps
+    assert (step.name, step.model, step.routing, step.escalates_to) == ("answer", SMALL, "cascade", LARGE)
+    assert step.escalation_rate.likely == pytest.approx(rate, rel=0.12)
+    assert step.escalation_multiple.likely == pytest.approx(multiple, rel=0.1)
+    assert cost_per_run(found.plan, CARDS).usd == pytest.approx(cost_usd(runs), rel=1e-4)
+    assert abs(found.replay_gap) < 1e-4
+    assert (found.kinds, found.folded) == (1, None)
+
+
+def test_the_known_rate_of_escalation_lies_in_its_interval_about_as_often_as_it_says() -> None:
+    rates = [
+        fit(simulated(cascade(0.2), 250, 300 + seed), cards=CARDS).plan.steps[0].escalation_rate for seed in range(20)
+    ]
+    assert all(0 < rate.low < rate.likely < rate.high < 1 for rate in rates)
+    assert sum(rate.low <= 0.2 <= rate.high for rate in rates) >= 13
+    assert max(rate.high / rate.low for rate in rates) < 4
+
+
+def test_escalations_that_are_no_cascade_of_two_models_are_steps_of_their_own() -> None:
+    """A larger model that nobody called small, calls of another length, and one that was itself escalated to."""
+    small, large = simulated(SUPPORT, 60, 12), simulated(SUPPORT, 60, 13)
+    own = ModelChoice("anthropic", "own")
+
+    def both(escalated_from: str, calls: int | None = None) -> list[ObservedRun]:
+        return [
+            replace(
+                one,
+                steps=(
+                    replace(one.steps[0], model=SMALL),
+                    replace(other.steps[0], escalated_from=escalated_from, calls=calls or other.steps[0].calls),
+                ),
+            )
+            for one, other in zip(small, large, strict=True)
+        ]
+
+    assert len(fit(both("small"), cards=CARDS).plan.steps) == 1
+    assert len(fit(both("anthropic/small"), cards=CARDS).plan.steps) == 1
+    for runs in (both("another"), both("small", calls=60)):
+        found = fit(runs, cards=CARDS)
+        assert [(step.name, step.routing) for step in found.plan.steps] == [
+            ("answer large", "none"), ("answer small", "none"),
+        ]  # fmt: skip
+    chain = [
+        replace(run, steps=(*run.steps, replace(run.steps[1], model=own, escalated_from="large")))
+        for run in both("small")
+    ]
+    steps = fit(chain, cards={**CARDS, own: CARDS[LARGE]}).plan.steps
+    assert sorted((step.model, step.escalates_to) for step in steps) == [(own, None), (SMALL, LARGE)]
+
+
+def test_a_cascade_without_a_price_for_its_large_model_is_fitted_and_named() -> None:
+    found = fit(simulated(cascade(0.2), 100, 14), cards={SMALL: CARDS[SMALL]})
+    assert found.plan.steps[0].escalates_to == LARGE
+    assert found.unpriced == (LARGE,)
+
+
+def test_few_runs_that_did_not_escalate_leave_a_planned_cascade_in_the_plan() -> None:
+    alone = replace(SUPPORT, steps=(replace(SUPPORT.steps[0], model=SMALL, **exactly(retrieved_tokens=0)),))
+    few, many = (fit(simulated(alone, n, 15), cards=CARDS, earlier=cascade(0.2)).plan.steps[0] for n in (50, 200))
+    assert (few.routing, few.escalates_to, many.routing) == ("cascade", LARGE, "none")
+    assert 0 < few.escalation_rate.likely <= 0.1 + 1e-9, "no further than 50 runs of 100, and less if cost says so"
+
+
+def test_few_escalations_move_a_planned_rate_little() -> None:
+    runs = simulated(cascade(0.6), 50, 16)
+    drawn, alone = (fit(runs, cards=CARDS, earlier=one).plan for one in (cascade(0.2), None))
+    assert 0.2 < drawn.steps[0].escalation_rate.likely < alone.steps[0].escalation_rate.likely
+    planned = cost_per_run(cascade(0.2), CARDS).usd
+    assert cost_per_run(drawn, CARDS).usd == pytest.approx(
+        (20 * planned + 50 * cost_per_run(alone, CARDS).usd) / 70, rel=0.01
+    )
 
 
 # --- more kinds of calls than a plan has steps --------------------------------------------------------------

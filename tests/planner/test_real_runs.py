@@ -123,6 +123,36 @@ def test_a_model_without_a_price_leaves_the_fit_without_a_total(org, api):
     assert found["calibration"]["unpriced"] == ["acme/own"]
 
 
+def test_escalations_are_fitted_as_a_cascade_that_the_plan_is_then_held_against(org, api):
+    """A small model answers all, and every fourth run is answered again by the larger one: 25 % and not two steps."""
+    small = {"model": "claude-haiku-4-5", "days": 7}
+    events = [event for number in range(240) for event in run_events(number, **small)]
+    events += [
+        {**event, "escalated_from": "claude-haiku-4-5", "event_id": f"up-{event['event_id']}"}
+        for number in range(0, 240, 4)
+        for event in run_events(number, days=7)
+    ]
+    send(org, api, events)
+    found = fitted(api)
+    (step,) = found["definition"]["steps"]
+    assert (step["routing"], step["escalates_to"]) == ("cascade", SONNET)
+    assert step["escalation_rate"]["low"] < 0.25 < step["escalation_rate"]["high"]
+    assert step["escalation_rate"]["likely"] == pytest.approx(0.25, abs=0.001)
+    assert step["escalation_multiple"] == 1, "the larger model does the same once more"
+    spent = Decimal(api.get("spend").json()["total"]["cost_usd"]) / 240
+    assert float(found["result"]["likely_usd"]) == pytest.approx(float(spent), rel=0.001)
+    plan = launched(org, api, days=9, definition=found["definition"])
+    calibrate(org)
+    said = api.get(f"plans/{plan['id']}").json()["calibration"]
+    assert (said["status"], abs(said["gap"]) < 0.01) == ("calibrated", True)
+    month = f"{NOW - timedelta(days=3, hours=3):%Y-%m}"
+    against = api.get(f"plans/{plan['id']}/variance", month=month).json()
+    assert against["state"] == "compared"
+    for name in ("escalated_share", "calls_per_run", "usd_per_run"):
+        assert against["planned"][name] == pytest.approx(against["actual"][name], rel=0.1), name
+    assert against["planned"]["escalated_share"] > 0.1
+
+
 def long_tail(count=60, kinds=30, **rare):
     """Runs of a main kind of calls and of one of many rare ones."""
     for number in range(count):
