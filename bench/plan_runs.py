@@ -81,6 +81,25 @@ def cards_of(runs: Sequence[TraceRun]) -> Cards:
     return {step.model: card(step.model) for one in runs for step in one.run.steps}
 
 
+def at_factors(cards: Cards, factors: Mapping[ModelChoice, float]) -> Cards:
+    """The cards at what was billed for them: every rate times its model's factor.
+
+    The product keeps the card and says the factor (docs/planner.md, "How well plans predict").
+    """
+    return {model: _times(card, factors.get(model, 1.0)) for model, card in cards.items()}
+
+
+def _times(card: Card, factor: float) -> Card:
+    return replace(
+        card,
+        input=card.input * factor,
+        output=card.output * factor,
+        cache_read=card.cache_read * factor,
+        cache_write_5m=card.cache_write_5m * factor,
+        cache_write_1h=card.cache_write_1h * factor,
+    )
+
+
 def cost_usd(model: ModelChoice, call: ObservedCall) -> float:
     """As an event of this call is priced: with the rates for long prompts, where the model has them."""
     plain = call.prompt_tokens - call.cache_read_tokens - call.cache_write_5m_tokens

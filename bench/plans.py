@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from apps.planner.estimate import cost_per_run, draw
-from apps.planner.fit import RUNS_CALIBRATED, RUNS_PROVISIONAL, Fit, at_factors, fit
+from apps.planner.fit import RUNS_CALIBRATED, RUNS_PROVISIONAL, Fit, fit
 from apps.planner.moments import slope_weights
 from apps.planner.shapes import ModelChoice, Plan, Range
 from apps.planner.templates import TEMPLATES
@@ -22,6 +22,7 @@ from bench.plan_runs import (
     LARGE_CARD,
     TraceRun,
     agent_runs,
+    at_factors,
     by_kind,
     by_size,
     cards_of,

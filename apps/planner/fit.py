@@ -57,12 +57,13 @@ class Fit:
     """A plan fitted from runs.
 
     kinds, folded   kinds of calls that were seen; what is said of those that became no step, None: all did
-    observed_usd    what single runs cost, other costs included, without models that have no card; None: none has one
+    observed_usd    what single runs cost at the cards, other costs included, without models that have none; None: none
+                    has one
     peak_tokens     their longest prompts; None: not known
     replay_gap      how far the fitted plan's closed form lies from what the same calls' tokens cost at the same cards,
                     as a share, before the plan was drawn towards an earlier one
     price_factors   what was billed for a model over what its card makes of the same tokens: prompts beyond a threshold,
-                    changed prices (`at_factors` gives the cards to estimate with)
+                    service tiers, changed prices; in no other figure
     unpriced        models without a card, of steps or folded: steps of theirs are fitted at nominal prices
     """
 
@@ -150,7 +151,7 @@ def _folded_models(seen: "_Seen") -> set[ModelChoice]:
 def _observed(seen: "_Seen", cards: Cards) -> Percentiles | None:
     """What has a price; what has none is not known, and counts as nothing nowhere."""
     is_known = any(kind.model in cards for kind in seen.keys) or bool(seen.other_usd.any())
-    return _percentiles(seen.costs(billed_costs, cards) + seen.other_usd) if is_known else None
+    return _percentiles(seen.costs(step_costs, cards) + seen.other_usd) if is_known else None
 
 
 def _nominal(plan: Plan, cards: Cards) -> dict[ModelChoice, Card]:
@@ -395,19 +396,3 @@ def _price_factors(seen: _Seen, cards: Cards) -> Mapping[ModelChoice, float]:
         at_cards[model] = at_cards.get(model, 0.0) + float(step_costs(total, cards[model]).sum())
         billed[model] = billed.get(model, 0.0) + float(billed_costs(total, cards[model]).sum())
     return {model: billed[model] / usd if usd > 0 else 1.0 for model, usd in at_cards.items()}
-
-
-def at_factors(cards: Cards, factors: Mapping[ModelChoice, float]) -> Cards:
-    """The cards at what was billed for them: every rate times its model's factor."""
-    return {model: _times(card, factors.get(model, 1.0)) for model, card in cards.items()}
-
-
-def _times(card: Card, factor: float) -> Card:
-    return replace(
-        card,
-        input=card.input * factor,
-        output=card.output * factor,
-        cache_read=card.cache_read * factor,
-        cache_write_5m=card.cache_write_5m * factor,
-        cache_write_1h=card.cache_write_1h * factor,
-    )

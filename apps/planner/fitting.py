@@ -29,6 +29,8 @@ from apps.usage.selectors import in_time
 DAYS, DAYS_MAX = 28, 60
 # The latest of more runs; a workflow's cost drifts more than so many runs leave open.
 RUNS_READ_MAX = 2_000
+# What was billed for a model is told where it is so far from what the plan's price makes of the same tokens.
+BILLED_APART = 0.02
 NO_TASK_TYPE = "calls"
 # Of unpriced models, what a sentence has room for.
 NAMES_SHOWN, NAMED_MAX = 3, 60
@@ -136,6 +138,7 @@ def _step(row: StepRow) -> ObservedStep:
         batch_calls=row.batch_calls,
         peak_tokens=row.peak_tokens,
         escalated_from=row.escalated_from,
+        billed_usd=None if row.billed_usd is None else float(row.billed_usd),
         slope=SlopeSums(row.n, row.x, row.xx, row.y, row.xy),
     )
 
@@ -163,6 +166,11 @@ def calibration_json(found: fits.Fit, since: datetime, at: datetime) -> dict[str
         "kinds": found.kinds,
         "folded": None if found.folded is None else _folded_json(found.folded),
         "unpriced": [f"{model.provider}/{model.model}" for model in found.unpriced],
+        "billed": [
+            {"provider": model.provider, "model": model.model, "factor": round(factor, 3)}
+            for model, factor in sorted(found.price_factors.items())
+            if model not in found.unpriced and abs(factor - 1) >= BILLED_APART
+        ],
     }
 
 
@@ -188,6 +196,21 @@ def folded_words(calibration: Mapping[str, Any]) -> str:
     if folded["run_usd"] is not None:
         says += f": they are in other cost, {folded['share']:.1%} of what a run costs"
     return f"{says}.{_unpriced_words(folded['unpriced'])}"
+
+
+def billed_words(calibration: Mapping[str, Any]) -> str:
+    """Where calls were billed otherwise than the plan's prices say; "" where they were not."""
+    apart = [
+        f"{one['provider']}/{one['model']}"[:NAMED_MAX] + f" {one['factor'] - 1:+.0%}"
+        for one in calibration.get("billed", ())
+    ]
+    if not apart:
+        return ""
+    more = f" and {len(apart) - NAMES_SHOWN} more" if len(apart) > NAMES_SHOWN else ""
+    return (
+        f"Billed otherwise than these prices say: {', '.join(apart[:NAMES_SHOWN])}{more}. Long prompts, service tiers"
+        " and prices that changed are in no plan."
+    )
 
 
 def _unpriced_words(unpriced: Sequence[Mapping[str, Any]]) -> str:

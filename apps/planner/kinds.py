@@ -9,7 +9,6 @@ the plan's total stays that of the runs.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from apps.planner.inputs import COLUMNS, column, row_of
 from apps.planner.moments import Floats
 from apps.planner.observed import ObservedRun, ObservedStep
 from apps.planner.shapes import STEPS_MAX, Cards, ModelChoice
-from apps.planner.widths import billed_costs
+from apps.planner.widths import step_costs
 
 # So many become steps at the most: a plan may have `STEPS_MAX`, and whoever edits it needs room.
 KEPT_MAX = 16
@@ -64,12 +63,12 @@ class Calls:
     rows: Floats
 
     def usd(self, cards: Cards) -> Floats:
-        """What each entry cost, (entries,); kinds without a card cost NaN."""
+        """What each entry costs at the cards, (entries,); kinds without one cost NaN."""
         usd = np.full(len(self.rows), np.nan)
         for at, kind in enumerate(self.kinds):
             if kind.model in cards:
                 own = self.kind == at
-                usd[own] = billed_costs(self.rows[own], cards[kind.model])
+                usd[own] = step_costs(self.rows[own], cards[kind.model])
         return usd
 
     def sums(self, kept: Sequence[int]) -> Floats:
@@ -91,15 +90,16 @@ def calls_of(runs: Sequence[ObservedRun], *, with_cascades: bool = True) -> Call
         kind = Kind(step.name, step.model, step.escalated_from or "")
         return kind if kind in larger else Kind(step.name, step.model)
 
-    steps = list(chain.from_iterable(((at, step) for step in run.steps) for at, run in enumerate(runs)))
-    kinds = sorted({kind_of(step) for _, step in steps})
+    steps = [(at, step) for at, run in enumerate(runs) for step in run.steps]
+    found = [kind_of(step) for _, step in steps]
+    kinds = sorted(set(found))
     number = {kind: at for at, kind in enumerate(kinds)}
     return Calls(
         kinds=kinds,
         cascades={number[small]: number[large] for small, large in pairs.items()},
         runs=len(runs),
         run=np.array([at for at, _ in steps]),
-        kind=np.array([number[kind_of(step)] for _, step in steps]),
+        kind=np.array([number[kind] for kind in found]),
         rows=np.array([row_of(step) for _, step in steps], dtype=np.float64),
     )
 

@@ -1,6 +1,7 @@
 """Statements that read what runs did, for fits of plans. All need `tenant(org)` around them."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -17,7 +18,10 @@ class RunRow(NamedTuple):
 
 
 class StepRow(NamedTuple):
-    """Sums over one run's calls of one task type to one model; `x` is a call's number and `y` its prompt."""
+    """Sums over one run's calls of one task type to one model; `x` is a call's number and `y` its prompt.
+
+    `billed_usd` is None where a call of them has no price.
+    """
 
     run_id: str
     task_type: str | None
@@ -42,6 +46,7 @@ class StepRow(NamedTuple):
     y: int
     xy: int
     escalated_from: str | None
+    billed_usd: Decimal | None
 
 
 def runs_of(org_id: int, workflow_id: int, start: datetime, at: datetime, limit: int) -> list[RunRow]:
@@ -70,7 +75,8 @@ def steps_of(org_id: int, run_ids: list[str], since: datetime) -> list[StepRow]:
         StepRow(*row)
         for row in _rows(
             "WITH calls AS ("
-            f"  SELECT run_id, task_type, provider, model, attempt, service_tier, escalated_from, {', '.join(summed)},"
+            "  SELECT run_id, task_type, provider, model, attempt, service_tier, escalated_from, cost_usd,"
+            f"   {', '.join(summed)},"
             f"   {prompt} AS prompt, COALESCE(retrieved_tokens, 0) AS retrieved,"
             "   greatest(0, count(*) FILTER (WHERE attempt = 1) OVER before - 1) AS number,"
             "   row_number() OVER before AS place"
@@ -84,7 +90,8 @@ def steps_of(org_id: int, run_ids: list[str], since: datetime) -> list[StepRow]:
             "  sum(cache_read_tokens) FILTER (WHERE place = 1)::bigint,"
             "  count(*) FILTER (WHERE service_tier = 'batch'), max(prompt),"
             "  count(*), sum(number)::bigint, sum(number * number)::bigint, sum(prompt)::bigint,"
-            "  sum(number * prompt)::bigint, max(escalated_from)"
+            "  sum(number * prompt)::bigint, max(escalated_from),"
+            "  CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END"
             " FROM calls GROUP BY run_id, task_type, provider, model",
             {"org": org_id, "runs": run_ids, "since": since},
         )

@@ -291,7 +291,8 @@ class DecisionRow:
 class CalibrationPanel:
     """`gap` is what a run cost beyond the plan, as `+12 %`; "" where nobody can say, for want of runs or of prices.
 
-    `folded` says which calls became no step of the fit, and `unpriced` which models leave it without a total.
+    `notes` say which calls became no step of the fit and which were billed otherwise, and `unpriced` which models leave
+    it without a total.
     """
 
     state: State
@@ -302,7 +303,7 @@ class CalibrationPanel:
     real_usd: Decimal | None
     gap: str
     at: datetime | None
-    folded: str
+    notes: tuple[str, ...]
     unpriced: tuple[str, ...]
 
 

@@ -86,6 +86,7 @@ def test_a_plan_is_fitted_to_runs(org, api):
     said = found["calibration"]
     assert (said["status"], said["runs"], said["days"]) == ("provisional", 60, 4)
     assert "140 more runs" in said["missing"]
+    assert said["billed"] == [], "billed at the prices of the plan"
     plan = make(api, definition=found["definition"])
     assert plan["newest"]["definition"] == found["definition"], "what is fitted can be kept as it is"
 
@@ -151,6 +152,29 @@ def test_escalations_are_fitted_as_a_cascade_that_the_plan_is_then_held_against(
     for name in ("escalated_share", "calls_per_run", "usd_per_run"):
         assert against["planned"][name] == pytest.approx(against["actual"][name], rel=0.1), name
     assert against["planned"]["escalated_share"] > 0.1
+
+
+def test_what_prompts_beyond_a_threshold_cost_more_is_said_and_not_taken_for_loops(org, api, owner):
+    """A prompt beyond 200,000 tokens is billed at twice the card; a plan is at the card, and says so."""
+    events = [
+        {**event, "usage": {"input_tokens": 300_000, "output_tokens": 100}}
+        for number in range(210)
+        for event in run_events(number, calls=2, days=8)
+    ]
+    send(org, api, events)
+    found = fitted(api)
+    (one,) = found["calibration"]["billed"]
+    billed = Decimal(api.get("spend").json()["total"]["cost_usd"]) / 210
+    at_card = Decimal(found["calibration"]["run_usd"]["mean"])
+    assert at_card == 2 * (Decimal(300_000) * 3 + 100 * 15) / 10**6
+    assert (one["model"], one["factor"]) == ("claude-sonnet-4-5", float(round(billed / at_card, 3)))
+    assert one["factor"] > 1.9
+    page = client_of(owner).get(f"/o/{org.slug}/plans/new?from=fit&workflow=agent").content.decode()
+    assert "Billed otherwise than these prices say: anthropic/claude-sonnet-4-5 +" in page
+    plan = launched(org, api, days=9, definition=found["definition"])
+    calibrate(org)
+    assert abs(api.get(f"plans/{plan['id']}").json()["calibration"]["gap"]) < 0.01, "no revision would close it"
+    assert "Billed otherwise" in client_of(owner).get(f"/o/{org.slug}/plans/{plan['id']}").content.decode()
 
 
 def long_tail(count=60, kinds=30, **rare):

@@ -6,7 +6,7 @@ import pytest
 
 from apps.ingest.demo import places
 from apps.planner.estimate import cost_per_run
-from apps.planner.fit import at_factors, fit
+from apps.planner.fit import fit
 from bench import plan_runs, plans
 
 SAMPLE = Path(places.__file__).parent / "sample"
@@ -18,7 +18,7 @@ def test_the_closed_form_replays_recorded_agents() -> None:
     for some in found.values():
         cards = plan_runs.cards_of(some)
         fitted = fit([one.run for one in some], cards=cards)
-        closed = cost_per_run(fitted.plan, at_factors(cards, fitted.price_factors)).usd
+        closed = cost_per_run(fitted.plan, plan_runs.at_factors(cards, fitted.price_factors)).usd
         assert abs(fitted.replay_gap) < 0.002
         assert closed == pytest.approx(plans.mean_usd(some), rel=0.002)
 

@@ -12,7 +12,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.organizations.selectors import member_emails
 from apps.planner import controls, services
-from apps.planner.fitting import folded_words
+from apps.planner.fitting import billed_words, folded_words
 from apps.planner.models import Plan, PlanDecision, PlanVersion
 from apps.planner.results import decimal_at
 from apps.planner.selectors import decisions_of, plan_by_id, version_of, versions_of
@@ -165,7 +165,7 @@ def _calibration(found: Plan) -> CalibrationPanel:
         real_usd=decimal_at(real, "mean") if real else None,
         gap="" if gap is None else "as planned" if round(gap, 3) == 0 else formats.growth(_ratio(gap)),
         at=found.calibrated_at,
-        folded=folded_words(said),
+        notes=tuple(filter(None, (folded_words(said), billed_words(said)))),
         unpriced=tuple(said.get("unpriced", ())) if said.get("gap") is None else (),
     )
 

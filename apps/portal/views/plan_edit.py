@@ -69,7 +69,8 @@ def _begun(visit: Visit, source: str, workflow: str) -> dict[str, str] | None:
     if source == "fit" and workflow:
         found = fitting.fit_workflow(visit.org, workflow=workflow, at=visit.at)
         runs = formats.count(found.calibration["runs"])
-        note = f"Fitted from {runs} runs of {workflow}. {fitting.folded_words(found.calibration)}".rstrip()
+        said = (fitting.folded_words(found.calibration), fitting.billed_words(found.calibration))
+        note = " ".join(filter(None, (f"Fitted from {runs} runs of {workflow}.", *said)))
         return {
             **given,
             **plan_form.given_of(found.reckoned.definition),
