@@ -20,7 +20,9 @@ import django
 from finops.embedded import servers
 
 # Parts that need no traffic of others: `measure()` of the module of this name.
-MODULES = ("estimate", "plans", "variance", "forecast", "signals", "watch", "savings", "pages", "runaway")
+MODULES = (
+    "estimate", "plans", "variance", "forecast", "forecast_settings", "signals", "watch", "savings", "pages", "runaway",
+)  # fmt: skip
 
 
 def main() -> None:

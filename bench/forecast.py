@@ -6,13 +6,15 @@ place of the day of the week, and a "month" has 30 slots. Months begin at every 
 each is forecast as of its 5th, 10th, 15th, 20th and 25th. A slot of which more than half was not collected is missing:
 no demand of zero is learned from it, and it counts in no total.
 
-Bands are judged by quantiles of the other half of the series (by a hash of their names), never of their own.
+Series are cut into two halves, every other one by name (the prices of one ad exchange together). On the first (`tuned`)
+settings were compared and the prior of the bands was taken; all that is not called so is of the second, held out from
+both. Pools are sums of the clients of a half. `python -m bench forecast_settings` prints the comparison.
 """
 
 import csv
 import gzip
+import re
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from apps.usage.forecast import SEASON, Expected, Floats, expected_days
-from apps.usage.forecast_bands import NOISE_ADDED, error_of, overlay
+from apps.usage.forecast_bands import NOISE_ADDED, PRIOR, Quantiles, error_of, overlay
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 MONTH, WARM, AS_OF, EVERY = 30, 14, (5, 10, 15, 20, 25), 2
@@ -32,6 +34,8 @@ WINDOWS, WINDOWS_A_DAY = 1152, 144
 INPUT_USD, OUTPUT_USD = 3.0, 15.0
 # A client with less of its pool's traffic has too little for a budget of its own.
 LEAST_SHARE = 0.001
+# A normal band of 95 % over one of 80 %.
+STRETCH_95 = 1.95996 / 1.28155
 BASELINES = ("run_rate", "seasonal_naive")
 
 
@@ -53,30 +57,55 @@ def measure() -> Iterator[dict[str, Any]]:
     if not DATA.exists():
         yield {"name": "forecast", "value": 0, "unit": "cases", "detail": "the traces are not beside the project"}
         return
-    began, cases = time.perf_counter(), {}
-    for name, series in _sets().items():
-        cases[name] = [case for key, values in series.items() for case in _cases(f"{name}/{key}", values)]
-        yield from _errors(name, cases[name])
-    every = [case for found in cases.values() for case in found]
+    began = time.perf_counter()
+    tuned, held_out = (cases_of(half) for half in halves())
+    for name, cases in held_out.items():
+        yield _errors(name, cases)
+    every = [case for found in held_out.values() for case in found]
     for regime in ("steady", "rising", "falling"):
-        yield from _errors(f"regime_{regime}", [case for case in every if case.regime == regime])
-    yield from _bands(cases)
+        yield _errors(f"regime_{regime}", [case for case in every if case.regime == regime])
+    for name, cases in tuned.items():
+        yield _errors(f"tuned_{name}", cases)
+    yield _band("band", held_out)
+    yield _band("tuned_band", tuned)
+    yield _prior(tuned)
     yield from _latency()
     seconds = round(time.perf_counter() - began, 1)
     yield {"name": "forecast_time", "value": seconds, "unit": "s", "detail": "all of the above"}
 
 
+Sets = dict[str, dict[str, Floats]]
+
+
+def cases_of(half: Sets) -> dict[str, list[Case]]:
+    return {
+        name: [case for key, values in series.items() for case in _cases(f"{name}/{key}", values)]
+        for name, series in half.items()
+    }
+
+
 # --- series ------------------------------------------------------------------------------------------
 
 
-def _sets() -> dict[str, dict[str, Floats]]:
-    clients, pools = _servegen()
-    return {
-        "nab_days": {name: _by_day(points) for name, points in _nab().items() if any(word in name for word in DAILY)},
-        "nab_slots": {name: _by_slot(points) for name, points in _nab().items() if any(w in name for w in SLOTTED)},
+def halves() -> tuple[Sets, Sets]:
+    """What was chosen on, and what is printed."""
+    nab, (clients, requests) = _nab(), _servegen()
+    whole = {
+        "nab_days": {name: _by_day(points) for name, points in nab.items() if any(word in name for word in DAILY)},
+        "nab_slots": {name: _by_slot(points) for name, points in nab.items() if any(w in name for w in SLOTTED)},
         "servegen_clients": clients,
-        "servegen_pools": pools,
     }
+    first, second = ({name: _half(series, half) for name, series in whole.items()} for half in (0, 1))
+    for half, sets in enumerate((first, second)):
+        sets["servegen_pools"] = _pools(_half(requests, half))
+    return first, second
+
+
+def _half(series: Mapping[str, Any], half: int) -> dict[str, Any]:
+    """Every other one by name."""
+    together = {name: re.sub(r"_cp[cm]_results$", "", name) for name in series}
+    places = {name: place for place, name in enumerate(sorted(set(together.values())))}
+    return {name: found for name, found in series.items() if places[together[name]] % 2 == half}
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
@@ -111,8 +140,18 @@ def _summed(points: Sequence[tuple[int, float]]) -> Floats:
     return np.where(counts >= full / 2, sums / np.maximum(counts, 1) * full, np.nan)
 
 
-def _servegen() -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Cost by slot of clients and of pools; requests in its place of clients whose tokens are not known."""
+class Requests(NamedTuple):
+    """Of one client, by ten minutes; `collected` of its pool."""
+
+    pool: str
+    requests: Floats
+    collected: Floats
+
+
+def _servegen() -> tuple[dict[str, Floats], dict[str, Requests]]:
+    """Cost by slot of clients that are large enough, requests in its place where tokens are not known; and the
+    requests of all.
+    """
     costs: dict[tuple[str, str], Floats] = defaultdict(lambda: np.zeros(WINDOWS))
     requests: dict[tuple[str, str], Floats] = defaultdict(lambda: np.zeros(WINDOWS))
     collected: dict[str, Floats] = defaultdict(lambda: np.zeros(WINDOWS))
@@ -125,11 +164,24 @@ def _servegen() -> tuple[dict[str, Floats], dict[str, Floats]]:
         if row["input_tokens"]:
             cost = float(row["input_tokens"]) * INPUT_USD + float(row["output_tokens"]) * OUTPUT_USD
             costs[pool, row["client_id"]][window] = cost / 1e6
-    series = {key: _slots(costs.get(key, mine), collected[key[0]]) for key, mine in requests.items()}
-    totals = {pool: np.sum([mine for key, mine in requests.items() if key[0] == pool], axis=0) for pool in collected}
-    pools = {pool: _slots(total, collected[pool]) for pool, total in totals.items()}
-    large = {key: found for key, found in series.items() if requests[key].sum() >= LEAST_SHARE * totals[key[0]].sum()}
-    return {f"{pool}/{client}": found for (pool, client), found in large.items()}, pools
+    totals = {pool: sum(mine.sum() for key, mine in requests.items() if key[0] == pool) for pool in collected}
+    large = {
+        f"{pool}/{client}": _slots(costs.get((pool, client), mine), collected[pool])
+        for (pool, client), mine in requests.items()
+        if mine.sum() >= LEAST_SHARE * totals[pool]
+    }
+    every = {f"{pool}/{client}": Requests(pool, mine, collected[pool]) for (pool, client), mine in requests.items()}
+    return large, every
+
+
+def _pools(clients: Mapping[str, Requests]) -> dict[str, Floats]:
+    by_pool: dict[str, list[Requests]] = defaultdict(list)
+    for one in clients.values():
+        by_pool[one.pool].append(one)
+    return {
+        pool: _slots(np.sum([one.requests for one in mine], axis=0), mine[0].collected)
+        for pool, mine in by_pool.items()
+    }
 
 
 def _slots(values: Floats, collected: Floats) -> Floats:
@@ -179,7 +231,7 @@ def _regime(month: Floats, before: Floats) -> str:
     return "steady" if 0.8 <= times <= 1.25 else "falling" if times < 0.8 else "rising"
 
 
-def _errors(name: str, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
+def _errors(name: str, cases: Sequence[Case]) -> dict[str, Any]:
     """Percentages by as-of day. `days_off`: errors of single days, over those of the seasonal naive forecast."""
     said = {
         method: {day: np.array([c.spent + c.rest[method] for c in cases if c.as_of == day]) for day in AS_OF}
@@ -191,7 +243,7 @@ def _errors(name: str, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
         for method, of_day in said.items()
     }
     ours = said["ours"]
-    yield {
+    return {
         "name": f"forecast_{name}",
         "value": round(float(np.mean([mape["ours"][day] / mape["run_rate"][day] for day in AS_OF])), 3),
         "unit": "of the run rate's MAPE",
@@ -227,55 +279,67 @@ class Error(NamedTuple):
     name: str
     case: Case
     error: float
-    half: int
     weight: float
 
 
-def _bands(cases: Mapping[str, Sequence[Case]]) -> Iterator[dict[str, Any]]:
+def _off(cases: Mapping[str, Sequence[Case]]) -> list[Error]:
     """Each series weighs the same, however many months it has."""
     months: dict[str, int] = defaultdict(int)
     for case in (case for found in cases.values() for case in found):
         months[case.series] += 1
-    found = [
-        Error(name, case, error, zlib.crc32(case.series.encode()) % 2, 1 / months[case.series])
+    return [
+        Error(name, case, error, 1 / months[case.series])
         for name, of_name in cases.items()
         for case in of_name
         if (error := error_of(case.rest["ours"], case.came - case.spent, case.expected.scale)) is not None
     ]
-    by_day = {day: _judged([one for one in found if one.case.as_of == day]) for day in AS_OF}
-    yield {
-        "name": "forecast_band",
-        "value": round(float(np.mean([judged["held"] for judged in by_day.values()])), 3),
+
+
+def _band(name: str, cases: Mapping[str, Sequence[Case]]) -> dict[str, Any]:
+    """Bands as an organization without errors of its own has them: of the prior."""
+    found = _off(cases)
+    by_day = [_judged([one for one in found if one.case.as_of == day], PRIOR[place]) for place, day in enumerate(AS_OF)]
+    return {
+        "name": f"forecast_{name}",
+        "value": round(float(np.mean([judged["held"] for judged in by_day])), 3),
         "unit": "of 80 % bands held",
         "detail": {
-            "coverage": [judged["held"] for judged in by_day.values()],
-            "coverage_95": [judged["held_95"] for judged in by_day.values()],
-            "median_width": [judged["width"] for judged in by_day.values()],
-            "by_set": {name: [judged["by_set"][name] for judged in by_day.values()] for name in cases},
-            "prior": [judged["prior"] for judged in by_day.values()],
+            "coverage": [judged["held"] for judged in by_day],
+            "coverage_95": [judged["held_95"] for judged in by_day],
+            "median_width": [judged["width"] for judged in by_day],
+            "interval_score": [judged["score"] for judged in by_day],
+            "by_set": {name: [judged["by_set"].get(name) for judged in by_day] for name in cases},
         },
     }
 
 
-def _judged(found: Sequence[Error]) -> dict[str, Any]:
-    """Of one as-of day: each half by the quantiles of the other."""
-    others = [[one for one in found if one.half != half] for half in (0, 1)]
-    tables = [_weighted(other, (0.1, 0.9, 0.025, 0.975)) for other in others]
-    held, held_95, width = (np.zeros(len(found)) for _ in range(3))
-    for place, one in enumerate(found):
-        low, high, least, most = tables[one.half]
-        noise = one.case.expected.scale + NOISE_ADDED
-        held[place], held_95[place] = low <= one.error <= high, least <= one.error <= most
-        width[place] = (np.exp(high * noise) - np.exp(low * noise)) * one.case.rest["ours"] / one.case.came
-    weights = np.array([one.weight for one in found])
+def _judged(found: Sequence[Error], prior: Quantiles) -> dict[str, Any]:
+    """Of one as-of day. 95 % bands are 80 % ones, stretched as a normal one would be; the score is over the month."""
+    noise = np.array([one.case.expected.scale for one in found]) + NOISE_ADDED
+    errors, weights = np.array([one.error for one in found]), np.array([one.weight for one in found])
+    rest = np.array([one.case.rest["ours"] / one.case.came for one in found])
+    came = np.array([1 - one.case.spent / one.case.came for one in found])
+    low, high = (np.exp(quantile * noise) * rest for quantile in prior)
+    held = (prior[0] <= errors) & (errors <= prior[1])
+    held_95 = (prior[0] * STRETCH_95 <= errors) & (errors <= prior[1] * STRETCH_95)
+    score = high - low + 10 * np.maximum(low - came, 0) + 10 * np.maximum(came - high, 0)
     names = np.array([one.name for one in found])
     return {
         "held": round(float(np.average(held, weights=weights)), 2),
         "held_95": round(float(np.average(held_95, weights=weights)), 2),
-        "width": round(float(np.median(width)), 2),
+        "width": round(float(np.median(high - low)), 2),
+        "score": round(float(np.average(score, weights=weights)), 2),
         "by_set": {str(name): round(float(held[names == name].mean()), 2) for name in np.unique(names)},
-        "prior": [round(float(quantile), 2) for quantile in _weighted(found, (0.1, 0.9))],
     }
+
+
+def _prior(cases: Mapping[str, Sequence[Case]]) -> dict[str, Any]:
+    """What `forecast_bands.PRIOR` is: P10 and P90 of the errors of the half that settings were chosen on."""
+    found = _off(cases)
+    measured = [_weighted([one for one in found if one.case.as_of == day], (0.1, 0.9)) for day in AS_OF]
+    rounded = [[round(float(quantile), 2) for quantile in quantiles] for quantiles in measured]
+    off = max(abs(a - b) for one, other in zip(rounded, PRIOR, strict=True) for a, b in zip(one, other, strict=True))
+    return {"name": "forecast_prior", "value": round(off, 2), "unit": "off what is used", "detail": rounded}
 
 
 def _weighted(found: Sequence[Error], shares: Sequence[float]) -> Floats:
@@ -295,9 +359,9 @@ def _latency() -> Iterator[dict[str, Any]]:
     random = np.random.default_rng(7)
     places = np.arange(120) % SEASON
     series = np.exp(random.normal(0, 0.4, (5_000, 120)).cumsum(axis=1) * 0.1) * (1 + 0.5 * (places < 5))
-    began = time.perf_counter()
+    began = time.process_time()
     for values in series:
         overlay(expected_days(values, places, np.arange(25) % SEASON), np.ones(25), ())
-    seconds = time.perf_counter() - began
-    yield {"name": "forecast_latency", "value": round(seconds / 5, 3), "unit": "ms a series", "detail": "one core"}
-    yield {"name": "forecast_5000_series", "value": round(seconds, 1), "unit": "s", "detail": "one core, at most 60"}
+    seconds = time.process_time() - began
+    yield {"name": "forecast_latency", "value": round(seconds / 5, 3), "unit": "ms a series", "detail": "processor"}
+    yield {"name": "forecast_5000_series", "value": round(seconds, 1), "unit": "s", "detail": "at most 60"}

@@ -31,7 +31,7 @@ TREND_DAYS = 60
 BUSY_SHARE = 0.5
 INTERMITTENT_DAYS = 28
 HAMPEL_REACH = 7
-HAMPEL_MADS = 6.0
+HAMPEL_MADS = 10.0
 MAD_TO_SIGMA = 1.4826
 # A day of a place in the week says no more than this many times what is usual around it.
 RATIO_MAX = 4.0
@@ -58,7 +58,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """USD of each day ahead, what method said so, the noise of a day (a deviation of its logarithm), and the days that
+    """USD of each day ahead, what method said so, the scale of its errors (`_scale`, of logarithms), and the days that
     were known since the first spend.
     """
 
@@ -90,8 +90,8 @@ def expected_days(values: Floats, places: Ints, ahead: Ints, season: int = SEASO
         return Expected(np.full(len(ahead), usual), "intermittent", SCALE_MAX, age)
     flat, profile = _flattened(values, places, season)
     is_long = len(flat) >= TREND_DAYS
-    path = _path(flat, len(ahead), np.array(DRIFTS if is_long else DRIFTS[:1]))
-    return Expected(path * profile[ahead], "trend" if is_long else "profile", _noise(flat), age)
+    path, miss = _path(flat, len(ahead), np.array(DRIFTS if is_long else DRIFTS[:1]))
+    return Expected(path * profile[ahead], "trend" if is_long else "profile", _scale(_noise(flat), miss), age)
 
 
 def _of_age(values: Floats, places: Ints) -> tuple[Floats, Ints]:
@@ -179,6 +179,11 @@ def _rolling_median(values: Floats, reach: int) -> Floats:
     return median
 
 
+def _scale(noise: float, miss: float) -> float:
+    """What errors are held against: the noise of days and how far off fortnights were, half each."""
+    return noise if np.isnan(miss) else float(np.clip((noise + miss) / 2, SCALE_MIN, SCALE_MAX))
+
+
 def _noise(flat: Floats) -> float:
     """The deviation of a day's logarithm around those of its neighbours."""
     logs = np.log(np.maximum(flat, max(float(flat.max()) * 1e-6, _TINY)))
@@ -189,16 +194,23 @@ def _noise(flat: Floats) -> float:
 # --- levels and drifts -------------------------------------------------------------------------------
 
 
-def _path(flat: Floats, ahead: int, drifts: Floats) -> Floats:
-    """The days ahead (ahead,) without their week: a geometric mean over levels and drifts, weighted by their errors."""
+def _path(flat: Floats, ahead: int, drifts: Floats) -> tuple[Floats, float]:
+    """The days ahead (ahead,) without their week: a geometric mean over levels and drifts, weighted by their errors.
+
+    And by how much that would have missed fortnights, from earlier days: the root mean square of logarithms, NaN where
+    there is no earlier day.
+    """
     n, sums = len(flat), np.concatenate([[0.0], np.cumsum(flat)])
     logs = np.log(np.maximum(flat, max(float(flat.max()) * 1e-4, _TINY)))
     least = TREND_ORIGIN_DAYS_MIN if len(drifts) > 1 else ORIGIN_DAYS_MIN
     origins = np.array([n - back for back in ORIGINS_BACK if n - back >= least], dtype=int)
-    weights = _weights(_errors(sums, logs, origins, drifts), len(drifts))
+    away = _away(sums, logs, origins, drifts)
+    weights = _weights(np.sqrt((away**2).mean(axis=0)) if len(origins) else away.sum(axis=0), len(drifts))
+    together = (away * weights).sum(axis=(1, 2))
+    miss = float(np.sqrt((together**2).mean())) if len(origins) else float("nan")
     now = _said(sums, logs, np.array([n]), drifts, np.minimum(np.arange(1, ahead + 1), DRIFT_DAYS))[0]
     path: Floats = np.exp((weights[:, :, None] * now).sum(axis=(0, 1)))
-    return path
+    return path, miss
 
 
 def _said(sums: Floats, logs: Floats, origins: Ints, drifts: Floats, steps: Ints) -> Floats:
@@ -221,19 +233,16 @@ def _slope(logs: Floats) -> float:
     return float(np.clip((x @ logs) / (x @ x), -SLOPE_MAX, SLOPE_MAX))
 
 
-def _errors(sums: Floats, logs: Floats, origins: Ints, drifts: Floats) -> Floats:
-    """Root mean squares (drifts, windows) of the logarithm of what came in the `HORIZON` days after each origin."""
-    if not len(origins):
-        return np.zeros((len(drifts), len(WINDOWS)))
+def _away(sums: Floats, logs: Floats, origins: Ints, drifts: Floats) -> Floats:
+    """What each would have missed of the `HORIZON` days after each origin: logarithms (origins, drifts, windows)."""
     n = len(logs)
     until = np.minimum(origins + HORIZON, n)
-    came = np.log(np.maximum((sums[until] - sums[origins]) / (until - origins), _TINY))
+    came = np.log(np.maximum((sums[until] - sums[origins]) / np.maximum(until - origins, 1), _TINY))
     said = np.exp(_said(sums, logs, origins, drifts, np.arange(1, HORIZON + 1)))
     is_before = np.arange(1, HORIZON + 1) <= (until - origins)[:, None]
-    mean = (said * is_before[:, None, None, :]).sum(axis=3) / (until - origins)[:, None, None]
-    away = np.clip(np.log(np.maximum(mean, _TINY)) - came[:, None, None], -5, 5)
-    errors: Floats = np.sqrt((away**2).mean(axis=0))
-    return errors
+    mean = (said * is_before[:, None, None, :]).sum(axis=3) / np.maximum(until - origins, 1)[:, None, None]
+    away: Floats = np.clip(np.log(np.maximum(mean, _TINY)) - came[:, None, None], -5, 5)
+    return away
 
 
 def _weights(errors: Floats, drifts: int) -> Floats:
