@@ -1,4 +1,4 @@
-"""What an estimate takes on one core, and how far the closed form is from runs played out call by call.
+"""What an estimate takes on one core, how far the closed form is from runs played out, and real runs from its P99.
 
 The time is that of the processor: estimates are drawn while a page waits, and what others do on the machine is not
 theirs. The plans are those of the tests, many more runs of each.
@@ -9,15 +9,28 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from apps.planner.estimate import DRAWS_MAX, cost_per_run, draw
+from apps.planner.estimate import DRAWS_MAX, TOKENS_CV, cost_per_run, draw
+from apps.planner.fit import at_factors, fit
 from apps.planner.levers import Settings, waterfall
 from apps.planner.prices import cheaper_first
 from apps.planner.shapes import Plan
+from bench.plan_runs import (
+    DATA,
+    agent_runs,
+    by_size,
+    cards_of,
+    chat_runs,
+    pair_programming_runs,
+    single_runs,
+    turn_runs,
+)
+from bench.plans import random_halves, workflows
 from tests.planner.grid import GRID
 from tests.planner.plans import CARDS, CASCADE, LARGE, open_plan
 from tests.planner.simulation import Simulation
 
 ROUNDS = 7
+HALVES = 4
 RUNS = 200_000
 SEED = 20260101
 AIM_MS, AIM_PERCENT = 50, 2
@@ -26,6 +39,7 @@ AIM_MS, AIM_PERCENT = 50, 2
 def measure() -> Iterator[dict[str, Any]]:
     yield from _times()
     yield from _errors()
+    yield from _beyond()
 
 
 def _times() -> Iterator[dict[str, Any]]:
@@ -83,3 +97,41 @@ def _errors() -> Iterator[dict[str, Any]]:
         "detail": f"largest of {len(errors)} plans ({largest}), {RUNS} runs each; the aim is at most {AIM_PERCENT}; "
         + ", ".join(f"{name} {error:+.2f}" for name, error in errors.items()),
     }
+
+
+def _beyond() -> Iterator[dict[str, Any]]:
+    """How many recorded runs cost more than the P99 of a plan that was fitted from others of their workflow."""
+    if not (DATA / "agent_calls.csv.gz").exists():
+        yield {"name": "estimate_beyond_p99", "value": None, "unit": "", "detail": "skipped: no traces beside it"}
+        return
+    agents = agent_runs()
+    levels = {
+        "agents": agents,
+        "agents by length": by_size(agents),
+        "turns": turn_runs(),
+        "chat": chat_runs(),
+        "single calls": single_runs(),
+        "pair programming": pair_programming_runs(),
+    }
+    for level, runs in levels.items():
+        with_tokens, by_loops, counted = 0, 0, 0
+        for some in workflows(runs).values():
+            cards = cards_of(some)
+            for first, second in random_halves(some, HALVES):
+                found = fit([one.run for one in first], cards=cards)
+                billed = at_factors(cards, found.price_factors)
+                costs = [one.cost_usd for one in second]
+                p99, loops = (
+                    draw(found.plan, billed, seed=SEED, draws=10, months=1, tokens_cv=cv).one_run.p99
+                    for cv in (TOKENS_CV, 0.0)
+                )
+                with_tokens += sum(usd > p99 for usd in costs)
+                by_loops += sum(usd > loops for usd in costs)
+                counted += len(costs)
+        yield {
+            "name": f"estimate_beyond_p99_{level.replace(' ', '_')}",
+            "value": round(100 * with_tokens / counted, 2),
+            "unit": "% of runs",
+            "detail": f"of {counted} runs of {HALVES} random halves; the aim is 1; by loops alone "
+            f"{100 * by_loops / counted:.2f}",
+        }

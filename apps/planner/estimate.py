@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.planner.loops import Array, calls_at, reached, smallest_bound
-from apps.planner.ranges import draw_values, inputs, stream, values_at
+from apps.planner.ranges import draw_values, inputs, scores, stream, values_at
 from apps.planner.shapes import (
     CALLS_MAX,
     Advice,
@@ -41,6 +41,15 @@ VOLUME_CV = 0.08  # how much a month's volume wavers about what was expected of 
 LEVELS = (0.1, 0.5, 0.9, 0.99)
 SUCCESS_MIN = 1e-6  # a rarer success is none
 RUNS_SEEN = 20_000  # single runs that stand for how much one differs from the next
+Group = tuple[str, ...]
+# What differs from run to run together: what a run is asked and what is looked up for it, what a call answers, and what
+# its tools do. A prefix is the same in every run.
+ASKED: Group = ("input_tokens", "retrieved_tokens")
+VARYING: tuple[Group, ...] = (ASKED, ("output_tokens", "reasoning_tokens"), ("tool_result_tokens",))
+# Cost a call has a CV of 0.6 to 1.6 on the traces of docs/planner.md; with these two about one of their runs in a
+# hundred costs more than the P99 (`python -m bench estimate`).
+TOKENS_CV = 0.8
+OWN_PART = 0.5  # of that variance: what a run's calls have in common
 
 Values = Mapping[str, Array]
 
@@ -54,15 +63,25 @@ def cost_per_run(plan: Plan, cards: Cards, point: Point = "likely") -> RunCost:
 
 
 def draw(
-    plan: Plan, cards: Cards, *, seed: int, draws: int = DRAWS, months: int = MONTHS, budget_usd: float | None = None
+    plan: Plan,
+    cards: Cards,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    months: int = MONTHS,
+    budget_usd: float | None = None,
+    tokens_cv: float = TOKENS_CV,
 ) -> Estimate:
-    """Percentiles of run and months from `draws` draws of the uncertain inputs; the same seed gives the same result."""
+    """Percentiles of run and months from `draws` draws of the uncertain inputs; the same seed gives the same result.
+
+    `tokens_cv` is how much the tokens of single runs differ (sd / mean); 0: runs differ by their loops alone.
+    """
     if not 1 <= draws <= DRAWS_MAX or not 1 <= months <= MONTHS_MAX:
         raise ValueError(f"{draws} draws of {months} months; the limits are {DRAWS_MAX} and {MONTHS_MAX}")
     values, ranks = draw_values(plan, seed=seed, draws=draws)
     run = np.broadcast_to(spend(plan, cards, values).usd, (draws,))
     likely = cost_per_run(plan, cards)
-    single = _single_runs(plan, cards, seed)
+    single = _single_runs(plan, cards, seed, tokens_cv)
     cv = float(np.std(single) / np.mean(single)) if np.mean(single) > 0 else 0.0
     by_month = _months(run, values, cv, months, stream(seed, "months"))
     over = None if budget_usd is None else tuple(float(np.mean(month > budget_usd)) for month in by_month)
@@ -142,8 +161,10 @@ def _months(run: Array, values: Values, cv: float, months: int, random: np.rando
     return found
 
 
-def _single_runs(plan: Plan, cards: Cards, seed: int) -> Array:
-    """USD of single runs at the likely inputs: which steps they take, how often they call, whether they escalate."""
+def _single_runs(plan: Plan, cards: Cards, seed: int, tokens_cv: float) -> Array:
+    """USD of single runs at the likely inputs: which steps they take, how often they call, how long what is sent and
+    answered is, and whether they escalate.
+    """
     values = values_at(plan, "likely")
     total = np.full(RUNS_SEEN, float(values["other_cost_usd"]))
     for step in plan.steps:
@@ -152,22 +173,63 @@ def _single_runs(plan: Plan, cards: Cards, seed: int) -> Array:
             f"{step.name}.calls": np.arange(1.0, step.calls_max + 1.0),
             f"{step.name}.dispersion": np.zeros(()),
         }
-        found = spend(Plan((step,), plan.runs_per_month), cards, exact)
-        total += _single_step(step, found, values, seed)
+        shares = reached(float(values[f"{step.name}.calls"]), float(values[f"{step.name}.dispersion"]), step.calls_max)
+        calls = calls_at(shares, _levels(seed, f"{step.name}:calls"))
+        factors = {group: _factor(f"{step.name}:{group[0]}", group, calls, seed, tokens_cv) for group in VARYING}
+        by_model = _varied(step, Plan((step,), plan.runs_per_month), cards, exact, calls, factors)
+        total += _single_step(step, by_model, values, seed)
     return total
 
 
-def _single_step(step: Step, found: Spend, values: Values, seed: int) -> Array:
-    levels = {name: _levels(seed, f"{step.name}:{name}") for name in ("calls", "taken", "escalated")}
-    shares = reached(float(values[f"{step.name}.calls"]), float(values[f"{step.name}.dispersion"]), step.calls_max)
-    index = calls_at(shares, levels["calls"]) - 1
-    first, *large = (np.broadcast_to(share.usd, (step.calls_max,))[index] for share in found.shares)
+def _single_step(step: Step, by_model: list[Array], values: Values, seed: int) -> Array:
+    levels = {name: _levels(seed, f"{step.name}:{name}") for name in ("taken", "escalated")}
+    first, *large = by_model
     usd = first
     if large:
         escalated = levels["escalated"] < values[f"{step.name}.escalation_rate"]
         stays = first if step.routing == "cascade" else first * ~escalated
-        usd = stays + large[0] * escalated + found.router[step.name]
+        router = values[f"{step.name}.router_cost_usd"] if step.routing == "router" else 0.0
+        usd = stays + large[0] * escalated + router
     return np.asarray(usd * (levels["taken"] < values[f"{step.name}.runs_share"]))
+
+
+def _varied(
+    step: Step, alone: Plan, cards: Cards, exact: Values, calls: NDArray[np.intp], factors: Mapping[Group, Array]
+) -> list[Array]:
+    """USD at each of the step's models of runs of so many calls, whose tokens are so many times the likely ones.
+
+    A group of tokens is worth what a run costs less without them; that part of its cost is multiplied.
+    """
+    most = (step.calls_max,)
+    whole = [np.broadcast_to(share.usd, most) for share in spend(alone, cards, exact).shares]
+    worth: dict[Group, list[Array]] = {}
+    for group in VARYING:
+        names = [f"{step.name}.{name}" for name in group]
+        if any(float(exact[name]) > 0 for name in names):
+            without = spend(alone, cards, {**exact, **dict.fromkeys(names, np.zeros(()))}).shares
+            worth[group] = [np.maximum(one - share.usd, 0.0) for one, share in zip(whole, without, strict=True)]
+    found = []
+    for place, one in enumerate(whole):
+        parts = sum((by_model[place] for by_model in worth.values()), np.zeros(most))
+        # Where a cache's minimum makes the parts worth more than the whole, each is taken as its share of it.
+        fitting = np.divide(one, parts, out=np.ones(most), where=parts > one)
+        usd = one[calls - 1]
+        for group, by_model in worth.items():
+            usd = usd + (by_model[place] * fitting)[calls - 1] * (factors[group] - 1.0)
+        found.append(usd)
+    return found
+
+
+def _factor(name: str, group: Group, calls: NDArray[np.intp], seed: int, tokens_cv: float) -> Array:
+    """How many times the likely tokens each run has: lognormal with mean 1.
+
+    What a run is asked differs in full. What each call adds averages out over its calls, but for the part of the
+    variance that is the run's own.
+    """
+    of_run = 1.0 if group == ASKED else OWN_PART + (1.0 - OWN_PART) / calls
+    variance = np.log1p(tokens_cv * tokens_cv * of_run)
+    z = scores(RUNS_SEEN)[stream(seed, name).permutation(RUNS_SEEN)]
+    return np.asarray(np.exp(np.sqrt(variance) * z - 0.5 * variance))
 
 
 def _levels(seed: int, name: str) -> Array:

@@ -52,7 +52,7 @@ def test_loops_that_vary_cost_more_than_their_mean(phi: float, expected: float) 
 def test_a_bound_on_geometric_loops(bound: int, saving: float, p99: float, cut: float) -> None:
     bounded = plan("support", dispersion=6.0, calls_max=bound)
 
-    found = draw(bounded, CARDS, seed=1, draws=10)
+    found = draw(bounded, CARDS, seed=1, draws=10, tokens_cv=0.0)
 
     assert 1 - found.likely.usd / 0.2286 == pytest.approx(saving, abs=0.005)
     assert found.advice.run_cost_max_usd == found.one_run.p99 == pytest.approx(p99, abs=0.0056)
@@ -129,10 +129,22 @@ def test_where_a_cascade_stops_to_pay(small: object, expected: float) -> None:
 
 
 def test_runs_differ_by_their_loops() -> None:
-    found = draw(plan("support", **SUPPORT), CARDS, seed=1, draws=10)
+    found = draw(plan("support", **SUPPORT), CARDS, seed=1, draws=10, tokens_cv=0.0)
 
-    # Loops alone: docs/planner.md says what of single runs is missing from it.
     assert found.run_cv == pytest.approx(0.84, abs=0.005)
+
+
+def test_runs_of_one_call_differ_by_what_they_are_asked() -> None:
+    once = plan("support", calls=1)
+
+    alone, found = (draw(once, CARDS, seed=1, draws=10, **said) for said in ({"tokens_cv": 0.0}, {}))
+
+    assert alone.one_run.p10 == alone.one_run.p99 == pytest.approx(found.one_run.mean, rel=1e-3)
+    assert found.one_run.p99 > 2 * found.one_run.mean
+    assert found.advice.run_cost_max_usd == found.one_run.p99
+    # What is the same in every run differs in none.
+    prefix = plan("support", calls=1, input_tokens=0, retrieved_tokens=0, output_tokens=0)
+    assert draw(prefix, CARDS, seed=1, draws=10).run_cv == pytest.approx(0.0, abs=1e-9)
 
 
 def test_what_is_not_known_is_wider_than_what_varies() -> None:
