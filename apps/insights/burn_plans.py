@@ -22,8 +22,9 @@ from apps.organizations.selectors import calendar
 from apps.usage.forecast import expected_days
 from apps.usage.forecast_bands import overlay
 from apps.usage.forecast_days import Days, by_day, days_of, first_day, hours_of_days
+from apps.usage.forecasting import plan_lines
 from apps.usage.models_forecast import PlannedSpend
-from apps.usage.planned import plan_lines, planned_spend
+from apps.usage.planned import planned_spend
 
 LOOKED_AT = timedelta(minutes=max(WINDOWS_MINUTES))
 HOURS_DAYS = 28

@@ -115,11 +115,17 @@ class Ahead:
     is_unsettled: bool
 
 
-def overlay(expected: Expected, shares: Floats, lines: Sequence[PlanLine]) -> Ahead:
-    """Lay plans over the days ahead. `shares` (h,): how much of each day is still ahead, 1 but for today."""
+def overlay(expected: Expected, shares: Floats, lines: Sequence[PlanLine], prices: Floats | None = None) -> Ahead:
+    """Lay plans over the days ahead. `shares` (h,): how much of each day is still ahead, 1 but for today.
+
+    `prices` (h,): what a day's prices make of what it would cost at today's.
+    """
     days, trusted = expected.days * shares, np.ones(len(shares))
     plan = np.zeros((3, len(shares)))
     layers: dict[str, float] = {"usage": float(days.sum())}
+    if prices is not None and (prices != 1).any():
+        days = days * prices
+        layers["price"] = float(days.sum()) - layers["usage"]
     is_unsettled = False
     for line in sorted(lines, key=lambda one: ("live", "launch", "price", "retirement").index(one.kind)):
         days_of = slice(max(line.first, 0), max(line.until, 0))

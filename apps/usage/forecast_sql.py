@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from apps.core.meters import METERS
+from apps.usage.forecast_prices import Mix, Model
 from apps.usage.sql import insert_rows
 
 SERIES_MAX = 5_000
 ERRORS_MAX = 5_000
+# Models whose prices are looked at, and lines of those whose prices change.
+MODELS_MAX = 200
+MODEL_LINES_MAX = 20_000
 KEPT_MONTHS = 13
 ROWS_A_STATEMENT = 500
 _WHERE = ", ".join(
@@ -66,6 +71,62 @@ def lines(org_id: int, since: datetime, start: datetime, end: datetime) -> list[
             {"org": org_id, "since": since, "start": start, "end": end, "most": SERIES_MAX},
         )
         return [Line._make(row) for row in cursor.fetchall()]
+
+
+def mixes(org_id: int, since: datetime, end: datetime) -> list[Mix]:
+    """What was used in [since, end) of each model and service tier, the `MODELS_MAX` that cost most."""
+    meters = ", ".join(f"sum(r.{meter})::bigint" for meter in METERS)
+    cells = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT r.provider, r.model, COALESCE(r.service_tier, '') AS tier, r.cost_usd,"
+        f" {', '.join(f'r.{meter}' for meter in METERS)} FROM {table} r WHERE r.organization_id = %(org)s"
+        " AND r.day_start >= %(since)s AND r.day_start < %(end)s) AS cells"
+        for table in ("usage_dayrollup", "usage_delta")
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT r.provider, r.model, r.tier, {meters} FROM ({cells}) AS r GROUP BY r.provider, r.model, r.tier"
+            " ORDER BY sum(r.cost_usd) DESC LIMIT %(most)s",
+            {"org": org_id, "since": since, "end": end, "most": MODELS_MAX},
+        )
+        return [Mix(provider, model, tier, tuple(used)) for provider, model, tier, *used in cursor.fetchall()]
+
+
+class ModelLine(NamedTuple):
+    """Spend by day of what one workflow of a team's project spent for one model."""
+
+    team: str | None
+    project: str | None
+    workflow: str | None
+    provider: str
+    model: str
+    service_tier: str
+    days: list[datetime]
+    costs: list[float]
+
+
+def lines_of(org_id: int, since: datetime, end: datetime, models: Sequence[Model]) -> list[ModelLine]:
+    """Spend by day of these models; at most `MODEL_LINES_MAX`, the largest."""
+    cells = " UNION ALL ".join(
+        f"SELECT {_WHERE}, r.provider, r.model, COALESCE(r.service_tier, '') AS tier, r.day_start, r.cost_usd"
+        f" FROM {table} r WHERE r.organization_id = %(org)s AND r.day_start >= %(since)s AND r.day_start < %(end)s"
+        " AND (r.provider, r.model, COALESCE(r.service_tier, '')) IN (SELECT * FROM unnest(%(providers)s::text[],"
+        " %(models)s::text[], %(tiers)s::text[]))"
+        for table in ("usage_dayrollup", "usage_delta")
+    )
+    providers, names, tiers = ([model[place] for model in models] for place in range(3))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH days AS (SELECT team, project, workflow, provider, model, tier, day_start, sum(cost_usd) AS cost"
+            f"  FROM ({cells}) AS cells GROUP BY team, project, workflow, provider, model, tier, day_start)"
+            " SELECT team, project, workflow, provider, model, tier, array_agg(day_start ORDER BY day_start),"
+            "  array_agg(cost::float8 ORDER BY day_start) FROM days"
+            " GROUP BY team, project, workflow, provider, model, tier ORDER BY sum(cost) DESC LIMIT %(most)s",
+            {
+                "org": org_id, "since": since, "end": end, "providers": providers, "models": names, "tiers": tiers,
+                "most": MODEL_LINES_MAX,
+            },
+        )  # fmt: skip
+        return [ModelLine._make(row) for row in cursor.fetchall()]
 
 
 def hours(org_id: int, since: datetime, end: datetime) -> dict[datetime, float]:

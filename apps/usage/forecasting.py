@@ -5,7 +5,7 @@ each fifth of the month stays, so that what was said can be held against what ca
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -19,12 +19,14 @@ from apps.core.periods import Calendar, month_before, next_month
 from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.organizations.selectors import calendar
+from apps.pricing.selectors import load_rate_book
 from apps.usage import forecast_sql
 from apps.usage.forecast import Expected, Floats, expected_days
 from apps.usage.forecast_bands import (
     BUCKETS,
     Ahead,
     Outcome,
+    PlanLine,
     Quantiles,
     error_of,
     outcome,
@@ -32,10 +34,13 @@ from apps.usage.forecast_bands import (
     quantiles,
 )
 from apps.usage.forecast_days import Days, by_day, days_of, first_day, gaps, hours_of_days
+from apps.usage.forecast_prices import FACTOR_MAX, factors
 from apps.usage.models_forecast import Forecast, PlannedSpend
-from apps.usage.planned import plan_lines, planned_spend
+from apps.usage.planned import planned_spend
 
 HOURS_DAYS = 28
+# What is used of a model, and how much of a workflow is it.
+MIX_DAYS = 28
 ERROR_MONTHS = 3
 # Above this share a sum and what its own series says are worth a look.
 DIRECT_OFF = Decimal("0.1")
@@ -44,7 +49,9 @@ _PLACES = Decimal("0.000001")
 
 @dataclass(slots=True)
 class Series:
-    """One workflow, or what names none; `team` and `project` are where it spent last."""
+    """One workflow, or what names none; `team` and `project` are where it spent last. `values` are USD of past days at
+    today's prices, `coming` what the prices of each day ahead add to the last `MIX_DAYS` of them.
+    """
 
     team: str | None
     project: str | None
@@ -52,6 +59,7 @@ class Series:
     values: Floats
     last: datetime | None = None
     spent_usd: Decimal = Decimal(0)
+    coming: Floats | float = 0.0
 
     @property
     def scope(self) -> str:
@@ -76,6 +84,17 @@ class Sum:
     parts: list[Ahead] = field(default_factory=list)
 
 
+Where = tuple[str | None, str | None, str | None]
+
+
+@dataclass(slots=True, eq=False)
+class Repriced:
+    """What today's prices add to each past day of a line, and those of each day ahead to the last `MIX_DAYS`."""
+
+    past: Floats
+    ahead: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """What a forecast is made of."""
@@ -85,6 +104,7 @@ class Read:
     lines: Sequence[forecast_sql.Line]
     planned: Sequence[PlannedSpend]
     quantiles: Quantiles
+    repriced: Mapping[Where, Repriced]
 
 
 def forecast_month(org: Organization, at: datetime | None = None) -> int:
@@ -113,7 +133,39 @@ def _read(org: Organization, clock: Calendar, at: datetime) -> Read:
         lines=lines,
         planned=planned_spend(org, month, next_month(month) - timedelta(days=1)),
         quantiles=quantiles(errors[days.bucket], days.bucket),
+        repriced=_repriced(org, days, first_day(clock, at), today),
     )
+
+
+def _repriced(org: Organization, days: Days, since: datetime, today: datetime) -> dict[Where, Repriced]:
+    """By line, of those that use a model whose price changed within the history or will within the month."""
+    found: dict[Where, Repriced] = {}
+    mixes = forecast_sql.mixes(org.pk, today - timedelta(days=MIX_DAYS), today)
+    changed = factors(load_rate_book(org), mixes, days.past, days.ahead) if mixes else {}
+    for line in forecast_sql.lines_of(org.pk, since, today, list(changed)) if changed else ():
+        of_model = changed[line.provider, line.model, line.service_tier]
+        spent = by_day(days, dict(zip(line.days, line.costs, strict=True)))
+        one = found.setdefault(
+            (line.team, line.project, line.workflow), Repriced(np.zeros(len(days.past)), np.zeros(len(days.ahead)))
+        )
+        one.past += spent * (of_model.past - 1)
+        one.ahead += float((spent * of_model.past)[-MIX_DAYS:].sum()) * (of_model.ahead - 1)
+    return found
+
+
+def _at_prices(read: Read, line: forecast_sql.Line) -> Floats:
+    """USD of the line's past days, at today's prices."""
+    values = by_day(read.days, dict(zip(line.days, line.costs, strict=True)))
+    one = read.repriced.get((line.team, line.project, line.workflow))
+    return values if one is None else values + one.past
+
+
+def _prices(values: Floats, coming: Floats | float) -> Floats | None:
+    """What prices make of each day ahead; None: nothing."""
+    recent = float(values[-MIX_DAYS:].sum())
+    if isinstance(coming, float) or recent <= 0:
+        return None
+    return np.clip(1 + coming / recent, 0.0, FACTOR_MAX)
 
 
 def _errors(
@@ -144,12 +196,13 @@ def _rows(read: Read, at: datetime) -> Iterator[dict[str, Any]]:
     for line in read.lines:
         for name, key, team, project in _sums_of(line.team, line.project):
             one = sums.setdefault((name, key), Sum(name, key, np.zeros(len(read.days.past)), team, project))
-            one.values += by_day(read.days, dict(zip(line.days, line.costs, strict=True)))
+            one.values += _at_prices(read, line)
             one.spent_usd = sum_usd((one.spent_usd, line.spent_usd))
     for each in series:
         expected = _expected(read.days, each.values, missing)
         planned = [row for row in read.planned if row.workflow == each.workflow]
-        ahead = overlay(expected, read.days.shares, plan_lines(planned, read.days, each.values, missing))
+        lines = plan_lines(planned, read.days, each.values, missing)
+        ahead = overlay(expected, read.days.shares, lines, _prices(each.values, each.coming))
         for name, key, team, project in _sums_of(each.team, each.project):
             empty = Sum(name, key, np.zeros(len(read.days.past)), team, project)
             sums.setdefault((name, key), empty).parts.append(ahead)
@@ -158,7 +211,7 @@ def _rows(read: Read, at: datetime) -> Iterator[dict[str, Any]]:
     for one in sums.values():
         expected = _expected(read.days, one.values, missing)
         found = outcome(float(one.spent_usd), _together(one.parts, read.days), expected.scale, read.quantiles)
-        direct = float(one.spent_usd) + float((expected.days * read.days.shares).sum())
+        direct = float(one.spent_usd) + float((expected.days * read.days.shares).sum()) * _dearer(one.parts)
         yield _row(read, at, one, found, expected, direct)
 
 
@@ -168,9 +221,10 @@ def _series(read: Read) -> list[Series]:
     for line in read.lines:
         name = line.workflow
         key = (name,) if name is not None else ("", line.team or "", line.project or "")
-        values = by_day(read.days, dict(zip(line.days, line.costs, strict=True)))
         one = found.setdefault(key, Series(line.team, line.project, name, np.zeros(len(read.days.past))))
-        one.values += values
+        one.values += _at_prices(read, line)
+        if (changed := read.repriced.get((line.team, line.project, name))) is not None:
+            one.coming = one.coming + changed.ahead
         one.spent_usd = sum_usd((one.spent_usd, line.spent_usd))
         if one.last is None or line.days[-1] > one.last:
             one.team, one.project, one.last = line.team, line.project, line.days[-1]
@@ -179,6 +233,12 @@ def _series(read: Read) -> list[Series]:
             empty = np.zeros(len(read.days.past))
             found[row.workflow,] = Series(row.team, row.project, row.workflow, empty)
     return list(found.values())
+
+
+def _dearer(parts: Sequence[Ahead]) -> float:
+    """What coming prices make of the parts' usage: so much they make of the sum's own series too."""
+    usage = sum(part.layers["usage"] for part in parts)
+    return 1 + sum(part.layers.get("price", 0.0) for part in parts) / usage if usage > 0 else 1.0
 
 
 def _sums_of(team: str | None, project: str | None) -> Iterator[tuple[str, str, str | None, str | None]]:
@@ -192,6 +252,33 @@ def _sums_of(team: str | None, project: str | None) -> Iterator[tuple[str, str, 
 def _expected(days: Days, values: Floats, missing: "np.ndarray[Any, np.dtype[np.bool_]]") -> Expected:
     known = np.where(missing, np.nan, values)
     return expected_days(known, days.past_places, days.ahead_places)
+
+
+def plan_lines(
+    rows: Sequence[PlannedSpend], days: Days, values: Floats, missing: "np.ndarray[Any, np.dtype[np.bool_]]"
+) -> list[PlanLine]:
+    """What plans say of one workflow's days ahead; `values` is its spend by past day, `missing` where none is known."""
+    if not days.ahead_dates:
+        return []
+    today, ahead = days.ahead_dates[0], len(days.ahead)
+    spent = np.flatnonzero(values > 0)
+    age = int((~missing[spent[0] :]).sum()) if len(spent) else 0
+    lines = []
+    for row in rows:
+        first = (row.first_day - today).days
+        until = ahead if row.last_day is None else (row.last_day - today).days + 1
+        lines.append(
+            PlanLine(
+                kind=row.kind,
+                first=first,
+                until=min(until, ahead),
+                low=float(row.low_usd),
+                likely=float(row.likely_usd),
+                high=float(row.high_usd),
+                known_days=min(age, max(0, -first)) if row.kind == PlannedSpend.Kind.LAUNCH else None,
+            )
+        )
+    return lines
 
 
 def _together(parts: Sequence[Ahead], days: Days) -> Ahead:

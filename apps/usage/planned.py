@@ -4,16 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
-
-import numpy as np
 
 from apps.core.errors import DomainError
 from apps.core.money import COST_MAX_USD
 from apps.core.tenancy import HasPk, org_id_of, tenant
-from apps.usage.forecast import Floats
-from apps.usage.forecast_bands import PlanLine
-from apps.usage.forecast_days import Days
 from apps.usage.models_forecast import PlannedSpend
 
 ROWS_OF_PLAN_MAX = 50
@@ -99,30 +93,3 @@ def planned_spend(org: HasPk | int, first_day: date, last_day: date) -> list[Pla
     """What plans say of the days from `first_day` to `last_day`, both within. Inside `tenant(org)`."""
     rows = PlannedSpend.objects.for_org(org).filter(first_day__lte=last_day).exclude(last_day__lt=first_day)
     return list(rows.order_by("plan_id", "line"))
-
-
-def plan_lines(
-    rows: Sequence[PlannedSpend], days: Days, values: Floats, missing: "np.ndarray[Any, np.dtype[np.bool_]]"
-) -> list[PlanLine]:
-    """What plans say of one workflow's days ahead; `values` is its spend by past day, `missing` where none is known."""
-    if not days.ahead_dates:
-        return []
-    today, ahead = days.ahead_dates[0], len(days.ahead)
-    spent = np.flatnonzero(values > 0)
-    age = int((~missing[spent[0] :]).sum()) if len(spent) else 0
-    lines = []
-    for row in rows:
-        first = (row.first_day - today).days
-        until = ahead if row.last_day is None else (row.last_day - today).days + 1
-        lines.append(
-            PlanLine(
-                kind=row.kind,
-                first=first,
-                until=min(until, ahead),
-                low=float(row.low_usd),
-                likely=float(row.likely_usd),
-                high=float(row.high_usd),
-                known_days=min(age, max(0, -first)) if row.kind == PlannedSpend.Kind.LAUNCH else None,
-            )
-        )
-    return lines

@@ -25,6 +25,7 @@ ESTIMATES = {
     "apps/usage/forecast.py": "the days ahead of a series",
     "apps/usage/forecast_bands.py": "what a period comes to, and how sure that is",
     "apps/usage/forecast_days.py": "the days behind and ahead",
+    "apps/usage/forecast_prices.py": "what prices make of a day",
     "apps/usage/forecasting.py": "months, up to `usd`",
     "apps/usage/forecasts.py": "the odds of a limit",
     "apps/usage/planned.py": "what plans say of the days ahead",
