@@ -320,7 +320,8 @@ def _row(
         "as_of": at,
         "method": expected.method,
         "spent_usd": one.spent_usd,
-        "p10_usd": min(usd(found.p10), p50),
+        # What was spent has more decimals than an estimate.
+        "p10_usd": max(min(usd(found.p10), p50), one.spent_usd),
         "p50_usd": p50,
         "p90_usd": max(usd(found.p90), p50),
         "direct_usd": None if direct is None else usd(direct),

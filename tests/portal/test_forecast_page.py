@@ -1,14 +1,16 @@
 """The page of forecasts: everything, a part of it, and what a lead sees."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from apps.usage.planned import Planned, set_planned_spend
-from tests.portal.homes import OTHER, lead, other_team, owner
-from tests.portal.months_ahead import TODAY, data_of, history, look, now
+from tests.portal.homes import OTHER, at, lead, other_team, owner
+from tests.portal.months_ahead import NOW, SEARCH, TODAY, data_of, history, look, now
 from tests.portal.reading import find, get, text_of
 from tests.portal.shop import budget, shop
+from tests.usage.ahead import spend_days
 
 __all__ = ["lead", "now", "other_team", "owner", "shop"]  # fixtures
 
@@ -77,3 +79,18 @@ def test_a_lead_sees_their_team_alone(shop, lead, other_team):
         assert "search in" in page.text
         assert "secret-agent" not in page.html
     assert lead.get(shop.url(f"forecast?team={OTHER}")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("day", "costs"),
+    [(1, ["10"] * 70), (28, ["10"] * 70), (15, ["5"]), (15, ["-10"] * 30), (15, ["10"] * 60 + ["-1000"]), (1, [])],
+)
+def test_pages_of_odd_months_are_drawn(shop, owner, monkeypatch, day, costs):
+    """The first day and a late one, one day of history, credits, and nothing at all."""
+    then = NOW.replace(day=day, hour=0) - timedelta(days=31)
+    at(monkeypatch, then)
+    spend_days(shop.org, then - timedelta(days=len(costs)), costs, **SEARCH)
+    budget(shop, name="The limit", scope={}, amount_usd=Decimal(200))
+    look(shop, then)
+    for page in ("forecast", "forecast?team=search", "budgets", ""):
+        assert owner.get(shop.url(page)).status_code == 200
