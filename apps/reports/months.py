@@ -78,9 +78,11 @@ def steps_of(org: HasPk, month: date) -> Sequence[MonthStep]:
 
 def fenced(org: HasPk) -> list[date]:
     """Months that wait to be sealed, in order."""
-    steps = MonthStep.objects.for_org(org)
-    begun = set(steps.filter(step=MonthStep.Step.FENCE).values_list("month", flat=True))
-    return sorted(begun - set(steps.filter(step=MonthStep.Step.SEAL).values_list("month", flat=True)))
+    steps = MonthStep.objects.for_org(org).filter(step__in=(MonthStep.Step.FENCE, MonthStep.Step.SEAL))
+    months: dict[str, set[date]] = {MonthStep.Step.FENCE: set(), MonthStep.Step.SEAL: set()}
+    for step, month in steps.values_list("step", "month"):
+        months[step].add(month)
+    return sorted(months[MonthStep.Step.FENCE] - months[MonthStep.Step.SEAL])
 
 
 def drawn_before(org: HasPk, month: date) -> Mapping[date, Mapping[str, str]]:

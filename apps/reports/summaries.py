@@ -1,6 +1,6 @@
 """The figures that stand beside a statement's lines: budget, forecast, year to date, runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -68,18 +68,20 @@ class Summaries:
 def load(org: Organization, month: date, clock: Calendar, *, at: datetime, team: str | None) -> Summaries:
     """Inside `tenant(org)`; eight statements at most, whatever the number of teams."""
     start, end = clock.month_start(month), clock.month_start(next_month(month))
+    budgets = _budgets(org, start, end)
+    has_caps = any(one.mode == Budget.Mode.BLOCK for one in budgets)
     return Summaries(
         start=start,
         end=end,
         at=at,
-        budgets_usd=_budgets(org, start, end),
+        budgets_usd=_smallest(budgets),
         earlier_usd=_earlier(org, month),
         runs=statements_sql.runs_by_team(org.pk, start, end, team=team),
-        forecasts_usd=_forecasts(org, month, at) if start <= at < end else {},
+        forecasts_usd=_forecasts(org, month, at, has_caps=has_caps) if start <= at < end else {},
     )
 
 
-def _forecasts(org: Organization, month: date, at: datetime) -> dict[str | None, Decimal]:
+def _forecasts(org: Organization, month: date, at: datetime, *, has_caps: bool) -> dict[str | None, Decimal]:
     """What the month's usage of each team comes to, as pages of forecasts and budgets say it; no old forecast.
 
     What nobody owns is all of it less the teams'.
@@ -87,7 +89,7 @@ def _forecasts(org: Organization, month: date, at: datetime) -> dict[str | None,
     rows = [row for row in of_teams(org, month) if is_fresh(row, at)]
     whole = next((row for row in rows if row.scope == Forecast.Scope.ORGANIZATION), None)
     teams = [row for row in rows if row.scope == Forecast.Scope.TEAM]
-    limits = month_limits(org, at) if teams else {}
+    limits = month_limits(org, at) if teams and has_caps else {}
     found: dict[str | None, Decimal] = {}
     for row in teams:
         limit = limits.get((row.scope, row.key))
@@ -97,15 +99,20 @@ def _forecasts(org: Organization, month: date, at: datetime) -> dict[str | None,
     return found
 
 
-def _budgets(org: Organization, start: datetime, end: datetime) -> dict[str, Decimal]:
-    """The monthly budget of each team: the smallest of those whose scope is the team and nothing else."""
+def _budgets(org: Organization, start: datetime, end: datetime) -> list[Budget]:
+    """The month's budgets whose scope is one team and nothing else."""
     standing = Budget.objects.for_org(org).filter(
         Q(ended_at=None) | Q(ended_at__gt=start), period=Budget.Period.MONTH, created_at__lt=end, scope__has_key="team"
     )
+    return [one for one in standing.only("scope", "amount_usd", "mode") if len(one.scope) == 1]
+
+
+def _smallest(budgets: Iterable[Budget]) -> dict[str, Decimal]:
+    """The monthly budget of each team: the smallest that it has."""
     smallest: dict[str, Decimal] = {}
-    for scope, amount in standing.values_list("scope", "amount_usd"):
-        if len(scope) == 1:
-            smallest[scope["team"]] = min(amount, smallest.get(scope["team"], amount))
+    for one in budgets:
+        team = one.scope["team"]
+        smallest[team] = min(one.amount_usd, smallest.get(team, one.amount_usd))
     return smallest
 
 
