@@ -4,6 +4,7 @@ What is found is shown, and proposed as a version; what was approved is never ch
 """
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -12,7 +13,7 @@ from apps.core.tenancy import tenant
 from apps.organizations.models import Organization
 from apps.planner.announcing import announce
 from apps.planner.definition import read_plan
-from apps.planner.fitting import DAYS, Fitted, fitted, folded_words, observed_runs
+from apps.planner.fitting import DAYS, Fitted, billed_words, fitted, folded_words, note_of, observed_runs
 from apps.planner.models import Plan, PlanDecision, PlanVersion
 from apps.planner.prices import read_card, supposed_of
 from apps.planner.results import decimal_at
@@ -24,7 +25,10 @@ ACTOR = "planner"
 # A plan whose cost per run lies off by this share is worth another look.
 GAP_PROPOSED = 0.1
 PROPOSE_EVERY = timedelta(days=7)
-NO_RUNS = {"status": "planned", "runs": 0, "days": 0, "weekend_days": 0, "missing": ["runs that say their run_id"]}
+NO_RUNS = {
+    "status": "planned", "runs": 0, "independent_runs": 0, "days": 0, "weekend_days": 0,
+    "missing": ["runs that say their run_id"],
+}  # fmt: skip
 
 
 def calibrate(org_id: int) -> int:
@@ -70,16 +74,22 @@ def _fitted(org: Organization, version: PlanVersion, runs: list[Any], since: dat
 
 
 def _said(version: PlanVersion, found: Fitted) -> dict[str, Any]:
-    """What the runs cost beside what the plan says that they cost; no gap where a step of theirs has no price."""
+    """What the runs cost beside what the plan says that they cost; no gap where a step of theirs has no price.
+
+    Other cost of the plan beyond what calls were folded into it is nothing that events show, and left out of both.
+    """
     assert version.result is not None, "an approved version has a total"
-    planned = decimal_at(version.result, "run", "mean_usd")
+    folded = (found.calibration["folded"] or {}).get("run_usd")
+    beside = max(Decimal(0), decimal_at(version.result, "other_usd") - Decimal(folded or 0))
+    planned = decimal_at(version.result, "run", "mean_usd") - beside
     gap = None
-    if planned and found.reckoned.result is not None:
+    if planned > 0 and found.reckoned.result is not None:
         gap = float(decimal_at(found.calibration, "run_usd", "mean") / planned - 1)
     return {
         **found.calibration,
         "version": version.number,
         "planned_run_usd": f"{planned:f}",
+        "beside_usd": f"{beside:f}",
         "gap": None if gap is None else round(gap, 4),
     }
 
@@ -101,7 +111,11 @@ def _propose(org: Organization, plan: Plan, found: Fitted, said: dict[str, Any])
         base=plan.latest,
         reckoned=found.reckoned,
         origin=PlanVersion.Origin.CALIBRATION,
-        note=f"{said['runs']} runs cost {said['gap']:+.0%} of what version {plan.approved} says."
-        f" {folded_words(said)}".rstrip(),
+        note=note_of(_words(said, plan.approved), folded_words(said), billed_words(said)),
         actor=ACTOR,
     )
+
+
+def _words(said: dict[str, Any], version: int | None) -> str:
+    more = "more" if said["gap"] > 0 else "less"
+    return f"{said['runs']} runs cost {abs(said['gap']):.0%} {more} than version {version} says."

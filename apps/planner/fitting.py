@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from apps.planner import fit as fits
 from apps.planner import observed_sql
 from apps.planner.definition import bounded
 from apps.planner.kinds import Folded
+from apps.planner.models import NOTE_LENGTH_MAX
 from apps.planner.observed import ObservedRun, ObservedStep, SlopeSums
 from apps.planner.observed_sql import RunRow, StepRow
 from apps.planner.prices import PlanCard, card_of
@@ -81,8 +82,16 @@ def fitted(
     window = max(1, round((at - since) / timedelta(days=1)))
     cards = _cards(book, runs, at) | {card.model: card.card() for card in supposed}
     found = fits.fit(runs, cards=cards, earlier=earlier, window_days=window)
-    reckoned = reckon(org, bounded(found.plan), at=at, supposed=supposed, book=book)
+    plan = found.plan if earlier is None else _with_other(found.plan, earlier)
+    reckoned = reckon(org, bounded(plan), at=at, supposed=supposed, book=book)
     return Fitted(found, reckoned, calibration_json(found, since, at))
+
+
+def _with_other(plan: Plan, earlier: Plan) -> Plan:
+    """The earlier plan's other cost where it is more than what was folded: no event shows it, and none denies it."""
+    if earlier.other_cost_usd.likely <= plan.other_cost_usd.likely:
+        return plan
+    return replace(plan, other_cost_usd=earlier.other_cost_usd)
 
 
 def observed_runs(
@@ -155,6 +164,7 @@ def calibration_json(found: fits.Fit, since: datetime, at: datetime) -> dict[str
     return {
         "status": found.status,
         "runs": seen.runs,
+        "independent_runs": seen.clusters,
         "days": seen.days,
         "weekend_days": seen.weekend_days,
         "since": since.isoformat(),
@@ -198,6 +208,13 @@ def folded_words(calibration: Mapping[str, Any]) -> str:
     return f"{says}.{_unpriced_words(folded['unpriced'])}"
 
 
+def note_of(*sentences: str) -> str:
+    """What a version's note has room for."""
+    words = " ".join(filter(None, sentences))
+    plain = "".join(one if one.isprintable() else " " for one in words)
+    return plain if len(plain) <= NOTE_LENGTH_MAX else f"{plain[: NOTE_LENGTH_MAX - 1]}…"
+
+
 def billed_words(calibration: Mapping[str, Any]) -> str:
     """Where calls were billed otherwise than the plan's prices say; "" where they were not."""
     apart = [
@@ -225,7 +242,7 @@ def _unpriced_words(unpriced: Sequence[Mapping[str, Any]]) -> str:
 def missing_of(seen: fits.Evidence) -> list[str]:
     """What a plan needs until it is calibrated, in words."""
     wanted = (
-        (fits.RUNS_CALIBRATED - seen.runs, "more runs"),
+        (fits.RUNS_CALIBRATED - seen.clusters, "more runs" if seen.clusters == seen.runs else "more independent runs"),
         (fits.DAYS_CALIBRATED - seen.days, "more days on which runs began"),
         (1 - seen.weekend_days, "day of a weekend"),
     )

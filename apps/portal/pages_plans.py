@@ -303,6 +303,7 @@ class CalibrationPanel:
     real_usd: Decimal | None
     gap: str
     at: datetime | None
+    beside_usd: Decimal | None
     notes: tuple[str, ...]
     unpriced: tuple[str, ...]
 

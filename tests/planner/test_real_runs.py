@@ -1,5 +1,6 @@
 """Plans and the runs that were really made: fitted from them, held against them, and what runs without one."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -213,6 +214,25 @@ def test_folded_calls_without_a_price_are_named_wherever_the_fit_is(org, api, ow
     assert "In no figure, for want of a price" in page
     assert "No total: unpriced" in page
     assert "Supposed input price of acme/own" in page, "the way out stands on the page"
+
+
+def test_a_note_has_room_for_however_many_models_have_no_price(org, api, owner):
+    events = [
+        event
+        for number in range(30)
+        for event in run_events(
+            number, calls=1, task_type=f"task-{number}", provider="p" * 250, model=f"{number}" * 120
+        )
+    ]
+    send(org, api, [*events, *run_events(0)])
+    browser = client_of(owner)
+    page = browser.get(f"/o/{org.slug}/plans/new?from=fit&workflow=agent").content.decode()
+    (note,) = re.findall(r'name="note" value="([^"]*)"', page)
+    assert "calls of ppp" in note
+    assert "more" in note
+    assert len(note) <= 500
+    kept = make(api, definition=fitted(api)["definition"], note=note)
+    assert kept["newest"]["note"] == note
 
 
 def test_a_live_plan_names_what_was_folded_and_what_has_no_price(org, api, owner):

@@ -165,6 +165,7 @@ def _calibration(found: Plan) -> CalibrationPanel:
         real_usd=decimal_at(real, "mean") if real else None,
         gap="" if gap is None else "as planned" if round(gap, 3) == 0 else formats.growth(_ratio(gap)),
         at=found.calibrated_at,
+        beside_usd=decimal_at(said, "beside_usd") or None if said.get("beside_usd") else None,
         notes=tuple(filter(None, (folded_words(said), billed_words(said)))),
         unpriced=tuple(said.get("unpriced", ())) if said.get("gap") is None else (),
     )

@@ -69,8 +69,11 @@ def _begun(visit: Visit, source: str, workflow: str) -> dict[str, str] | None:
     if source == "fit" and workflow:
         found = fitting.fit_workflow(visit.org, workflow=workflow, at=visit.at)
         runs = formats.count(found.calibration["runs"])
-        said = (fitting.folded_words(found.calibration), fitting.billed_words(found.calibration))
-        note = " ".join(filter(None, (f"Fitted from {runs} runs of {workflow}.", *said)))
+        note = fitting.note_of(
+            f"Fitted from {runs} runs of {workflow}.",
+            fitting.folded_words(found.calibration),
+            fitting.billed_words(found.calibration),
+        )
         return {
             **given,
             **plan_form.given_of(found.reckoned.definition),
