@@ -73,8 +73,8 @@ class Forecast:
 
     @property
     def status(self) -> str:
-        """By the number of runs alone: the traces have no days."""
-        if self.fitted >= RUNS_CALIBRATED:
+        """By the numbers of runs alone: the traces have no days."""
+        if self.clusters >= RUNS_CALIBRATED:
             return "calibrated"
         return "provisional" if self.fitted >= RUNS_PROVISIONAL else "planned"
 
@@ -228,12 +228,12 @@ def _usd(value: float) -> float:
 
 
 def _by_status(forecasts: Sequence[Forecast]) -> Iterator[Line]:
-    """Random halves by what the number of runs alone would let a plan be called; and by that of independent ones."""
+    """Random halves by what the number of runs would let a plan be called; and all from 200 runs on."""
     kinds: Mapping[str, Callable[[Forecast], bool]] = {
         "planned": lambda one: one.status == "planned",
         "provisional": lambda one: one.status == "provisional",
         "calibrated": lambda one: one.status == "calibrated",
-        "calibrated_independent": lambda one: one.clusters >= RUNS_CALIBRATED,
+        "of_200_runs": lambda one: one.fitted >= RUNS_CALIBRATED,
     }
     for kind, belongs in kinds.items():
         if some := [forecast for forecast in forecasts if belongs(forecast)]:

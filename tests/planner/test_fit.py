@@ -428,6 +428,12 @@ def test_status(runs: int, days: int, weekend_days: int, weekdays_only: bool, st
     assert status_of(evidence, weekdays_only=weekdays_only) == status
 
 
+def test_runs_that_one_run_started_are_not_independent() -> None:
+    alone = simulated(SUPPORT, 210, 9, a_day=30)
+    shared = [replace(run, cluster=f"parent-{number // 3}") for number, run in enumerate(alone)]
+    assert [fit(runs, cards=CARDS).status for runs in (alone, shared)] == ["calibrated", "provisional"]
+
+
 def test_days_and_weekends_are_those_on_which_runs_began() -> None:
     found = fit(simulated(SUPPORT, 210, 9, a_day=30), cards=CARDS)
     assert found.evidence == Evidence(runs=210, clusters=210, days=7, weekend_days=2)

@@ -27,7 +27,7 @@ def test_halves_of_recorded_conversations_predict_each_other() -> None:
     if not (plan_runs.DATA / "agent_calls.csv.gz").exists():
         pytest.skip("agent_calls.csv.gz is not there: the full traces lie beside the project, not in it")
     ((ordered, shuffled),) = plans.predictions(_main_agents(), halves=12)
-    assert ordered.status == "calibrated"
+    assert (ordered.fitted >= 200, ordered.status) == (True, "provisional"), "of 117 groups of conversations"
     assert ordered.is_covered
     assert abs(ordered.error) < 0.1
     figures = plans.errors(shuffled)
