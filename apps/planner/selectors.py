@@ -1,7 +1,7 @@
 """Plans as they stand, and workflows that run without one. Inside `tenant(org)` where not said."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -9,12 +9,15 @@ from django.db.models import Q, QuerySet
 
 from apps.core.errors import DomainError, NotFound
 from apps.core.money import sum_usd
+from apps.core.periods import Calendar
 from apps.core.tenancy import HasPk
 from apps.organizations.models import Organization
 from apps.planner.models import Plan, PlanDecision, PlanVersion
 from apps.reports.selectors import SpendQuestion, Sums, spend
 from apps.teams.models import Workflow
 from apps.teams.selectors import owned
+from apps.usage.parts_sql import Part
+from apps.usage.shared import uses_of
 
 PAGE_MAX = 200
 HISTORY_MAX = 200
@@ -22,6 +25,8 @@ VERSIONS_SHOWN = 50
 # What counts as running in production: spend of these days.
 UNPLANNED_DAYS = 30
 UNPLANNED_MAX = 1_000
+# Further back than runs that a plan is held against.
+CALIBRATED_DAYS = 90
 # Plans under which a workflow may run.
 IN_FORCE = (Plan.State.APPROVED, Plan.State.LIVE)
 _JOINED = ("workflow", "team", "project", "owner")
@@ -118,16 +123,33 @@ def _plans(org: HasPk) -> QuerySet[Plan]:
     return Plan.objects.for_org(org).select_related(*_JOINED)
 
 
+def without_others(org: HasPk, clock: Calendar, plans: Sequence[Plan], part: Part | None, at: datetime) -> list[Plan]:
+    """The plans as who sees a part of the organization reads them: what real runs say of a plan is of all runs of its
+    workflow, and not theirs to know where others used it in the last `CALIBRATED_DAYS`. Nothing is saved.
+    """
+    told = [plan for plan in plans if plan.calibration]
+    if part is not None and told:
+        since = at - timedelta(days=CALIBRATED_DAYS)
+        uses = uses_of(org, clock, sorted({plan.workflow_slug for plan in told}), part, since, at)
+        for plan in told:
+            if uses[plan.workflow_slug].is_shared:
+                plan.calibration = None
+    return list(plans)
+
+
 # --- workflows in production without an approved plan ----------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class UnplannedWorkflow:
-    """A workflow that spends and has no approved plan; `draft` is one that waits for approval, if any."""
+    """A workflow that spends and has no approved plan; `draft` is one that waits for approval, if any.
+
+    `project` is None where its reader is not told whose it is.
+    """
 
     slug: str
     name: str
-    project: str
+    project: str | None
     team: str | None
     cost_usd: Decimal | None
     events: int
@@ -184,6 +206,20 @@ def unplanned(org: Organization, at: datetime, *, team: str | None = None, proje
         unplanned_usd=sum_usd(sums[slug].cost_usd or Decimal(0) for slug in without),
         unattributed_usd=sums[None].cost_usd or Decimal(0) if None in sums else Decimal(0),
     )
+
+
+def told_to(
+    row: UnplannedWorkflow, *, teams: Collection[str] | None = None, project: str | None = None
+) -> UnplannedWorkflow:
+    """Without the names of what is not of these teams and this project: who owns the workflow, and its draft."""
+    is_own = (teams is None or row.team in teams) and project in (None, row.project)
+    draft = row.draft
+    if draft is not None:
+        of_team = teams is None or (draft.team is not None and draft.team.slug in teams)
+        of_project = project is None or (draft.project is not None and draft.project.slug == project)
+        draft = draft if of_team and of_project else None
+    whose = (row.project, row.team) if is_own else (None, None)
+    return replace(row, project=whose[0], team=whose[1], draft=draft)
 
 
 def _rows(org: Organization, sums: Mapping[str, Sums], at: datetime) -> list[UnplannedWorkflow]:

@@ -1,6 +1,7 @@
 """The page of a workflow as a team lead sees it: what is of their teams, and nothing of any other."""
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from apps.insights.models import Incident
 from apps.insights.models_savings import Recommendation
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
+from apps.planner.models import Plan
 from apps.teams import services
 from apps.teams.selectors import require_project, require_team, require_workflow
+from apps.usage.forecasting import forecast_month
 from tests.api.tenants import make_api
 from tests.database import as_worker
 from tests.insights.scenes import (
@@ -35,6 +38,8 @@ from tests.world import make_event, unique
 # As a word of its own, so that it is found wherever it is shown.
 OTHER = "growthcanary"
 THEIRS = f"{OTHER}-work"
+# 654321 and 654.32, whatever stands between the digits.
+FIGURE = re.compile(r"654\D{0,8}32")
 NO_FIGURES = "Not only your teams use this workflow"
 
 
@@ -100,8 +105,16 @@ def shared() -> Scene:
         theirs = require_workflow(scene.org, THEIRS)
     services.set_workflow_owner(org=scene.org, workflow=theirs, email=owner.email, actor="tests")
     look(scene)
-    plan(scene)
+    with as_worker():
+        forecast_month(scene.org, at=datetime.now(UTC))
+    # Theirs: one that is approved, and a draft for a workflow that has none. And one that was held against all runs.
+    plan(scene, f"{OTHER}-plan", OTHER, WORKFLOW)
+    plan(scene, f"{OTHER}-draft", OTHER, THEIRS, approved=False)
+    ours = plan(scene, "ours", TEAM, WORKFLOW)
+    said = {"status": "calibrated", "runs": 654321, "days": 9, "missing": [], "gap": 0.1, "planned_run_usd": "1",
+            "run_usd": {"mean": "654.321"}}  # fmt: skip
     with as_worker(), tenant(scene.org):
+        Plan.objects.for_org(scene.org).filter(pk=ours).update(state="live", launched_at=NOW, calibration=said)
         for team in (TEAM, OTHER):
             Incident.objects.for_org(scene.org).create(
                 organization=scene.org, scope_kind="workflow", scope=WORKFLOW, team=team, family=team,
@@ -123,15 +136,15 @@ def shared() -> Scene:
     return scene
 
 
-def plan(scene: Scene) -> None:
-    """Approved, of the other team."""
-    step = {"name": OTHER, "model": {"provider": "anthropic", "model": "claude-opus-4-1"}, "input_tokens": 654_321}
+def plan(scene: Scene, name: str, team: str, workflow: str, *, approved: bool = True) -> int:
+    step = {"name": "step", "model": {"provider": "anthropic", "model": "claude-opus-4-1"}, "input_tokens": 1_000}
     body = {"steps": [{**step, "output_tokens": 10}], "runs_per_month": 1_000}
-    made = scene.books.api.post(
-        "plans", {"name": f"{OTHER}-plan", "workflow": WORKFLOW, "team": OTHER, "definition": body}
-    )
+    made = scene.books.api.post("plans", {"name": name, "workflow": workflow, "team": team, "definition": body})
     assert made.status_code == 201, made.content
-    assert scene.books.api.post(f"plans/{made.json()['id']}/approve", {"version": 1}).status_code == 200
+    number: int = made.json()["id"]
+    if approved:
+        assert scene.books.api.post(f"plans/{number}/approve", {"version": 1}).status_code == 200
+    return number
 
 
 @pytest.mark.parametrize("workflow", [WORKFLOW, THEIRS])
@@ -140,7 +153,7 @@ def test_a_shared_workflow_shows_a_lead_no_name_figure_or_member_of_others(share
     # The slug is what the lead's own events say.
     shown = page(shared, lead, workflow).html.replace(THEIRS, "")
     assert OTHER not in shown
-    assert "654" not in shown
+    assert not FIGURE.search(shown)
     assert NO_FIGURES in shown
     everything = page(shared, viewer, workflow).html.replace(THEIRS, "")
     assert OTHER in everything
@@ -156,11 +169,14 @@ def test_the_spend_of_a_shared_workflow_is_that_of_the_leads_team(shared: Scene)
     assert f"{float(both):.2f}" not in text
 
 
-@pytest.mark.parametrize("path", ["signals", "signals?state=", "savings", "", "forecast"])
+@pytest.mark.parametrize(
+    "path",
+    ["signals", "signals?state=", "savings", "", "forecast", f"forecast?workflow={WORKFLOW}", "plans", "plans/missing"],
+)
 def test_lists_say_of_a_shared_workflow_no_figures(shared: Scene, path: str) -> None:
     shown = person(shared, Role.LEAD, TEAM).get(f"/o/{shared.org.slug}/{path}").content.decode()
     assert OTHER not in shown.replace(THEIRS, "")
-    assert "654" not in shown
+    assert not FIGURE.search(shown)
 
 
 def test_an_incident_of_a_shared_workflow_opens_without_figures_and_is_answered(shared: Scene) -> None:
@@ -172,7 +188,7 @@ def test_an_incident_of_a_shared_workflow_opens_without_figures_and_is_answered(
     shown = lead.get(here).content.decode()
     assert "not only yours" in shown
     assert OTHER not in shown
-    assert "654" not in shown
+    assert not FIGURE.search(shown)
     assert lead.get(f"/o/{shared.org.slug}/signals/{other.pk}").status_code == 404
     assert lead.post(here, {"act": "acknowledge"}).status_code == 302
     with tenant(shared.org):
@@ -182,16 +198,33 @@ def test_an_incident_of_a_shared_workflow_opens_without_figures_and_is_answered(
 
 def test_a_pinned_key_is_told_no_more(shared: Scene) -> None:
     key = make_api(shared.org, team=TEAM)
-    for path in ("signals", "recommendations", "savings", f"workflows/{WORKFLOW}/signals", "forecasts"):
+    series = f"workflows/{WORKFLOW}/signals"
+    for path in ("signals", "recommendations", "savings", series, "forecasts", "plans", "plans/missing"):
         answer = key.get(path)
         assert answer.status_code == 200, path
         assert OTHER not in answer.content.decode().replace(THEIRS, ""), path
-        assert "654321" not in answer.content.decode(), path
+        assert not FIGURE.search(answer.content.decode()), path
+    forecasts = [one["workflow"] for one in key.get("forecasts", scope="workflow").json()["data"]]
+    assert WORKFLOW not in forecasts
+    everything = shared.books.api.get("forecasts", scope="workflow").json()["data"]
+    assert WORKFLOW in [one["workflow"] for one in everything]
     (incident,) = key.get("signals").json()["data"]
     assert (incident["excess_usd"], incident["signals"], incident["runs"]) == (None, [], [])
     assert key.get(f"signals/{incident['id']}").json() == incident
     assert [point["day"] for one in key.get(f"workflows/{WORKFLOW}/signals").json()["data"] for point in one["points"]
             if point["day"] < (NOW.replace(hour=0) - timedelta(days=1)).isoformat()] == []  # fmt: skip
+
+
+def test_what_all_runs_say_of_a_plan_is_not_told_where_others_run_it(shared: Scene) -> None:
+    key, lead, viewer = make_api(shared.org, team=TEAM), person(shared, Role.LEAD, TEAM), person(shared, Role.VIEWER)
+    (ours,) = key.get("plans").json()["data"]
+    assert (ours["calibration"], key.get(f"plans/{ours['id']}").json()["calibration"]) == (None, None)
+    assert shared.books.api.get(f"plans/{ours['id']}").json()["calibration"]["runs"] == 654321
+    here = f"/o/{shared.org.slug}/plans/{ours['id']}"
+    assert FIGURE.search(viewer.get(here).content.decode())
+    shown = lead.get(here).content.decode()
+    assert not FIGURE.search(shown)
+    assert OTHER not in shown
 
 
 def test_the_lead_of_a_team_that_never_used_it_finds_no_page() -> None:

@@ -70,7 +70,7 @@ class FitOutput(ReckonedOutput):
 class UnplannedOutput(serializers.Serializer[Any]):
     workflow = serializers.CharField()
     name = serializers.CharField()
-    project = serializers.CharField()
+    project = serializers.CharField(allow_null=True, help_text="Null to a pinned key that it does not belong to.")
     team = serializers.CharField(allow_null=True)
     events = serializers.IntegerField()
     unpriced_events = serializers.IntegerField()
@@ -165,11 +165,16 @@ class UnplannedView(ScopedView):
     )
     def get(self, request: Request) -> Response:
         asked = within_plans(self.principal, parameters.filters(request.query_params, {"team", "project"}, ()))
+        pins = within_plans(self.principal, {})
+        teams = [pins["team"]] if "team" in pins else None
         with tenant(self.organization):
             found = selectors.unplanned(self.organization, timezone.now(), **asked)
         return Response(
             {
-                "data": [_unplanned_json(row) for row in found.rows],
+                "data": [
+                    _unplanned_json(selectors.told_to(row, teams=teams, project=pins.get("project")))
+                    for row in found.rows
+                ],
                 "next": None,
                 "start": found.start,
                 "end": found.end,

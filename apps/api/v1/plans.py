@@ -19,7 +19,7 @@ from apps.core.cursors import cursor_of, position_of
 from apps.core.errors import DomainError, NotFound
 from apps.core.tenancy import tenant
 from apps.organizations.permissions import Scope
-from apps.organizations.selectors import Principal
+from apps.organizations.selectors import Principal, calendar
 from apps.planner import controls, selectors, services
 from apps.planner.definition import read_plan
 from apps.planner.models import Plan, PlanDecision, PlanVersion
@@ -189,6 +189,7 @@ class PlansView(ScopedView):
                 **asked,
             )
             standing = selectors.standing_versions(self.organization, rows[:limit])
+            told_to(self.principal, rows[:limit])
         following = cursor_of(rows[limit - 1].pk) if len(rows) > limit else None
         return Response({"data": [plan_json(row, standing.get(row.pk)) for row in rows[:limit]], "next": following})
 
@@ -365,6 +366,13 @@ def seen(principal: Principal, plan_id: int) -> Plan:
     return row
 
 
+def told_to(principal: Principal, plans: Sequence[Plan]) -> None:
+    """Takes from plans what a key's pins leave out. Inside `tenant(org)`."""
+    part = {name: [pin] for name, pin in within_plans(principal, {}).items()} or None
+    org = principal.organization
+    selectors.without_others(org, calendar(org), plans, part, timezone.now())
+
+
 def reckoned_of(principal: Principal, given: Mapping[str, Any]) -> Reckoned:
     """The definition of a body at its prices."""
     budget = given["budget_usd"]
@@ -382,6 +390,7 @@ def detail_of(principal: Principal, plan_id: int) -> dict[str, Any]:
     org = principal.organization
     with tenant(org):
         plan = seen(principal, plan_id)
+        told_to(principal, [plan])
         newest = selectors.version_of(org, plan, plan.latest)
         standing = selectors.standing_versions(org, [plan])
         decisions = selectors.decisions_of(org, plan)

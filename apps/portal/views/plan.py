@@ -1,6 +1,7 @@
 """One plan: what it says and comes to, its versions, who decided what, how it holds, and what is made of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from django.http import Http404, HttpResponse, HttpResponseRedirect
@@ -15,7 +16,7 @@ from apps.planner import controls, services
 from apps.planner.fitting import billed_words, folded_words
 from apps.planner.models import Plan, PlanDecision, PlanVersion
 from apps.planner.results import decimal_at
-from apps.planner.selectors import decisions_of, plan_by_id, version_of, versions_of
+from apps.planner.selectors import decisions_of, plan_by_id, version_of, versions_of, without_others
 from apps.portal import formats
 from apps.portal.access import Visit, organization_page
 from apps.portal.audit_words import who, within
@@ -46,6 +47,8 @@ def plan(visit: Visit, plan_id: int) -> HttpResponse:
     """The approved version, of a draft the newest; `version` shows another."""
     with tenant(visit.org):
         found = seen(visit, plan_id)
+        said = found.calibration
+        without_others(visit.org, visit.calendar, [found], visit.part, visit.at)
         version = version_of(visit.org, found, _asked(visit, found))
         versions = versions_of(visit.org, found)
         decisions = decisions_of(visit.org, found)
@@ -54,6 +57,8 @@ def plan(visit: Visit, plan_id: int) -> HttpResponse:
         # A plan of a lead's team may be one of a workflow that another team runs.
         opens = found.workflow is not None and may_open(visit, found.workflow)
     page = _page(visit, found, version, versions, decisions, rows, tuple(members), opens)
+    if found.calibration != said:
+        page = replace(page, calibration=None)
     frame = visit.frame(found.name, Crumb("Plans", visit.url("plans")), Crumb(found.name))
     return visit.render("portal/plan.html", frame=frame, plan=page)
 

@@ -10,7 +10,14 @@ from apps.core.tenancy import tenant
 from apps.organizations.permissions import Permission
 from apps.planner.models import Plan, PlanVersion
 from apps.planner.results import decimal_at
-from apps.planner.selectors import UNPLANNED_DAYS, UnplannedWorkflow, find_plans, standing_versions, unplanned
+from apps.planner.selectors import (
+    UNPLANNED_DAYS,
+    UnplannedWorkflow,
+    find_plans,
+    standing_versions,
+    told_to,
+    unplanned,
+)
 from apps.portal.access import Visit, organization_page
 from apps.portal.pages import Crumb, Tab
 from apps.portal.pages_budgets import State
@@ -121,12 +128,13 @@ def missing(visit: Visit) -> HttpResponse:
     )
 
 
-def _missing_row(visit: Visit, row: UnplannedWorkflow) -> MissingRow:
+def _missing_row(visit: Visit, found: UnplannedWorkflow) -> MissingRow:
+    row = told_to(found, teams=visit.teams)
     return MissingRow(
         workflow=row.slug,
         url=visit.url("spend", {"workflow": row.slug, "group_by": "model"}),
-        project=row.project,
-        team=row.team,
+        project=row.project or "",
+        team="another team" if row.project is None else row.team,
         cost_usd=row.cost_usd,
         events=row.events,
         unpriced_events=row.unpriced_events,
