@@ -111,7 +111,7 @@ def _result(
     budget = None if budget_usd is None else float(budget_usd)
     found = draw(plan, cards, seed=seed, draws=DRAWS, budget_usd=budget)
     levers = () if smaller is None else _levers(plan, {**smaller, **cards}, seed)
-    return result_json(plan, found, levers, budget_usd)
+    return result_json(plan, found, levers, budget_usd, priced.cards)
 
 
 def _levers(plan: Plan, cards: Cards, seed: int) -> tuple[Lever, ...]:

@@ -5,11 +5,12 @@ and correlations stay numbers. Everything is in USD.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 from apps.planner.levers import ESCALATION_MULTIPLE, ESCALATION_RATE, Lever
+from apps.planner.prices import PlanCard
 from apps.planner.shapes import Estimate, ModelChoice, ModelCost, Percentiles, Plan, StepCost
 
 PLACES = Decimal("0.000001")
@@ -30,7 +31,13 @@ def amount(value: float) -> str:
     return f"{usd_of(value):f}"
 
 
-def result_json(plan: Plan, estimate: Estimate, levers: Sequence[Lever], budget_usd: Decimal | None) -> dict[str, Any]:
+def result_json(
+    plan: Plan,
+    estimate: Estimate,
+    levers: Sequence[Lever],
+    budget_usd: Decimal | None,
+    cards: Sequence[PlanCard],
+) -> dict[str, Any]:
     """Everything that a page shows of a plan."""
     likely = estimate.likely
     return {
@@ -74,8 +81,33 @@ def result_json(plan: Plan, estimate: Estimate, levers: Sequence[Lever], budget_
             for loop in estimate.loops
         ],
         "levers": [lever_json(lever) for lever in levers],
+        "warnings": list(_long_prompts(plan, estimate, {card.model: card.over_prompt_tokens for card in cards})),
         "advice": _advice_json(plan, estimate),
     }
+
+
+def _long_prompts(
+    plan: Plan, estimate: Estimate, thresholds: Mapping[ModelChoice, int | None]
+) -> Iterator[dict[str, Any]]:
+    """Calls of likely prompts beyond the length from which a model costs more: they are reckoned at the lower rates."""
+    for step, loop in zip(plan.steps, estimate.loops, strict=True):
+        for model in dict.fromkeys((step.model, step.escalates_to)):
+            over = None if model is None else thresholds.get(model)
+            if model is None or over is None:
+                continue
+            pairs = zip(loop.context_tokens, loop.reached, strict=True)
+            share = sum(reached for tokens, reached in pairs if tokens > over) / sum(loop.reached)
+            if round(share, 4) <= 0:
+                continue
+            yield {
+                "code": "long_prompts",
+                "step": step.name,
+                **_model_of(model),
+                "over_prompt_tokens": over,
+                "calls_share": _share(share),
+                "detail": f"{step.name}: {share:.0%} of the calls to {model.model} send more than {over:,} tokens:"
+                " such calls cost more than is reckoned here.",
+            }
 
 
 def percentiles_json(found: Percentiles) -> dict[str, str]:

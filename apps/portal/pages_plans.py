@@ -128,6 +128,7 @@ class ResultPanel:
     ask_steps: int = 0
     ask_attempts: int = 0
     sentence: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ def result_panel(
         ask_steps=asked.max_steps,
         ask_attempts=asked.max_attempts,
         sentence=_sentence(result, likely),
+        # A version that was reckoned before there were any has none.
+        warnings=tuple(warning["detail"] for warning in result.get("warnings", ())),
     )
 
 

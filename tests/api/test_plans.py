@@ -302,6 +302,23 @@ def test_a_smaller_model_is_tried_at_what_the_organization_pays_for_it_then(api)
     assert route(api, prices_at=(at + timedelta(days=1)).isoformat())["routes"][0]["first"] != HAIKU
 
 
+def test_calls_beyond_a_threshold_of_price_are_named(api):
+    gemini = {"provider": "google", "model": "gemini-2.5-pro"}
+    growing = {"prefix_tokens": 150_000, "input_tokens": 0, "output_tokens": 0, "tool_result_tokens": 20_000}
+    long = definition(model=gemini, **growing, calls=6, dispersion=0)
+    found = api.post("plans/estimate", {"definition": long}).json()
+    assert found["prices"][0]["over_prompt_tokens"] == 200_000
+    (warning,) = found["result"]["warnings"]
+    # 150,000, 170,000, 190,000 are below; 210,000 and two more are not.
+    assert warning == {
+        "code": "long_prompts", "step": "answer", **gemini, "over_prompt_tokens": 200_000, "calls_share": 0.5,
+        "detail": "answer: 50% of the calls to gemini-2.5-pro send more than 200,000 tokens: such calls cost more"
+        " than is reckoned here.",
+    }  # fmt: skip
+    short = definition(model=gemini)
+    assert api.post("plans/estimate", {"definition": short}).json()["result"]["warnings"] == []
+
+
 def test_variants_stand_side_by_side(api):
     body = {
         "definition": DEFINITION,

@@ -102,6 +102,14 @@ def test_reckoning_shows_what_it_comes_to_and_keeps_nothing(shop, engineer):
         assert not Plan.objects.for_org(shop.org).exists()
 
 
+def test_calls_beyond_a_threshold_of_price_are_named(shop, engineer):
+    assert "cost more than is reckoned here" not in get_posted(engineer, shop.url("plans/new"), form(act="reckon")).text
+    long = {f"steps[0].prefix_tokens.{part}": "250000" for part in ("low", "likely", "high")}
+    body = form(act="reckon", **{"steps[0].model": "google/gemini-2.5-pro", **long})
+    shown = get_posted(engineer, shop.url("plans/new"), body)
+    assert "100% of the calls to gemini-2.5-pro send more than 200,000 tokens" in shown.text
+
+
 def calls(low, likely, high):
     parts = zip(("low", "likely", "high"), (low, likely, high), strict=True)
     return {f"steps[0].calls.{part}": text for part, text in parts}
