@@ -217,6 +217,22 @@ def calls_with_runs(org_id: int, workflow_id: int, start: datetime, end: datetim
         return counted, in_runs
 
 
+def unpriced_share(org_id: int, workflow_id: int, start: datetime, end: datetime) -> float:
+    """Which share of a workflow's calls has no price; 0 where there are none.
+
+    Index: the primary key of usage_dayrollup.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT COALESCE(sum(events) FILTER (WHERE NOT priced) / NULLIF(sum(events), 0), 0)::float8"
+            " FROM usage_dayrollup WHERE organization_id = %(org)s AND day_start >= %(start)s AND day_start < %(end)s"
+            " AND workflow_id = %(workflow)s",
+            {"org": org_id, "workflow": workflow_id, "start": start, "end": end},
+        )
+        (share,) = cursor.fetchone()
+        return float(share)
+
+
 def _days(statement: str, values: dict[str, Any]) -> list[DayRow]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)

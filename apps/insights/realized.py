@@ -9,6 +9,7 @@ task type). So more or other work is no loss and less of it no saving.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 
 import numpy as np
 
@@ -40,6 +41,12 @@ class Realized:
     expected_usd: float
     spent_usd: float
     units: float
+
+
+def days_over(adopted_at: datetime, now: datetime, zone: tzinfo) -> int:
+    """How many days after that of the change are over, on the zone's calendar and by the clock."""
+    on_calendar = (now.astimezone(zone).date() - adopted_at.astimezone(zone).date()).days
+    return max(0, min(on_calendar, (now - adopted_at) // timedelta(days=1)) - 1)
 
 
 def unit_costs(before: Sequence[Day]) -> dict[str, float]:

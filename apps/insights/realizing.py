@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import date, datetime, timedelta
 
 from django.utils import timezone
 
@@ -23,6 +23,8 @@ AFTER_DAYS = (14, 30)
 # Of an organization in one turn: the rest waits for tomorrow's.
 MEASURED_MAX = 200
 IN_RUNS_MIN = 0.8
+# With more calls without a price than this on either side, what is known of the rest says too little of the whole.
+UNPRICED_MAX = 0.05
 # What a change to the number of calls would hide where work is counted in calls.
 NEEDS_RUNS = frozenset({Kind.REUSE_ANSWERS, Kind.BOUND_LOOPS, Kind.DEAD_SPEND, Kind.COMPACT_CONTEXT})
 Unit = Adoption.Unit
@@ -38,7 +40,7 @@ def measure(org_id: int) -> int:
             limit_time(READING_TIMEOUT_MS)
             row = Adoption.objects.for_org(org).select_for_update().get(pk=pk)
             # Somebody may have taken it back meanwhile.
-            days = _next(row, now)
+            days = _next(org, row, now)
             if days is not None and row.withdrawn_at is None:
                 _measure(org, row, days, now)
     return len(due)
@@ -50,13 +52,13 @@ def _due(org: Organization, now: datetime) -> list[Adoption]:
     rows = Adoption.objects.for_org(org).filter(
         withdrawn_at=None, measured_days__lt=longest, adopted_at__lte=now - timedelta(days=min(AFTER_DAYS))
     )
-    return [row for row in rows.order_by("-adopted_at", "-id") if _next(row, now) is not None]
+    return [row for row in rows.order_by("-adopted_at", "-id") if _next(org, row, now) is not None]
 
 
-def _next(row: Adoption, now: datetime) -> int | None:
+def _next(org: Organization, row: Adoption, now: datetime) -> int | None:
     """The longest measurement that is due now."""
-    age = now - row.adopted_at - timedelta(days=1)
-    return max((days for days in AFTER_DAYS if days > row.measured_days and age >= timedelta(days=days)), default=None)
+    over = realized.days_over(row.adopted_at, now, calendar(org).zone_at(row.adopted_at))
+    return max((days for days in AFTER_DAYS if row.measured_days < days <= over), default=None)
 
 
 def _measure(org: Organization, row: Adoption, days: int, now: datetime) -> None:
@@ -85,6 +87,9 @@ def _reckon(org: Organization, row: Adoption, days: int) -> tuple[str, Realized 
     before, until = (local_start(zone, day + timedelta(days=shift)) for shift in (-WINDOW_DAYS, 0))
     since, end = (local_start(zone, day + timedelta(days=shift)) for shift in (1, days + 1))
     unit = _unit(org.pk, row, before, until)
+    unpriced = [facts_sql.unpriced_share(org.pk, row.workflow_id, *span) for span in ((before, until), (since, end))]
+    if max(unpriced) > UNPRICED_MAX:
+        return unit or Unit.CALLS, "unpriced", {"why": "unpriced", "unpriced_shares": unpriced}
     if unit is None:
         return Unit.CALLS, "no_runs", {"why": "no_runs"}
     read = facts_sql.call_days if unit == Unit.CALLS else facts_sql.run_days
@@ -96,8 +101,36 @@ def _reckon(org: Organization, row: Adoption, days: int) -> tuple[str, Realized 
         return unit, "no_outcomes", {"why": "no_outcomes"}
     spans = [later.get((day + timedelta(days=number)).isoformat(), []) for number in range(1, days + 1)]
     found = realized.measure(costs, units, spans)
-    figures = {"why": found} if isinstance(found, str) else asdict(found)
-    return unit, found, {**figures, "unit_usd": costs, "units_before": units}
+    figures: dict[str, object] = {"unit_usd": costs, "units_before": units}
+    if isinstance(found, str):
+        return unit, found, {**figures, "why": found}
+    own, others = _own_share(org, row, days)
+    first = min(date.fromisoformat(said) for said in earlier)
+    spent = sum(one.usd for groups in earlier.values() for one in groups) / (day - first).days
+    figures |= {"share": own, "shared_with": others, "volume": found.expected_usd / days / spent if spent > 0 else 1.0}
+    found = replace(found, low=found.low * own, likely=found.likely * own, high=found.high * own)
+    return unit, found, {**asdict(found), **figures}
+
+
+def _own_share(org: Organization, row: Adoption, days: int) -> tuple[float, int]:
+    """Which part of what a workflow saved is this change's, and how many others there were beside it.
+
+    By what was predicted of each, and of how much of the days compared it was in force on one side alone: a change of
+    the same day counts in full, one of two weeks before or after by half.
+    """
+    near = Adoption.objects.for_org(org).filter(
+        workflow_id=row.workflow_id,
+        withdrawn_at=None,
+        adopted_at__gt=row.adopted_at - timedelta(days=WINDOW_DAYS),
+        adopted_at__lt=row.adopted_at + timedelta(days=days),
+    )
+    others, own = 0.0, max(float(row.predicted_likely_usd), 0.0)
+    counted = [one for one in near if one.pk != row.pk]
+    for one in counted:
+        later = (one.adopted_at - row.adopted_at) / timedelta(days=1)
+        weight = 1 - later / days if later >= 0 else 1 + later / WINDOW_DAYS
+        others += weight * max(float(one.predicted_likely_usd), 0.0)
+    return (own / (own + others) if own > 0 else 1.0), len(counted)
 
 
 def _unit(org_id: int, row: Adoption, start: datetime, end: datetime) -> Unit | None:

@@ -135,6 +135,7 @@ GRADES = {
 WHY = {
     "too_little_before": "too little work in the 28 days before",
     "too_little_since": "too little work since",
+    "unpriced": "too many calls without a price",
     "other_work": "the work since is of another kind",
     "no_runs": "calls name no runs, and without runs this cannot be told",
     "no_outcomes": "runs do not say how they end, and without that this cannot be told",

@@ -33,6 +33,8 @@ COMES_BACK_AT = 2
 # One that was done is measured first; what is found again after that is new.
 STAYS_DONE = timedelta(days=45)
 LATE_MAX = timedelta(days=90)
+# How long a change is measured: it is not counted twice for the same days.
+MEASURED = timedelta(days=30)
 HOURS_MAX = 10_000
 TRIAL_RUNS_MAX = 10**9
 _SIX = Decimal("0.000001")
@@ -216,6 +218,7 @@ def mark_done(
         )
 
     def act(row: Recommendation) -> None:
+        _require_new(org, row, effective)
         # One that came back before it was measured to its end is measured anew.
         _take_back(org, row, now)
         Adoption.objects.for_org(org).create(
@@ -233,6 +236,25 @@ def mark_done(
 
     data = {"adopted_at": effective.isoformat()}
     return _decide(org, recommendation_id, actor, State.DONE, (State.OPEN, State.ACCEPTED), act, [], data)
+
+
+def _require_new(org: Organization, row: Recommendation, effective: datetime) -> None:
+    """Raises where the ledger has measured these very days as a saving of this recommendation already."""
+    before = Adoption.objects.for_org(org).filter(
+        recommendation=row,
+        withdrawn_at=None,
+        measured_days=30,
+        adopted_at__gt=effective - MEASURED,
+        adopted_at__lt=effective + MEASURED,
+    )
+    earlier = before.order_by("-adopted_at").first()
+    if earlier is not None:
+        raise DomainError(
+            "adopted_at_invalid",
+            f"It is in the ledger since {earlier.adopted_at.isoformat()}, and measured: name an instant of"
+            f" {MEASURED.days} days later or more.",
+            param="adopted_at",
+        )
 
 
 def reopen(*, org: Organization, recommendation_id: int, actor: object) -> Recommendation:

@@ -23,6 +23,7 @@ LEDGER_MAX = 1_000
 # Longer than what recommendations are made of, and what is measured of those that were followed.
 SHARED_DAYS = 90
 State = Recommendation.State
+_SIX = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +149,16 @@ def adoption_of(org: HasPk, row: Recommendation) -> Adoption | None:
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
     """Of the newest `LEDGER_MAX` adoptions. `predicted_usd` and `realized_usd` sum P50s and what came of them, a month,
-    over those that were measured; `ratio` is the second over the first, and `coverage` the share that came to lie in
-    its P10 to P90, both None before the first. `untold` are those of which nothing can be told.
+    over those that were measured. `at_volume_usd` is what would have been predicted of the work that there then was:
+    `ratio` is realized over that, and `coverage` the share that came to lie in its P10 to P90, both None before the
+    first. `untold` are those of which nothing can be told.
     """
 
     adopted: int
     measured: int
     untold: int
     predicted_usd: Decimal
+    at_volume_usd: Decimal
     realized_usd: Decimal
     ratio: Decimal | None
     coverage: Decimal | None
@@ -163,20 +166,40 @@ class LedgerTotals:
 
 def ledger_totals(rows: Sequence[Adoption]) -> LedgerTotals:
     told = [row for row in rows if row.realized_usd is not None]
-    predicted = sum((row.predicted_likely_usd for row in told), Decimal(0))
+    at_volume = sum((row.predicted_likely_usd * measurement_of(row).volume for row in told), Decimal(0))
     saved = sum((row.realized_usd for row in told if row.realized_usd is not None), Decimal(0))
     inside = sum(is_inside(row) for row in told)
     return LedgerTotals(
         adopted=len(rows),
         measured=len(told),
         untold=sum(bool(row.why) and row.realized_usd is None for row in rows),
-        predicted_usd=predicted,
+        predicted_usd=sum((row.predicted_likely_usd for row in told), Decimal(0)),
+        at_volume_usd=at_volume.quantize(_SIX),
         realized_usd=saved,
-        ratio=round(saved / predicted, 4) if predicted > 0 else None,
+        ratio=round(saved / at_volume, 4) if at_volume > 0 else None,
         coverage=round(Decimal(inside) / len(told), 4) if told else None,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the last measurement that told anything rests on: how many times the work of before there was, and how many
+    other changes to the workflow it was shared with.
+    """
+
+    volume: Decimal = Decimal(1)
+    shared_with: int = 0
+
+
+def measurement_of(row: Adoption) -> Measurement:
+    told = [found for _, found in sorted(row.measurements.items(), key=lambda one: int(one[0])) if "volume" in found]
+    if not told:
+        return Measurement()
+    return Measurement(Decimal(repr(told[-1]["volume"])).quantize(_SIX), told[-1]["shared_with"])
+
+
 def is_inside(row: Adoption) -> bool:
-    """Whether what was realized lies in the interval that was predicted."""
-    return row.realized_usd is not None and row.predicted_low_usd <= row.realized_usd <= row.predicted_high_usd
+    """Whether what was realized lies in the interval that was predicted, at the work that there was since."""
+    volume = measurement_of(row).volume
+    low, high = row.predicted_low_usd * volume, row.predicted_high_usd * volume
+    return row.realized_usd is not None and low <= row.realized_usd <= high

@@ -52,6 +52,7 @@ class LedgerRow:
     measured_days: int
     unit: str
     why: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True)

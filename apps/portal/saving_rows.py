@@ -113,7 +113,18 @@ def ledger_row(visit: Visit, row: Adoption) -> LedgerRow:
         measured_days=row.measured_days,
         unit=row.unit,
         why=WHY.get(row.why, ""),
+        note=_beside(savings.measurement_of(row)),
     )
+
+
+def _beside(measured: savings.Measurement) -> str:
+    """What keeps a measured saving from being compared with its prediction as it stands."""
+    others = measured.shared_with
+    notes = (
+        f"{measured.volume:.1f} times the work of before" if round(measured.volume, 1) != 1 else "",
+        f"shared with {others} other change{'s' if others > 1 else ''} of these days" if others else "",
+    )
+    return ", ".join(note for note in notes if note)
 
 
 def together_of(found: Portfolio) -> Together:

@@ -1,10 +1,13 @@
 """What a change really saved: more or other work is no loss, and what cannot be told is not."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.insights.realized import Day, Realized, measure, unit_costs
+from apps.insights.realized import Day, Realized, days_over, measure, unit_costs
 
 
 def days(units: float, usd: float, count: int = 14, group: str = "production") -> list[list[Day]]:
@@ -19,6 +22,22 @@ def measured(costs: list[Day], since: list[list[Day]]) -> Realized:
     found = measure(unit_costs(costs), sum(day.units for day in costs), since)
     assert isinstance(found, Realized), found
     return found
+
+
+@pytest.mark.parametrize(
+    ("adopted_at", "now", "over"),
+    [
+        ("2026-11-01T12:00+00:00", "2026-11-01T13:00+00:00", 0),
+        ("2026-11-01T12:00+00:00", "2026-11-16T11:59+00:00", 13),
+        ("2026-11-01T12:00+00:00", "2026-11-16T12:00+00:00", 14),
+        # Summer time ends on 25 October: 31 days of 24 hours after half past midnight the 30th day is not over.
+        ("2026-10-19T22:30+00:00", "2026-11-19T22:30+00:00", 29),
+        ("2026-10-19T22:30+00:00", "2026-11-19T23:00+00:00", 30),
+    ],
+)
+def test_days_are_whole_where_the_organization_is(adopted_at: str, now: str, over: int) -> None:
+    said, at = map(datetime.fromisoformat, (adopted_at, now))
+    assert days_over(said, at, ZoneInfo("Europe/Berlin")) == over
 
 
 @pytest.mark.parametrize("units", [5.0, 10.0, 1_000.0])

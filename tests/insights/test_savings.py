@@ -380,6 +380,73 @@ def test_less_work_is_no_saving() -> None:
     assert Decimal(row["realized_usd"]["p50"]) == pytest.approx(Decimal(0), abs=Decimal("0.000001"))
 
 
+def test_more_work_is_held_against_what_was_predicted_of_it() -> None:
+    """Three times the runs save three times as much, which the prediction of one time's work is no less right for."""
+    desk = set_desk()
+    work(desk, range(17, 31), LONG)
+    work(desk, range(1, 16), {"input_tokens": 50_000, "output_tokens": 100}, 60)
+    desk.find()
+    row = done(desk, 16)
+    assert Decimal(row["volume"]) == pytest.approx(Decimal(3), rel=Decimal("0.001"))
+    assert Decimal(row["realized_usd"]["p50"]) == pytest.approx(Decimal("756"), rel=Decimal("0.01"))
+    totals = desk.tenant.api.get("savings").json()["totals"]
+    assert Decimal(totals["at_volume_usd"]) == pytest.approx(3 * Decimal(totals["predicted_usd"]), rel=Decimal("0.001"))
+    ratio = Decimal(totals["realized_usd"]) / Decimal(totals["at_volume_usd"])
+    assert Decimal(totals["ratio"]) == pytest.approx(ratio, rel=Decimal("0.001"))
+    low, high = (3 * Decimal(row["predicted_usd"][part]) for part in ("p10", "p90"))
+    assert row["inside"] == (low <= Decimal(row["realized_usd"]["p50"]) <= high)
+
+
+def test_two_changes_of_one_workflow_share_what_it_saved() -> None:
+    """Repeats and a smaller model, done the same day: the workflow saves 252 USD a month, and not twice that."""
+    desk = set_desk()
+    again = {"request_hash": "a" * 64}
+    for day in range(17, 31):
+        desk.send(*(desk.call(day, run_id=f"{day}-{n}", task_type="classification", **again) for n in range(20)))
+    desk.find()
+    rows = desk.told()
+    assert {"reuse_answers", "route_down"} <= set(rows)
+    work(desk, range(1, 16), {"input_tokens": 50_000, "output_tokens": 100})
+    for kind in ("reuse_answers", "route_down"):
+        body = {"adopted_at": (NOON - timedelta(days=16)).isoformat()}
+        assert desk.tenant.api.post(f"recommendations/{rows[kind]['id']}/done", body).status_code == 200
+    assert desk.measure() == 2
+    said = desk.tenant.api.get("savings").json()
+    assert [row["shared_with"] for row in said["data"]] == [1, 1]
+    assert Decimal(said["totals"]["realized_usd"]) == pytest.approx(Decimal("252"), rel=Decimal("0.01"))
+    one, two = said["data"]
+    assert Decimal(one["realized_usd"]["p50"]) / Decimal(two["realized_usd"]["p50"]) == pytest.approx(
+        Decimal(one["predicted_usd"]["p50"]) / Decimal(two["predicted_usd"]["p50"]), rel=Decimal("0.001")
+    )
+
+
+def test_work_that_lost_its_price_is_no_saving() -> None:
+    desk = set_desk()
+    work(desk, range(17, 31), LONG)
+    work(desk, range(1, 16), LONG, 18)
+    desk.find()
+    desk.send(*(desk.call(day, run_id=f"new-{day}-{n}", model="house-model-7") for day in range(1, 16) for n in (1, 2)))
+    row = done(desk, 16)
+    assert (row["realized_usd"], row["volume"], row["why_not"]) == (None, None, "unpriced")
+
+
+def test_the_same_days_are_not_measured_twice() -> None:
+    desk = set_desk()
+    work(desk, range(32, 46), LONG)
+    work(desk, range(1, 32), {"input_tokens": 150_000, "output_tokens": 100})
+    desk.find()
+    first = done(desk, 31)
+    assert first["measured_days"] == 30
+    answer(desk, "reopen")
+    body = {"adopted_at": (NOON - timedelta(days=20)).isoformat()}
+    refused = answer(desk, "done", body, expect=400)
+    assert (refused["code"], refused["param"]) == ("adopted_at_invalid", "adopted_at")
+    assert "in the ledger since" in refused["detail"]
+    assert one_of(desk)["state"] == "open"
+    assert answer(desk, "done")["state"] == "done"
+    assert desk.tenant.api.get("savings").json()["totals"]["adopted"] == 2
+
+
 def test_calls_without_runs_are_counted_as_calls() -> None:
     desk = set_desk()
     desk.send(*(desk.call(day, task_type="classification") for day in range(1, 31) for _ in range(12)))

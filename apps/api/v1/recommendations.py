@@ -24,7 +24,7 @@ from apps.insights import recommending, savings
 from apps.insights.models_savings import Adoption, Recommendation
 from apps.insights.recommendation_words import words_of
 from apps.insights.recommendations import Kind, Label, Portfolio
-from apps.insights.savings import PAGE_MAX, Part, is_inside
+from apps.insights.savings import PAGE_MAX, Part, is_inside, measurement_of
 from apps.organizations.permissions import Scope
 from apps.organizations.selectors import Principal, calendar
 
@@ -128,7 +128,11 @@ class AdoptionOutput(serializers.Serializer[Any]):
     measured_days = serializers.ChoiceField(choices=[0, 14, 30])
     unit = serializers.CharField()
     realized_usd = SavingOutput(allow_null=True)
-    inside = serializers.BooleanField(allow_null=True, help_text="Whether it lies in what was predicted.")
+    volume = serializers.CharField(allow_null=True, help_text="How many times the work of before there was since.")
+    shared_with = serializers.IntegerField(help_text="Other changes to the workflow of the same days.")
+    inside = serializers.BooleanField(
+        allow_null=True, help_text="Whether it lies in what was predicted, at the volume that there was."
+    )
     why_not = serializers.CharField(help_text="Why nothing can be told.")
 
 
@@ -144,8 +148,9 @@ class LedgerTotalsOutput(serializers.Serializer[Any]):
     measured = serializers.IntegerField()
     untold = serializers.IntegerField()
     predicted_usd = serializers.CharField()
+    at_volume_usd = serializers.CharField(help_text="What was predicted, at the volume that there was since.")
     realized_usd = serializers.CharField()
-    ratio = serializers.CharField(allow_null=True, help_text="Realized over predicted.")
+    ratio = serializers.CharField(allow_null=True, help_text="Realized over predicted at that volume.")
     coverage = serializers.CharField(allow_null=True, help_text="The share that came to lie in P10 to P90.")
 
 
@@ -277,6 +282,7 @@ class SavingsView(ScopedView):
                     "measured": totals.measured,
                     "untold": totals.untold,
                     "predicted_usd": usd_text(totals.predicted_usd),
+                    "at_volume_usd": usd_text(totals.at_volume_usd),
                     "realized_usd": usd_text(totals.realized_usd),
                     "ratio": None if totals.ratio is None else str(totals.ratio),
                     "coverage": None if totals.coverage is None else str(totals.coverage),
@@ -345,6 +351,7 @@ def recommendation_json(row: Recommendation) -> dict[str, Any]:
 def adoption_json(row: Adoption) -> dict[str, Any]:
     plain = ("kind", "workflow", "team", "adopted_at", "recorded_by", "measured_days", "unit")
     is_told = row.realized_usd is not None
+    measured = measurement_of(row)
     return {
         "id": row.pk,
         "recommendation": row.recommendation_id,
@@ -352,6 +359,8 @@ def adoption_json(row: Adoption) -> dict[str, Any]:
         "predicted_usd": _triple(row.predicted_low_usd, row.predicted_likely_usd, row.predicted_high_usd),
         "implementation_usd": usd_text(row.implementation_usd),
         "realized_usd": _triple(row.realized_low_usd, row.realized_usd, row.realized_high_usd) if is_told else None,
+        "volume": f"{measured.volume:f}" if is_told else None,
+        "shared_with": measured.shared_with,
         "inside": is_inside(row) if is_told else None,
         "why_not": row.why,
     }
