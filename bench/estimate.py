@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from apps.planner.estimate import DRAWS_MAX, TOKENS_CV, cost_per_run, draw
-from apps.planner.fit import at_factors, fit
+from apps.planner.fit import fit
 from apps.planner.levers import Settings, waterfall
 from apps.planner.prices import cheaper_first
 from apps.planner.shapes import Plan
 from bench.plan_runs import (
     DATA,
     agent_runs,
+    at_factors,
     by_size,
     cards_of,
     chat_runs,
