@@ -27,18 +27,17 @@ _CALL_SUMS: dict[str, str] = {
 # Within bigint, whose sums are exact and cost a fraction of those of NUMERIC.
 _LN = "round(1000000 * ln({}))::bigint"
 _SLOPE = "(slope_n * slope_step_input - slope_step * slope_input) / (slope_n * slope_step_sq - slope_step * slope_step)"
-# Of one run that began in [{start}, {end}). What its caller said of its outcome wins, as where runs are shown.
+# Of one run; which ones is for the reader to say. What its caller said of its outcome wins, as where runs are shown.
 _RUN = f"""
-  SELECT r.workflow, r.cost_usd, r.steps, r.escalations, COALESCE(t.reached, '{{{{}}}}') <> '{{{{}}}}' AS is_capped,
+  SELECT r.workflow, r.cost_usd, r.steps, r.escalations, COALESCE(t.reached, '{{}}') <> '{{}}' AS is_capped,
     COALESCE(t.outcome, r.said_outcome, r.outcome) AS outcome, r.events > 0 AND r.errors >= r.events AS is_error,
     CASE WHEN r.steps > 0 THEN {_LN.format("r.steps::float8")} END AS ln_steps,
     CASE WHEN r.cost_usd > 0 AND r.unpriced_events = 0 THEN {_LN.format("r.cost_usd::float8")} END AS ln_cost,
     CASE WHEN slope_n >= 2 AND slope_n * slope_step_sq > slope_step * slope_step
       THEN {_LN.format(f"greatest({_SLOPE}, 1)::float8")} END AS ln_slope
   FROM usage_run r LEFT JOIN budgets_runtally t ON t.organization_id = r.organization_id AND t.run_id = r.run_id
-  WHERE r.organization_id = %(org)s AND r.first_at >= {{start}} AND r.first_at < {{end}} AND r.workflow_id IS NOT NULL
+  WHERE r.workflow_id IS NOT NULL
 """
-_RUN_OF_DAY = _RUN.format(start="%(start)s", end="%(end)s")
 _JUDGED = "outcome IN ('success', 'failure')"
 _DEAD = "outcome = 'failure' OR (outcome IS DISTINCT FROM 'success' AND is_error)"
 _RUN_SUMS: dict[str, str] = {
@@ -124,7 +123,8 @@ def write_day(org_id: int, start: datetime, end: datetime) -> int:
             "   array_agg(round(1000000 * COALESCE(h.cost, 0))::bigint ORDER BY g.hour) AS hour_micros"
             "  FROM calls c CROSS JOIN generate_series(0, %(hours)s - 1) AS g(hour)"
             "  LEFT JOIN costs h ON h.workflow = c.workflow AND h.hour = g.hour GROUP BY c.workflow),"
-            f" ran AS (SELECT workflow, {_RAN} FROM ({_RUN_OF_DAY}) AS run GROUP BY workflow),"
+            f" ran AS (SELECT workflow, {_RAN} FROM ({_RUN} AND r.organization_id = %(org)s"
+            "   AND r.first_at >= %(start)s AND r.first_at < %(end)s) AS run GROUP BY workflow),"
             " written AS (INSERT INTO insights_reading AS r (organization_id, day_start, workflow, team, project,"
             f"   unattributed_usd, checksum, hour_micros, bands, {', '.join(NAMES)})"
             "  SELECT %(org)s, %(start)s, w.workflow, c.team, c.project,"
@@ -208,10 +208,10 @@ def hour_calls(org_id: int, start: datetime, hours: int) -> Iterator[Rows]:
 
 def hour_runs(org_id: int, start: datetime, hours: int) -> Iterator[Rows]:
     """Blocks of (workflow, hours since `start`, *RUNS) of runs that began in so many hours. Index: usage_run_newest."""
-    run = _RUN.format(start=_BEGINS, end=_ENDS)
+    runs = f"{_RUN} AND r.organization_id = %(org)s AND r.first_at >= {_BEGINS} AND r.first_at < {_ENDS}"
     yield from _stream(
         f"SELECT ran.workflow, each.hour, {_floats(_RUN_SUMS, 'ran')} FROM {_HOURS} CROSS JOIN LATERAL ("
-        f" SELECT workflow, {_RAN} FROM ({run}) AS run GROUP BY workflow) AS ran",
+        f" SELECT workflow, {_RAN} FROM ({runs}) AS run GROUP BY workflow) AS ran",
         {"org": org_id, "start": start, "hours": hours},
     )
 
