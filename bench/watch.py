@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bench.watch_sql import analyze
 from bench.worker import in_worker, timed_in_worker
 
 WORKFLOWS = 5_000
@@ -18,19 +19,23 @@ AWAY = 50
 
 
 def measure() -> Iterator[dict[str, Any]]:
-    """Fills the stores as a month of use does, and evaluates the hour twice: the first time, and the hour after."""
+    """Fills the stores as a month of use does, and evaluates twice: the first hour of a day, in which the last days are
+    summed up again, and the hour after it.
+    """
     secret = _organization()
     in_worker(_fill, secret)
+    analyze()
     for name in ("first", "next"):
-        took, used = timed_in_worker(_evaluate, secret)
+        took = timed_in_worker(_evaluate, secret)
+        shared = "" if took.postgres is None else f"{took.own:.1f} s the evaluator, {took.postgres:.1f} s its backend; "
         yield {
             "name": f"watch_{name}_hour",
-            "value": round(took, 1),
-            "unit": "s",
+            "value": round(took.wall if took.processor is None else took.processor, 1),
+            "unit": "s" if took.processor is None else "s of one core",
             "detail": f"{WORKFLOWS} workflows with {DAYS} days of readings, {HOURS} live hours and"
-            f" {WORKFLOWS * HOURS * RUNS_AN_HOUR} runs; {used:.1f} s of it the evaluator's own processor time;"
+            f" {WORKFLOWS * HOURS * RUNS_AN_HOUR} runs; {shared}{took.wall:.1f} s by the clock;"
             f" target {TARGET_SECONDS}",
-        }  # fmt: skip
+        }
     yield from _found(secret)
 
 

@@ -3,22 +3,32 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, connections
 
 # Of workflow w, by hashes: volume and noise of its own, the same whenever it is run.
 _NOISE = "(abs(hashtext(w::text || ':' || d::text)) %% 1000 / 1000.0 - 0.5)"
 
 
 def fill(org_id: int, hour: datetime, *, workflows: int, days: int, hours: int, runs: int, away: int) -> None:
-    """The first `away` workflows loop three times as long in the last day."""
+    """The first `away` workflows loop three times as long in the last day. Rows lie in the order of their hours, as
+    they arrive; live ones begin with a day, and the days that are over have their rollups.
+    """
     today = hour.replace(hour=0)
+    start = (hour - timedelta(hours=hours)).replace(hour=0)
+    hours = round((hour - start) / timedelta(hours=1))
     values: dict[str, Any] = {
         "org": org_id, "workflows": workflows, "days": days, "first": today - timedelta(days=days),
-        "from": hour - timedelta(hours=hours), "hours": hours, "runs": runs, "away": away, "recent": hours - 24,
+        "from": start, "hours": hours, "runs": runs, "away": away, "recent": hours - 24, "today": today,
     }  # fmt: skip
     with connection.cursor() as cursor:
-        for statement in (_READINGS, _WHOLE, _ROLLUPS, _RUNS):
+        for statement in (_READINGS, _WHOLE, _ROLLUPS, _DAYS, _RUNS):
             cursor.execute(statement, values)
+
+
+def analyze() -> None:
+    """Statistics of what was filled in, which autovacuum gathers where rows come in their own time. As the owner."""
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("ANALYZE insights_reading, usage_hourrollup, usage_dayrollup, usage_run")
 
 
 _READINGS = f"""
@@ -64,9 +74,25 @@ _ROLLUPS = """
     date_trunc('month', %(from)s)::date, md5(w || ':' || h)::uuid, 't' || w %% 50, 1, 'p' || w %% 200, 1,
     'w' || lpad(w::text, 5, '0'), w + 1, 'anthropic', 'claude-sonnet-4-5', 1, 'ok', true,
     6 * k, 12500 * k, 4200 * k, 1250 * k, 6 * k, 47400000 * k, 375e12 * k, 6 * k, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, abs(hashtext(w || 'q' || h)) %% 8 / 7, 0
+    0, 0, 0, 0, 0, 0, 0, abs(hashtext(w || 'q' || h)) %% 16 / 15, 0
   FROM generate_series(0, %(workflows)s - 1) AS w, generate_series(0, %(hours)s - 1) AS h,
     LATERAL (SELECT CASE WHEN w < %(away)s AND h >= %(recent)s THEN 3 ELSE 1 END AS k) AS times
+  ORDER BY h, w
+"""
+_OF = "organization_id, day_start, booked_month, team, team_id, project, project_id, workflow, workflow_id, provider, \
+model, key_id, status, priced"
+_SUMS = (
+    "events", "input_tokens", "cache_read_tokens", "output_tokens", "input_events", "ln_input_micro",
+    "ln_input_sq_pico", "cost_usd", "cache_write_5m_tokens", "cache_write_1h_tokens", "reasoning_tokens",
+    "audio_input_tokens", "audio_output_tokens", "image_input_tokens", "image_output_tokens", "requests", "images",
+    "audio_milliseconds", "characters", "searches", "audio_cache_read_tokens", "image_cache_read_tokens",
+    "video_milliseconds", "file_searches", "code_sessions", "pages", "unpriced_events", "errors", "retries",
+    "escalations",
+)  # fmt: skip
+_DAYS = f"""
+  INSERT INTO usage_dayrollup ({_OF}, grain, {", ".join(_SUMS)})
+  SELECT {_OF}, md5(workflow)::uuid, {", ".join(f"sum({name})" for name in _SUMS)} FROM usage_hourrollup
+  WHERE organization_id = %(org)s AND day_start < %(today)s GROUP BY {_OF}
 """
 _RUNS = """
   INSERT INTO usage_run (organization_id, run_id, team, team_id, project, project_id, workflow, workflow_id, first_at,
@@ -87,4 +113,5 @@ _RUNS = """
     generate_series(0, %(runs)s - 1) AS n,
     LATERAL (SELECT (CASE WHEN w < %(away)s AND h >= %(recent)s THEN 3 ELSE 1 END)
       * (2 + abs(hashtext(w || 's' || h || n)) %% 3) AS s) AS size
+  ORDER BY h, n, w
 """
