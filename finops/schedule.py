@@ -38,7 +38,9 @@ SCHEDULE = {
     "forecasts": {"task": "budgets.cross_forecasts", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
     # Signals of the last whole hour, for every organization; what a lost tick left is made up for by the next.
     "signals": {"task": "insights.evaluate_all", "schedule": crontab(minute=6), "options": {"expires": 3000}},
-    # Runs that run away, budgets that burn.
+    # Runs that run away: with the tick of alerts, somebody is told within a minute.
+    "runaway-runs": {"task": "insights.look_at_runs", "schedule": schedule(20.0), "options": {"expires": 20}},
+    # The same, and budgets that burn.
     "runaways": {"task": "insights.look", "schedule": crontab(minute="*/5"), "options": {"expires": 300}},
     # Readings and incidents of long ago; once a month, the gate that feedback moves.
     "old-signals": {"task": "insights.forget", "schedule": crontab(minute=53, hour=3)},

@@ -164,6 +164,7 @@ CELERY_TASK_DEFAULT_QUEUE = QUEUES["long"]
 CELERY_TASK_ROUTES = {
     "budgets.tend": {"queue": QUEUES["prompt"]},
     "alerts.tell_everybody": {"queue": QUEUES["prompt"]},
+    "insights.look_at_runs": {"queue": QUEUES["prompt"]},
     # Figures that wait behind what they measure would be of no use.
     "usage.measure": {"queue": QUEUES["prompt"]},
     "budgets.measure": {"queue": QUEUES["prompt"]},

@@ -1,6 +1,6 @@
 """The hourly evaluation of an organization: readings, verdicts, incidents.
 
-One evaluator at a time holds the organization's watcher; another that comes meanwhile, or again in the same hour,
+One evaluator at a time has the organization's turn; another that comes meanwhile, or again in the same hour,
 finds nothing to do. Running it twice changes nothing, and an hour that nobody evaluated is made up for by the next.
 """
 
@@ -15,7 +15,7 @@ from django.utils import timezone
 from apps.core.tenancy import tenant
 from apps.insights import causes, digests, incidents, readings_sql, telling, watch_sql
 from apps.insights.grids import ORGANIZATION_SIGNALS, WORKFLOW_SIGNALS, Grid
-from apps.insights.incidents import ORGANIZATION, TEAM, WORKFLOW, Place, Round
+from apps.insights.incidents import ORGANIZATION, TEAM, WORKFLOW, Place
 from apps.insights.judging import Alarm, Known, alarms, excluded_days, forget, judge, quiet
 from apps.insights.loading import Clock, Loaded, grouped, load
 from apps.insights.models import Incident, Mark
@@ -57,7 +57,7 @@ def evaluate(org_id: int, *, at: datetime | None = None) -> Evaluated | None:
             return None
     read_days(org_id, clock)
     with tenant(org_id):
-        turn = watch_sql.take_turn(org_id)
+        turn = watch_sql.take_turn(org_id, "hour")
         if turn is None or turn.hour == clock.hour:
             return None
         done = _evaluate(org, clock, now, turn.gate_factor / 100)
@@ -99,19 +99,21 @@ def _evaluate(org: Organization, clock: Clock, at: datetime, gate_factor: float)
     if loaded.left_out:
         log.warning("workflows are not watched", organization_id=org.pk, left_out=loaded.left_out)
     org_usd = float(loaded.whole.day_mean("cost_usd")[0])
-    work = incidents.begin(org.pk, at, org_usd=org_usd, gate_factor=gate_factor, places=_places(loaded))
+    ended = incidents.ended(org.pk, at)
     levels = _levels(loaded)
     carried = watch_sql.carried(org.pk)
     marks = _marks(org.pk, at)
     pricer = Pricer(org, clock.hour)
     found: list[Alarm] = []
     for level in levels:
-        level.known = _known(work, level, carried, clock, marks, gate_factor)
+        level.known = _known(ended, at, level, carried, clock, marks, gate_factor)
         level.known.plan_high = plan_highs(org, level.grid, level.known.excluded) if level.kind == WORKFLOW else {}
         level.verdicts = judge(level.grid, level.signals, level.known, hour=clock.hours_since_1970, today=clock.ordinal)
         _let_go(level)
         asked = pricer.of_workflow if level.kind == WORKFLOW else lambda scope: None
         found += alarms(level.grid, level.verdicts, level.kind, asked)
+    # People answer incidents: they are held from here on, and not while everything was read.
+    work = incidents.begin(org.pk, at, org_usd=org_usd, gate_factor=gate_factor, places=_places(loaded))
     incidents.take_in(work, found)
     incidents.close_parents(work)
     causes.explain(org, [*work.opened, *work.raised], clock)
@@ -137,22 +139,23 @@ def _levels(loaded: Loaded) -> list[_Level]:
 
 
 def _known(
-    work: Round, level: _Level, carried: watch_sql.Carried, clock: Clock, marks: Sequence[Mark], gate_factor: float
-) -> Known:
+    ended: Sequence[Incident], at: datetime, level: _Level, carried: watch_sql.Carried, clock: Clock,
+    marks: Sequence[Mark], gate_factor: float,
+) -> Known:  # fmt: skip
     """What is carried, with everything forgotten of what somebody said to be expected."""
     scopes = level.grid.scopes
     index = {scope: place for place, scope in enumerate(scopes)}
     states = {key: _states(level, key, index, carried) for key in level.signals}
     spans: dict[str, dict[int, list[tuple[int, int]]]] = {}
-    for kind, scope, signal, since, until in incidents.spans_left_out(work.ended):
+    for kind, scope, signal, since, until in incidents.spans_left_out(ended):
         if kind == level.kind and scope in index and signal in states:
             days = (clock.ordinal_of(since), clock.ordinal_of(until or clock.today))
             # The day on which an incident ends is still inside of it; that on which an expected one begins is not.
             last = days[1] + (0 if since.year == 1 else 1)
             spans.setdefault(signal, {}).setdefault(index[scope], []).append((days[0], last))
     excluded = {key: excluded_days(len(scopes), of, clock.ordinal) for key, of in spans.items()}
-    for one in work.ended:
-        if not _is_expected_still(one, level.kind, index, work.at):
+    for one in ended:
+        if not _is_expected_still(one, level.kind, index, at):
             continue
         flags = np.arange(len(scopes)) == index[one.scope]
         for signal in incidents.covered(one):
@@ -210,7 +213,11 @@ def _let_go(level: _Level) -> None:
 
 def _keep(org_id: int, levels: Sequence[_Level], carried: watch_sql.Carried, clock: Clock, at: datetime) -> None:
     """Write what the next evaluation must know, of the scopes of which it changed, and the bands of yesterday."""
-    rows = []
+    watched = {(level.kind, scope) for level in levels for scope in level.grid.scopes}
+    # Of a name that nothing is counted under any more: should it come back, its alarm of then is none of now.
+    rows: list[tuple[str, str, dict[str, list[float | None]]]] = [
+        (*name, {}) for name, states in carried.items() if states and name not in watched
+    ]
     for level in levels:
         packed = {key: verdicts.state.rows() for key, verdicts in level.verdicts.items()}
         for place, scope in enumerate(level.grid.scopes):

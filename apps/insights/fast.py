@@ -1,7 +1,7 @@
-"""Every five minutes: runs that run away, and budgets that burn. No statistics, no history but a usual run's cost
-and the plan's.
+"""Runs that run away, every few seconds where something was sent; with them, every five minutes, budgets that burn. No
+statistics, no history but a usual run's cost and the plan's.
 
-What it finds are critical incidents, told of at once. One looker at a time holds the organization's watcher; what was
+What it finds are critical incidents, told of at once. One looker at a time has the organization's turn; what was
 looked at is looked at once.
 """
 
@@ -34,19 +34,34 @@ def look(org_id: int, *, at: datetime | None = None) -> int:
     org = Organization.objects.get(pk=org_id)
     burns = burning.burns(org, now)
     with tenant(org_id):
-        turn = watch_sql.take_turn(org_id)
-        if turn is None or (turn.fast_at is not None and turn.fast_at >= now):
+        return _look(org, now, burns)
+
+
+def look_at_runs(org_id: int, *, at: datetime | None = None) -> int:
+    """Runs alone, and only where events were rolled up since the last look; how many incidents opened."""
+    roll_up(org_id)
+    with tenant(org_id):
+        if not fast_sql.is_due(org_id):
             return 0
-        since = max(min(turn.fast_at or now, now - ACTIVE_WITHIN), now - BEGUN_WITHIN)
-        work = incidents.begin(org_id, now, org_usd=0.0, gate_factor=1.0, places={})
-        for workflow, found in _found(org, now, since).items():
-            _take_in(work, workflow, found)
-        for burn in burns:
-            burning.take_in(work, burn)
-        _close_quiet(work)
-        telling.tell(work)
-        Watcher.objects.for_org(org_id).update(fast_at=now)
-        return len(work.opened)
+    org = Organization.objects.get(pk=org_id)
+    with tenant(org_id):
+        return _look(org, at or timezone.now(), [])
+
+
+def _look(org: Organization, now: datetime, burns: Sequence[burning.Burning]) -> int:
+    turn = watch_sql.take_turn(org.pk, "look")
+    if turn is None or (turn.fast_at is not None and turn.fast_at >= now):
+        return 0
+    since = max(min(turn.fast_at or now, now - ACTIVE_WITHIN), now - BEGUN_WITHIN)
+    work = incidents.begin(org.pk, now, org_usd=0.0, gate_factor=1.0, places={}, fast=True)
+    for workflow, found in _found(org, now, since).items():
+        _take_in(work, workflow, found)
+    for burn in burns:
+        burning.take_in(work, burn)
+    _close_quiet(work)
+    telling.tell(work)
+    Watcher.objects.for_org(org).update(fast_at=now)
+    return len(work.opened)
 
 
 def _found(org: Organization, at: datetime, since: datetime) -> dict[str, list[tuple[Active, list[Runaway]]]]:

@@ -12,6 +12,8 @@ ACTIVE_WITHIN = timedelta(minutes=15)
 BEGUN_WITHIN = timedelta(hours=24)
 RUNS_MAX = 2_000
 TIMEOUT_MS = 20_000
+# Longer than a rollup takes.
+UNDER_WAY = timedelta(minutes=1)
 # Runs of a workflow that a usual one is known by.
 RUNS_MIN = 30
 
@@ -30,6 +32,21 @@ class Active(NamedTuple):
     median_usd: float | None
     attempts: int
     same_tool_calls: int | None
+
+
+def is_due(org_id: int) -> bool:
+    """Whether events were rolled up since the last look, or so shortly before it that the look may not have seen them:
+    what is rolled up is dated before it is there for others. Index: primary keys.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) > 0 FROM usage_rollupstate s LEFT JOIN insights_watcher w"
+            "  ON w.organization_id = s.organization_id"
+            " WHERE s.organization_id = %s AND (w.fast_at IS NULL OR s.rolled_at > w.fast_at - %s)",
+            [org_id, UNDER_WAY],
+        )
+        due: bool = cursor.fetchone()[0]
+        return due
 
 
 def active_runs(org_id: int, at: datetime, since: datetime) -> list[Active]:

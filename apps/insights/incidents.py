@@ -1,6 +1,6 @@
 """From alarms to incidents: what opens, what joins one that is there, what closes, and who is told.
 
-All of it happens in the transaction of an evaluation, which holds the organization's watcher: an incident opens once,
+All of it happens in the transaction of an evaluation, which has the organization's turn: an incident opens once,
 whoever evaluates beside whom, and `insights_incident_live_once` says so too.
 """
 
@@ -36,6 +36,8 @@ FIXES = {
 SIGNAL_FIXES = {"context_growth": "compact"}
 
 VOLUME = "spend_per_hour"
+# What is looked for every few seconds or minutes, without history.
+FAST = ("runaway", "budget")
 
 Key = tuple[str, str]
 
@@ -71,12 +73,27 @@ class Round:
         return [one for one in (*self.live, *self.opened) if (one.scope_kind, one.scope) == (kind, scope)]
 
 
-def begin(org_id: int, at: datetime, *, org_usd: float, gate_factor: float, places: Mapping[Key, Place]) -> Round:
-    """With what is live and what ended lately. Index: insights_incident_live_once, insights_incident_newest."""
+def begin(
+    org_id: int, at: datetime, *, org_usd: float, gate_factor: float, places: Mapping[Key, Place], fast: bool = False
+) -> Round:
+    """With what is live, locked where it is this round's to change, and what ended lately.
+
+    `fast`: runaways and budgets, which the hourly evaluation only reads; all others are not the fast look's.
+    Index: insights_incident_live_once, insights_incident_newest.
+    """
+    rows = Incident.objects.for_org(org_id).filter(closed_at=None).order_by("id")
+    if fast:
+        live = list(rows.filter(family__in=FAST).select_for_update())
+    else:
+        live = [*rows.exclude(family__in=FAST).select_for_update(), *rows.filter(family__in=FAST)]
+    # Read when the live ones are held: what somebody ended meanwhile is in one of the two.
+    return Round(org_id, at, org_usd, gate_factor, places, live, ended(org_id, at))
+
+
+def ended(org_id: int, at: datetime) -> list[Incident]:
+    """What ended lately. Index: insights_incident_newest."""
     rows = Incident.objects.for_org(org_id)
-    live = list(rows.filter(closed_at=None).select_for_update())
-    ended = list(rows.filter(closed_at__gte=at - REMEMBERED, opened_at__gte=at - 2 * REMEMBERED))
-    return Round(org_id, at, org_usd, gate_factor, places, live, ended)
+    return list(rows.filter(closed_at__gte=at - REMEMBERED, opened_at__gte=at - 2 * REMEMBERED))
 
 
 # --- what alarms do -------------------------------------------------------------------------------------
@@ -159,12 +176,13 @@ def _put(incident: Incident, alarm: Alarm, at: datetime) -> None:
 
 def _refresh(work: Round, incident: Incident, in_alarm: Collection[str]) -> None:
     """Figures of an incident whose signals were judged; the end of one of which none is in alarm any more."""
-    if incident.family in ("budget", "runaway") or (incident.scope_kind == TEAM and not incident.signals):
+    if incident.family in FAST or (incident.scope_kind == TEAM and not incident.signals):
         return
     for entry in incident.signals:
         entry["in_alarm"] = entry["signal"] in in_alarm
     if not in_alarm:
-        close(work, incident, "back in its band")
+        is_gone = incident.scope_kind == WORKFLOW and (WORKFLOW, incident.scope) not in work.places
+        close(work, incident, "nothing is counted under this name any more" if is_gone else "back in its band")
         return
     lead = _lead(incident)
     incident.signal = lead["signal"]

@@ -25,6 +25,12 @@ def look() -> None:
     for_each_of(every_organization(), fast.look)
 
 
+@shared_task(name="insights.look_at_runs", time_limit=60, soft_time_limit=50)
+def look_at_runs() -> None:
+    """Runs that run away, of the organizations of which events came since the last look."""
+    for_each_of(every_organization(), fast.look_at_runs)
+
+
 @shared_task(name="insights.forget", time_limit=3600, soft_time_limit=3500)
 def forget() -> None:
     """Readings and incidents of long ago; once a month, what feedback makes of the gate."""

@@ -26,20 +26,23 @@ def evaluated_hour(org_id: int) -> datetime | None:
     return Watcher.objects.for_org(org_id).values_list("hour", flat=True).first()
 
 
-def take_turn(org_id: int) -> Turn | None:
-    """What stands in the watcher, held until the transaction ends; None while somebody else holds it."""
+def take_turn(org_id: int, work: str) -> Turn | None:
+    """What stands in the watcher, for whoever does this `work` until the transaction ends; None while another does.
+
+    Not by locking the row: the look of every few seconds and the evaluation of a minute must not wait for each other,
+    nor skip what the other is at.
+    """
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))", [f"insights.{work}", org_id])
+        if not cursor.fetchone()[0]:
+            return None
         cursor.execute(
             "INSERT INTO insights_watcher (organization_id, gate_factor) VALUES (%s, 100)"
             " ON CONFLICT (organization_id) DO NOTHING",
             [org_id],
         )
-        cursor.execute(
-            f"SELECT {', '.join(Turn._fields)} FROM insights_watcher WHERE organization_id = %s FOR UPDATE SKIP LOCKED",
-            [org_id],
-        )
-        row = cursor.fetchone()
-    return None if row is None else Turn._make(row)
+        cursor.execute(f"SELECT {', '.join(Turn._fields)} FROM insights_watcher WHERE organization_id = %s", [org_id])
+        return Turn._make(cursor.fetchone())
 
 
 def note_hour(org_id: int, hour: datetime) -> None:
