@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from apps.insights.signals import SIGNALS, Signal
-from bench import bursts, culprits, tenants
+from bench import bursts, culprits, nab, tenants
 from bench.backgrounds import DAY, Client, Floats, clients, present, traces
 from bench.detection import (
     Openings,
@@ -66,6 +66,7 @@ def measure(size: Size = QUICK, half: int = HELD_OUT) -> Iterator[dict[str, Any]
         for key, faults in FAULTS.items():
             yield from _signal(key, faults, size, half)
         yield from bursts.measure(size.series, half)
+        yield from nab.measure()
         yield from tenants.measure(size.tenants, half)
         yield from culprits.measure(size.trials, half)
 
