@@ -131,7 +131,7 @@ def _drawn_step(
         return step
     blended: dict[str, Range] = {}
     step = _still_escalating(earlier, step, taken, models)
-    names = STEP_INPUTS
+    names: tuple[str, ...] = STEP_INPUTS
     if step.routing == earlier.routing == "cascade" and step.escalates_to == earlier.escalates_to:
         names += _ESCALATION
     for name in names:
