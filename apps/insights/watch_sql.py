@@ -26,15 +26,17 @@ def evaluated_hour(org_id: int) -> datetime | None:
     return Watcher.objects.for_org(org_id).values_list("hour", flat=True).first()
 
 
-def take_turn(org_id: int, work: str) -> Turn | None:
-    """What stands in the watcher, for whoever does this `work` until the transaction ends; None while another does.
+def take_turn(org_id: int, work: str, *, waits: bool = False) -> Turn | None:
+    """What stands in the watcher, for whoever does this `work` until the transaction ends; None while another does,
+    but for one who waits.
 
     Not by locking the row: the look of every few seconds and the evaluation of a minute must not wait for each other,
     nor skip what the other is at.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))", [f"insights.{work}", org_id])
-        if not cursor.fetchone()[0]:
+        lock = "pg_advisory_xact_lock" if waits else "pg_try_advisory_xact_lock"
+        cursor.execute(f"SELECT {lock}(hashtextextended(%s, %s))", [f"insights.{work}", org_id])
+        if cursor.fetchone()[0] is False:
             return None
         cursor.execute(
             "INSERT INTO insights_watcher (organization_id, gate_factor) VALUES (%s, 100)"

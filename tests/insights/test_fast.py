@@ -122,6 +122,17 @@ def test_a_budget_that_burns_is_critical() -> None:
     assert found["excess_usd"] > 80
 
 
+def test_a_later_look_at_runs_takes_nothing_from_a_budget_that_burns() -> None:
+    scene = usual_days()
+    create(scene.books.api, amount_usd="300", mode="notify")
+    usage = {"input_tokens": 0, "output_tokens": 100_000}
+    send_run(scene, 60, at=NOW - 4 * MINUTE, run_id=None, step=None, usage=usage)
+    with as_worker():
+        fast.look_at_runs(scene.org.pk, at=NOW + MINUTE)
+    watch(scene)
+    assert [row["family"] for row in incidents(scene) if row["family"] == "budget"] == ["budget"]
+
+
 def test_a_budget_of_tags_is_left_to_its_thresholds() -> None:
     scene = usual_days()
     create(scene.books.api, amount_usd="1", mode="notify", scope={"tags.customer": "c-1"})
