@@ -2,6 +2,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from apps.core.periods import Calendar
 from apps.core.tenancy import TenantModel
 
 
@@ -42,6 +43,9 @@ class Organization(models.Model):
     is_budgeted = models.BooleanField(default=False)
     # What becomes of a call under a cap whose model has no price.
     unpriced_policy = models.CharField(max_length=10, choices=UnpricedPolicy, default=UnpricedPolicy.REFUSE)
+
+    # Set by who answers a page, for as long as that takes: each of its parts asks for it.
+    clock: Calendar | None = None
 
     class Meta:
         constraints = [

@@ -266,8 +266,8 @@ def _visit(request: HttpRequest, slug: str, section: str) -> Visit:
     org = membership.organization
     bind_contextvars(organization_id=org.pk)
     with tenant(org):
-        clock = calendar(org)
-    return Visit(request, user, membership, org, clock, timezone.now(), section)
+        org.clock = calendar(org)
+    return Visit(request, user, membership, org, org.clock, timezone.now(), section)
 
 
 def _visitor(request: HttpRequest, person: User, slug: str) -> tuple[User, Membership | None]:

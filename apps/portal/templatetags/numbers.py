@@ -8,7 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.portal import formats
+from apps.portal import audit_words, formats
 
 register = template.Library()
 
@@ -19,6 +19,7 @@ register.filter("count", formats.count)
 register.filter("digits", formats.digits)
 register.filter("exact_money", formats.exact_money)
 register.filter("day", formats.day)
+register.filter("actor", audit_words.within)
 
 
 @register.filter
