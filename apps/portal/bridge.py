@@ -106,7 +106,10 @@ def _drawing(has_rule: bool) -> dict[str, Any]:
         rules = alt.Chart(named("rules", "x"))
         layers.append(rules.mark_rule(color=GREY, strokeDash=[4, 3], strokeWidth=1.5).encode(x="x:Q"))
         # On the side on which there is room for it.
-        for field, align, dx in (("after", "left", 2), ("before", "right", -2)):
-            text = rules.mark_text(align=align, baseline="bottom", dx=dx, dy=-2, fontSize=11)
-            layers.append(text.encode(x="x:Q", y=alt.value(0), text=f"{field}:N"))
+        text: dict[str, Any] = {"baseline": "bottom", "dy": -2, "fontSize": 11}
+        named_at = (
+            ("after", rules.mark_text(align="left", dx=2, **text)),
+            ("before", rules.mark_text(align="right", dx=-2, **text)),
+        )
+        layers += [mark.encode(x="x:Q", y=alt.value(0), text=f"{field}:N") for field, mark in named_at]
     return finished(alt.layer(*layers), HEIGHT_PIXELS)

@@ -333,4 +333,4 @@ def test_a_home_asks_as_often_for_a_thousand_as_for_ten(shop):
     few = asked()
     add_many(shop, person, 10, 990)
     assert asked() == few
-    assert max(few.values()) <= 85
+    assert max(few.values()) <= 73
