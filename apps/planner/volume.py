@@ -17,7 +17,10 @@ DAYS_A_MONTH = 365.25 / 12
 GROWTH_DAYS = 60
 GROWTH_DAYS_MIN = 14
 GROWTH_DEFAULT = Range(1.0, 1.05, 1.2)
-GROWTH_LIMITS = (0.1, 10.0)
+# A month's growth is known beforehand to be about this far from what was planned, as a logarithm; and what would multiply
+# by more than the limit, a month after a month, is a launch and no growth.
+GROWTH_SPREAD = 0.25
+GROWTH_MAX = 2.2
 # Volume wavers by this much where too few days were seen to tell.
 VOLUME_SPREAD = 0.3
 DAYS_FEW = 3
@@ -44,17 +47,23 @@ def runs_per_month(runs: Sequence[ObservedRun], days: int | None) -> Range:
 
 
 def growth(runs: Sequence[ObservedRun], earlier: Range | None) -> Range:
-    """Volume of a month as a multiple of the one before, by the log of daily counts; else what was planned."""
-    counts = daily_counts(runs, None)[-GROWTH_DAYS:]
+    """Volume of a month as a multiple of the one before, by the log of daily counts; else what was planned.
+
+    Drawn towards what was planned by how little the days tell: compounded over a year, the slope of two weeks says
+    billions.
+    """
+    counts, planned = daily_counts(runs, None)[-GROWTH_DAYS:], earlier or GROWTH_DEFAULT
     if len(counts) < GROWTH_DAYS_MIN:
-        return earlier or GROWTH_DEFAULT
+        return planned
     day = np.arange(len(counts)) - (len(counts) - 1) / 2
     logs = np.log(counts + 0.5)
     slope = float((day * logs).sum() / (day**2).sum())
     noise = logs - logs.mean() - slope * day
-    error = math.sqrt(float((noise**2).sum()) / (len(counts) - 2) / float((day**2).sum()))
+    variance = DAYS_A_MONTH**2 * float((noise**2).sum()) / (len(counts) - 2) / float((day**2).sum())
+    trust = GROWTH_SPREAD**2 / (GROWTH_SPREAD**2 + variance)
+    centre = trust * DAYS_A_MONTH * slope + (1 - trust) * math.log(max(planned.likely, 1 / GROWTH_MAX))
     low, likely, high = (
-        min(max(math.exp(DAYS_A_MONTH * (slope + z * error)), GROWTH_LIMITS[0]), GROWTH_LIMITS[1])
+        min(max(math.exp(centre + z * math.sqrt(trust * variance)), 1 / GROWTH_MAX), GROWTH_MAX)
         for z in (-Z90, 0.0, Z90)
     )
     return Range(low, likely, high)

@@ -494,6 +494,20 @@ def test_growth_is_the_months_multiple_and_needs_two_weeks() -> None:
     assert growth(runs[:100], Range.exact(1.5)) == Range.exact(1.5)
 
 
+def test_growth_of_two_uneven_weeks_stays_near_what_was_planned() -> None:
+    counts = [2, 30, 5, 22, 9, 1, 3, 40, 35, 60, 20, 90, 10, 70]
+    runs = [
+        run_of(f"run-{day}-{n}", ObservedCall(10), day=MONDAY + timedelta(day))
+        for day, count in enumerate(counts)
+        for n in range(count)
+    ]
+    found = growth(runs, None)
+    # The slope alone is twenty-fold a month.
+    assert found.low < 1.05 < found.likely < 1.5
+    assert found.high <= 2.2
+    assert growth(runs, Range.exact(0.9)).likely < found.likely
+
+
 def test_success_is_that_of_the_runs_that_say() -> None:
     runs = [replace(run_of(f"{n}", ObservedCall(10)), succeeded=None if n < 50 else n % 4 > 0) for n in range(90)]
     assert success_rate(runs, None).likely == pytest.approx(0.75)
