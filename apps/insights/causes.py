@@ -58,9 +58,9 @@ def _cells_of(
 ) -> Iterator[list[dict[str, Any]]]:
     """The cells of each, the best first."""
     asked = []
-    for one in incidents:
-        began = max((day for day in clock.days if day <= _since(one, clock)), default=clock.days[0])
-        asked.append(Asked(one.scope, max(clock.days[0], began - BEFORE_DAYS * DAY), began))
+    for incident in incidents:
+        began = max((day for day in clock.days if day <= _since(incident, clock)), default=clock.days[0])
+        asked.append(Asked(incident.scope, max(clock.days[0], began - BEFORE_DAYS * DAY), began))
     now = (clock.hour - DAY, clock.hour)
     names = DIMENSIONS.get(kind, DIMENSIONS[ORGANIZATION])
     leaves = cells_sql.leaves(org.pk, kind, asked, names, now)

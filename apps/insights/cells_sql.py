@@ -138,7 +138,7 @@ def _of_each(asked: Sequence[Asked], rows: Sequence[tuple[Any, ...]]) -> list[li
 def _fetch(
     statement: str, org_id: int, asked: Sequence[Asked], now: tuple[datetime, datetime] | None = None
 ) -> list[tuple[Any, ...]]:
-    values = {
+    values: dict[str, Any] = {
         "org": org_id,
         "scopes": [one.scope for one in asked],
         "since": [one.since for one in asked],

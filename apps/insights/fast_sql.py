@@ -13,7 +13,7 @@ BEGUN_WITHIN = timedelta(hours=24)
 RUNS_MAX = 2_000
 TIMEOUT_MS = 20_000
 # Longer than a rollup takes.
-UNDER_WAY = timedelta(minutes=1)
+UNDER_WAY_SECONDS = 60
 # Runs of a workflow that a usual one is known by.
 RUNS_MIN = 30
 
@@ -42,8 +42,9 @@ def is_due(org_id: int) -> bool:
         cursor.execute(
             "SELECT count(*) > 0 FROM usage_rollupstate s LEFT JOIN insights_watcher w"
             "  ON w.organization_id = s.organization_id"
-            " WHERE s.organization_id = %s AND (w.fast_at IS NULL OR s.rolled_at > w.fast_at - %s)",
-            [org_id, UNDER_WAY],
+            " WHERE s.organization_id = %s AND (w.fast_at IS NULL"
+            "  OR s.rolled_at > w.fast_at - %s * interval '1 second')",
+            [org_id, UNDER_WAY_SECONDS],
         )
         due: bool = cursor.fetchone()[0]
         return due

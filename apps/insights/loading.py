@@ -89,7 +89,7 @@ def _fill_days(
     index = {name: place for place, name in enumerate(workflows.scopes)}
     first = clock.hour - SPEND_HOURS * HOUR
     for block in blocks:
-        by_day: dict[tuple[datetime, int], list[Sequence[Any]]] = {}
+        by_day: dict[tuple[datetime, int], sql.Rows] = {}
         for row in block:
             if not row[1]:
                 _fill_whole_day(whole, row, days, first)
@@ -101,7 +101,7 @@ def _fill_days(
                 _fill_day(workflows, scopes, place, rows, round((day - first) / HOUR))
 
 
-def _fill_whole_day(whole: Grid, row: Sequence[Any], days: Mapping[datetime, int], first: datetime) -> None:
+def _fill_whole_day(whole: Grid, row: tuple[Any, ...], days: Mapping[datetime, int], first: datetime) -> None:
     place = days.get(row[0])
     if place is None:
         return

@@ -10,7 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from apps.core.tenancy import tenant
-from apps.insights import evaluating, fast, services, tasks, watch_sql
+from apps.insights import fast, services, tasks, watch_sql
+from apps.insights.judging import judge
 from finops.schedule import SCHEDULE
 from tests.database import as_worker, hanging_up
 from tests.insights.scenes import DAYS, NOW, WORKFLOW, Scene, look, open_scene, send_between, send_days, usual_run
@@ -50,7 +51,8 @@ def crossings(scene: Scene) -> list[str]:
 
 
 def seconds_between(name: str) -> float:
-    return float(SCHEDULE[name]["schedule"].run_every.total_seconds())
+    tick: Any = SCHEDULE[name]["schedule"]
+    return float(tick.run_every.total_seconds())
 
 
 def test_a_runaway_is_found_at_the_next_tick_after_the_event_that_crosses(scene: Scene) -> None:
@@ -118,7 +120,7 @@ def test_who_answers_while_an_hour_is_evaluated_neither_waits_nor_is_overruled(s
     send_between(scene, MIDNIGHT, NOW, very_dear_run, runs=96)
     look(scene)
     (one,) = incidents(scene)
-    judge, answered = evaluating.judge, []
+    answered: list[Any] = []
 
     def answer() -> Any:
         with patch("apps.insights.services.timezone.now", return_value=NOW + timedelta(minutes=6)):
