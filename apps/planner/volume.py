@@ -17,8 +17,8 @@ DAYS_A_MONTH = 365.25 / 12
 GROWTH_DAYS = 60
 GROWTH_DAYS_MIN = 14
 GROWTH_DEFAULT = Range(1.0, 1.05, 1.2)
-# A month's growth is known beforehand to be about this far from what was planned, as a logarithm; and what would multiply
-# by more than the limit, a month after a month, is a launch and no growth.
+# A month's growth is known beforehand to be about this far from what was planned, as a logarithm; more than the limit,
+# a month after a month, is a launch and no growth.
 GROWTH_SPREAD = 0.25
 GROWTH_MAX = 2.2
 # Volume wavers by this much where too few days were seen to tell.
