@@ -9,8 +9,8 @@ import time_machine
 from apps.planner import tasks
 from apps.teams.services import create_on_first_sight
 from apps.usage.services import roll_up
+from tests.api.planning import act, make
 from tests.api.tenants import make_api, make_org
-from tests.api.test_plans import act, make
 from tests.database import as_worker
 from tests.world import make_event
 

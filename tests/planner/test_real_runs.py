@@ -14,8 +14,8 @@ from apps.planner.models import Plan
 from apps.teams.services import create_on_first_sight
 from apps.usage.planned import planned_spend
 from apps.usage.services import roll_up
+from tests.api.planning import SONNET, act, live, make
 from tests.api.tenants import make_api, make_org
-from tests.api.test_plans import SONNET, act, live, make
 from tests.database import as_worker
 from tests.portal.conftest import client_of, make_person
 from tests.world import make_event
