@@ -3,11 +3,15 @@
 Texts are templates over one side's names (`tests.api.stage.Names`): "{team}" is the team of whoever is meant.
 """
 
-from tests.api.recipes.operations import API
 from tests.api.recipes.pages import PAGES
+from tests.api.recipes.reads import READS
 from tests.api.recipes.recipe import Recipe
+from tests.api.recipes.writes import WRITES
 
 __all__ = ["API", "PAGES", "PUBLIC", "Recipe"]
+
+# In the order of the probe: reads, then writes.
+API = {**READS, **WRITES}
 
 # Addresses that belong to no organization, and why each may stay without a recipe.
 PUBLIC = {

@@ -55,3 +55,12 @@ FOUND_BY = {
 }  # fmt: skip
 RUN_FOUND_BY = ("workflow", "team", "project", "environment", "user", "run_id", "parent_run_id")
 KNOWN_MODEL = {"to_provider": "anthropic", "to_model": "claude-sonnet-4-5"}
+
+# Fields of a closed list of words.
+WORDS = frozenset({"service_tier", "status", "outcome", "priced"})
+RANGE = frozenset({"from", "to", "limit"})
+MONTH = frozenset({"month"})
+A_PLAN = {
+    "steps": [{"name": "answer", "model": {"provider": "anthropic", "model": "claude-sonnet-4-5"}}],
+    "runs_per_month": 1000,
+}
