@@ -11,12 +11,14 @@ from apps.budgets.models import Budget
 from apps.budgets.selectors import find_budgets, standings
 from apps.core.errors import DomainError
 from apps.core.tenancy import tenant
-from apps.insights import incidents
+from apps.insights import fatigue, incidents
 from apps.insights.burn import RULES, WINDOWS_MINUTES, Urgency, burn
 from apps.insights.burn_plans import HourPlan, plans_of
-from apps.insights.incidents import Round, note
+from apps.insights.fatigue import Tier
+from apps.insights.incidents import TIERS, Round, note
 from apps.insights.models import Incident, ScopeKind
 from apps.insights.signals import Floats
+from apps.insights.telling import RANK
 from apps.organizations.models import Organization
 from apps.reports.selectors import SpendQuestion, spend
 
@@ -25,12 +27,16 @@ BUDGETS_MAX = 100
 PERIODS = (Budget.Period.WEEK, Budget.Period.MONTH, Budget.Period.QUARTER, Budget.Period.YEAR)
 # What rollups hold: a tag would have to be looked for in events.
 PLAIN = frozenset({"team", "project", "workflow", "provider", "model", "environment", "task_type"})
+# Over so many days the organization's own spend is taken, of which a share is the gate of a notice.
+ORG_DAYS = 28
 _COST = ("events", "unpriced_events", "cost_usd")
 _LONG = tuple(sorted({rule.long_minutes for rule in RULES}))
 
 
 @dataclass(frozen=True, slots=True)
 class Burning:
+    """`usd_a_day`: beyond the plan, at the rate of the window of `minutes` that fired; the others of the last day."""
+
     budget: Budget
     urgency: Urgency
     multiple: float
@@ -38,6 +44,13 @@ class Burning:
     minutes: int
     spent_usd: float
     planned_usd: float
+    usd_a_day: float
+
+
+def org_usd(org: Organization, at: datetime) -> float:
+    """What the organization spends in a day, in the mean of weeks. Inside `tenant(org)`."""
+    question = SpendQuestion(start=at - timedelta(days=ORG_DAYS), end=at, filters={}, measures=_COST)
+    return float(spend(org, question).total.cost_usd or 0) / ORG_DAYS
 
 
 def burns(org: Organization, at: datetime) -> list[Burning]:
@@ -83,6 +96,7 @@ def _burning(one: _Spending, plan: HourPlan, at: datetime) -> Burning | None:
     if said.urgency[0] == Urgency.NONE:
         return None
     rule = RULES[int(said.rule[0])]
+    beyond = one.spent[rule.long_minutes][0] - planned[rule.long_minutes][0]
     return Burning(
         budget=one.budget,
         urgency=Urgency(int(said.urgency[0])),
@@ -91,6 +105,7 @@ def _burning(one: _Spending, plan: HourPlan, at: datetime) -> Burning | None:
         minutes=rule.long_minutes,
         spent_usd=float(one.spent[1440][0]),
         planned_usd=float(planned[1440][0]),
+        usd_a_day=float(beyond) * 1440 / rule.long_minutes,
     )
 
 
@@ -107,21 +122,29 @@ def _spent(org: Organization, budget: Budget, start: datetime, end: datetime) ->
         return float("nan")
 
 
+def tier_of(found: Burning, gates: fatigue.Gates) -> Tier:
+    """A page has no gate but what anybody's notice has: a budget of a cent burns fast and wakes nobody."""
+    is_critical = found.urgency is Urgency.PAGE and found.usd_a_day >= fatigue.NOTIFY_USD
+    return fatigue.tier(found.usd_a_day, gates, critical=is_critical)
+
+
 def take_in(work: Round, found: Burning) -> None:
     """Open an incident of the budget's scope, or renew the one that is there."""
     kind, scope = scope_of(found.budget.scope)
     usd = incidents.estimate(max(found.spent_usd - found.planned_usd, 0.0))
     live = next((one for one in work.live_of(kind, scope) if one.family == "budget"), None)
-    is_page = found.urgency is Urgency.PAGE
+    tier = tier_of(found, work.gates)
     if live is not None:
         live.last_seen_at, live.excess_usd = work.at, usd
         live.peak_usd = max(live.peak_usd or Decimal(0), usd)
         live.signals = [_entry(found, live.since, usd)]
-        if is_page and live.tier != Incident.Tier.CRITICAL:
-            live.tier = Incident.Tier.CRITICAL
-            note(live, work.at, "burns faster: critical")
+        if tier is not Tier.NONE and RANK[TIERS[tier]] > RANK[live.tier]:
+            live.tier = TIERS[tier]
+            note(live, work.at, f"burns faster: {live.tier}")
             work.raised.append(live)
         live.save()
+        return
+    if tier is Tier.NONE:
         return
     lately = [one for one in work.ended if (one.scope_kind, one.scope, one.family) == (kind, scope, "budget")]
     if any(one.closed_at and incidents.is_cooling(work, one, float(usd), of=one.closed_at) for one in lately):
@@ -135,7 +158,7 @@ def take_in(work: Round, found: Burning) -> None:
         project=found.budget.scope.get("project"),
         family="budget",
         signal="burn",
-        tier=Incident.Tier.CRITICAL if is_page else Incident.Tier.NOTIFY,
+        tier=TIERS[tier],
         opened_at=work.at,
         since=since,
         last_seen_at=work.at,

@@ -57,7 +57,9 @@ def _look(org: Organization, now: datetime, burns: Sequence[burning.Burning], *,
     if is_seen and not burns:
         return 0
     since = max(min(turn.fast_at or now, now - ACTIVE_WITHIN), now - BEGUN_WITHIN)
-    work = incidents.begin(org.pk, now, org_usd=0.0, gate_factor=1.0, places={}, fast=True)
+    # Runaways have no gate.
+    org_usd = burning.org_usd(org, now) if burns else 0.0
+    work = incidents.begin(org.pk, now, org_usd=org_usd, gate_factor=turn.gate_factor / 100, places={}, fast=True)
     for workflow, found in ({} if is_seen else _found(org, now, since)).items():
         _take_in(work, workflow, found)
     for burn in burns:

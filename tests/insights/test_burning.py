@@ -100,3 +100,33 @@ def test_a_change_of_prices_burns_unless_it_is_planned(books: Books, is_planned:
 def test_the_usual_week_burns_nothing(books: Books) -> None:
     create(books.api, amount_usd="108", mode="notify")
     assert burning(books) == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "usd_a_day", "tiers"), [("0.60", 0.05, []), ("15", 6.5, ["digest"]), ("90", 30, ["critical"])]
+)
+def test_a_small_budget_that_burns_wakes_nobody(books: Books, budget: str, usd_a_day: float, tiers: list[str]) -> None:
+    """More than six times what is planned, whatever it is."""
+    create(books.api, amount_usd=budget, mode="notify", scope={"workflow": "backfill"})
+    spend(books, "backfill", usd_a_day, MIDNIGHT, NOON)
+    assert [row["tier"] for row in burning(books)] == tiers
+    assert len(rows("budgets_crossing", books.org)) == tiers.count("critical")
+
+
+def test_a_budget_that_burns_on_and_dearer_is_told_of(books: Books) -> None:
+    create(books.api, amount_usd="15", mode="notify", scope={"workflow": "backfill"})
+    spend(books, "backfill", 6.5, MIDNIGHT, NOON)
+    burning(books)
+    spend(books, "backfill", 60, NOON, NOON + 8 * HOUR)
+    assert [row["tier"] for row in burning(books, NOON + 8 * HOUR)] == ["critical"]
+    assert "burns faster: critical" in str(burning(books, NOON + 8 * HOUR)[0]["history"])
+    kinds = [row["kind"] for row in rows("budgets_crossing", books.org)]
+    assert kinds.count("signal_opened") == 1
+
+
+def test_of_a_large_organization_a_ticket_needs_more(books: Books) -> None:
+    """1 % of 2,000 USD a day is 20: a burn of 12 a day is for the digest."""
+    create(books.api, amount_usd="510", mode="notify", scope={"workflow": "answers"})
+    spend_days(books.org, MIDNIGHT - 24 * DAY, ["2500"] * 24, **WHERE, workflow="backfill")
+    spend(books, "answers", 28.6, NOON, NOON + 3 * DAY)
+    assert [row["tier"] for row in burning(books, NOON + 3 * DAY)] == ["digest"]
