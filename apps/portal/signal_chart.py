@@ -79,7 +79,9 @@ def _spec(key: str, shown: Sequence[Point], zone: ZoneInfo) -> dict[str, Any]:
         }
         for point in shown
     ]
-    return {**_drawing(), "datasets": {"days": values}}
+    has_band = any(one["low"] is not None and one["high"] is not None for one in values)
+    has_usual = any(one["baseline"] is not None for one in values)
+    return {**_drawing(has_band, has_usual), "datasets": {"days": values}}
 
 
 def _scaled(value: float | None, scale: float) -> float | None:
@@ -88,7 +90,8 @@ def _scaled(value: float | None, scale: float) -> float | None:
 
 # Building and validating a spec costs altair some 50 ms, and only the data differs.
 @cache
-def _drawing() -> dict[str, Any]:
+def _drawing(has_band: bool, has_usual: bool) -> dict[str, Any]:
+    """Vega warns of a layer without a number."""
     data = named("days")
     axis = alt.Axis(grid=False, ticks=False, format="%-d %b", labelOverlap="greedy", tickCount=6)
     base = alt.Chart(data).encode(x=alt.X("at:T", title=None, axis=axis, scale=alt.Scale(type="utc", nice=False)))
@@ -101,4 +104,5 @@ def _drawing() -> dict[str, Any]:
     points = base.mark_point(filled=True, size=30, opacity=1).encode(
         y=level, color=alt.condition(alt.datum.away, alt.value(AWAY), alt.value(LINE)), tooltip=tooltip
     )
-    return finished(alt.layer(band, usual, line, points), CHART_HEIGHT_PIXELS)
+    layers = [*([band] if has_band else []), *([usual] if has_usual else []), line, points]
+    return finished(alt.layer(*layers), CHART_HEIGHT_PIXELS)

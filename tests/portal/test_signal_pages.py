@@ -2,14 +2,17 @@
 
 from datetime import timedelta
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
 
 from apps.core.tenancy import tenant
 from apps.insights.models import Incident
+from apps.insights.selectors import Point, Series
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
+from apps.portal.signal_chart import signal_chart
 from tests.insights.scenes import (
     DAYS,
     NOW,
@@ -149,3 +152,16 @@ def test_another_organization_has_no_such_incident(side: Tenant) -> None:
     other = make_tenant("stranger", "charlie")
     assert client_of(other.owner).get(url(other, f"signals/{incident(side).pk}")).status_code == 404
     assert client_of(other.owner).get(url(side, "signals")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("baseline", "low", "high", "layers"), [(None, None, None, 2), (2.0, None, None, 3), (2.0, 1.0, 3.0, 4)]
+)
+def test_a_chart_has_no_layer_without_a_number(
+    baseline: float | None, low: float | None, high: float | None, layers: int
+) -> None:
+    """Of which the browser would complain."""
+    points = [Point(NOW - day * timedelta(days=1), 2.5, baseline, low, high, 40.0, None) for day in (2, 1)]
+    spec = signal_chart(Series("loops_per_run", tuple(points), 28, 900), ZoneInfo("UTC")).spec
+    assert spec is not None
+    assert len(spec["layer"]) == layers
