@@ -42,7 +42,7 @@ def explain(org: Organization, incidents: Sequence[Incident], clock: Clock) -> N
                     {"signal": one["signal"], "change": one["change"], "excess_usd": one["excess_usd"]}
                     for one in incident.signals
                 ],
-                "words": _words(cells[0]) if cells else "",
+                "words": words_of_cell(cells[0]) if cells else "",
             }
         for signal in {one.signal for one in of_kind if not one.runs}:
             _show_runs(org, kind, signal, [one for one in of_kind if one.signal == signal and not one.runs], clock)
@@ -120,7 +120,9 @@ def _cell(cause: Cause, names: Sequence[str], values: list[list[str]]) -> dict[s
     }
 
 
-def _words(cell: dict[str, Any]) -> str:
-    """ "model anthropic/claude-opus-4-5, environment production: 83 % of it"."""
+def words_of_cell(cell: dict[str, Any]) -> str:
+    """ "model anthropic/claude-opus-4-5, environment production: 83 % of it"; "all of it" from there on."""
     named = ", ".join(f"{name.replace('_', ' ')} {value or 'none'}" for name, value in cell["cell"].items())
-    return f"{named}: {min(round(100 * cell['share']), 999)} % of it"
+    # A share beyond 1 is no mistake: what lies outside of the cell fell meanwhile.
+    share = round(100 * cell["share"])
+    return f"{named}: {f'{share} %' if share < 100 else 'all'} of it"

@@ -201,7 +201,7 @@ def _cell(visit: Visit, one: Incident, cell: dict[str, Any]) -> Cell:
         named["provider"], _, named["model"] = named["model"].partition("/")
     return Cell(
         words=words,
-        share=Decimal(str(min(max(cell["share"], 0), 9.99))),
+        share=Decimal(str(min(max(cell["share"], 0), 1))),
         excess_usd=Decimal(cell["excess_usd"]),
         url=visit.url("spend", {**scope, **named, "range": "30d"}),
     )
