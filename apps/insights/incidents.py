@@ -168,10 +168,20 @@ def _put(incident: Incident, alarm: Alarm, at: datetime) -> None:
     entry = entry_of(alarm)
     others = [one for one in incident.signals if one["signal"] != alarm.signal]
     known = len(others) < len(incident.signals)
+    before = next((one for one in incident.signals if one["signal"] == alarm.signal), entry)
+    entry["peak"] = max(_at_peak(before), _at_peak(entry), key=lambda one: float(one["excess_usd"]))
     incident.signals = sorted([*others, entry], key=lambda one: -float(one["excess_usd"]))
     incident.last_seen_at = at
     if not known:
         note(incident, at, f"{alarm.signal} joined")
+
+
+# What a reading was held against, and came to, when it cost most: the last one in alarm is often back in its band.
+_OF_PEAK = ("value", "baseline", "low", "high", "excess_usd")
+
+
+def _at_peak(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return entry.get("peak") or {name: entry[name] for name in _OF_PEAK}
 
 
 def _refresh(work: Round, incident: Incident, in_alarm: Collection[str]) -> None:

@@ -109,14 +109,16 @@ def title(signal: str, kind: str, scope: str) -> str:
 
 
 def change_words(entry: Mapping[str, Any]) -> str:
-    """ "8.3 calls, where 2.9 calls is usual (2.6 to 3.2 calls)"."""
-    signal, value = str(entry.get("signal", "")), _number(entry.get("value"))
-    usual, low, high = (_number(entry.get(name)) for name in ("baseline", "low", "high"))
+    """ "8.3 calls, where 2.9 calls is usual (2.6 to 3.2 calls)"; of what is back in its band, what its peak was."""
+    signal = str(entry.get("signal", ""))
+    peak = entry.get("peak") if _is_back(entry) else None
+    of: Mapping[str, Any] = peak or entry
+    value, usual, low, high = (_number(of.get(name)) for name in ("value", "baseline", "low", "high"))
     if signal == "runaway":
         return ""
     if signal == "burn":
         return f"{reading(signal, value)} over {_span(str(entry.get('rule', 'a while')))}"
-    words = reading(signal, value)
+    words = reading(signal, value) + (" at its peak" if peak else "")
     if usual is not None:
         words += (
             f", where {reading(signal, usual)} is {'the P90 of its plan' if entry.get('rule') == 'plan' else 'usual'}"
@@ -124,6 +126,13 @@ def change_words(entry: Mapping[str, Any]) -> str:
     if low is not None and high is not None:
         words += f" ({reading(signal, low).removesuffix(f' {UNITS.get(signal)}')} to {reading(signal, high)})"
     return words
+
+
+def _is_back(entry: Mapping[str, Any]) -> bool:
+    """Whether a reading is no longer away, so that it says nothing of why there is an incident."""
+    value, low, high = (_number(entry.get(name)) for name in ("value", "low", "high"))
+    is_within = value is not None and low is not None and high is not None and low <= value <= high
+    return is_within or entry.get("in_alarm") is False
 
 
 def _span(rule: str) -> str:

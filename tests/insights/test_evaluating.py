@@ -13,6 +13,7 @@ import pytest
 from apps.core.tenancy import tenant
 from apps.insights import digests, services
 from apps.insights import incidents as incidents_of
+from apps.insights.wording import change_words
 from tests.database import as_worker, hanging_up
 from tests.insights.scenes import (
     DAYS,
@@ -335,6 +336,9 @@ def test_a_band_that_is_reached_again_closes_it(scene: Scene) -> None:
     assert incidents(scene)[0]["closed_at"] is None
     look(scene, NOW + 60 * HOUR)
     assert incidents(scene)[0]["state"] == "closed"
+    for entry in json.loads(incidents(scene)[0]["signals"]):
+        assert float(entry["peak"]["excess_usd"]) >= float(entry["excess_usd"]) > 0
+        assert " at its peak, where " in change_words(entry)
     # Within a week nobody is told of the same again, unless it doubles.
     send_between(scene, NOW + 60 * HOUR, NOW + 84 * HOUR, dear_run, runs=64)
     look(scene, NOW + 84 * HOUR)
