@@ -16,6 +16,7 @@ EVALUATIONS = 24  # that the closing rule looks back over
 # A longer incident is the new normal, bit by bit: its later days come into the baseline and close it.
 INCIDENT_DAYS = 21
 DRIFT_DAYS_MIN = 10  # left in a baseline without the days of a drift; below, they stay in
+LASTING_SHARE = 0.25  # of a usual day's observations, below which a day is no evidence to the lasting rule
 FRESH_DAYS = 7  # of a series that was never evaluated, taken into the drift rule at once
 
 
@@ -32,7 +33,7 @@ def evaluate(readings: Readings, state: State, settings: Settings = DEFAULTS) ->
     drift = _fold(readings, days, included, state, settings)
     base = _baseline(days, _without_drift(included, drift, readings.today), hours, settings)
     now = _windows(hours, base, settings)
-    return _decide(readings, base, now, drift, days, settings)
+    return _decide(readings, base, now, drift, days, included, settings)
 
 
 # The baseline: which days
@@ -108,6 +109,28 @@ def _drifted(readings: Readings, days: Block, base: Baseline, state: State, sett
     n, total, weight = (np.where(summed, each, 0.0).sum(axis=1) for each in (days.n, days.total, days.weight))
     change = _change(days.level(n, total, weight), base, readings.signal)
     return state.cusum > settings.cusum_h, change
+
+
+# The lasting rule: days on end
+
+
+def _lasted(days: Block, included: Flags, base: Baseline, gate: Floats, settings: Settings) -> Flags:
+    """Whether each of the last days lies beyond a multiple of the gate, and above the lowest of as many in a row ever.
+
+    It asks nothing of how far days lie apart: where many are very high, tau says nothing is far. Days with less than a
+    quarter of the usual are no evidence, neither of now nor of then: the days before and after one follow each other.
+    """
+    width = settings.lasting_days
+    n, taken = days.n[:, -BASELINE_DAYS:], included[:, -BASELINE_DAYS:]
+    whole = taken & (n >= np.fmax(LASTING_SHARE * base.n_day, days.signal.sample)[:, None])
+    level = np.where(whole, days.level(days.n, days.total, days.weight)[:, -BASELINE_DAYS:], np.nan)
+    level = np.take_along_axis(level, np.argsort(whole, axis=1, kind="stable"), axis=1)
+    least = np.lib.stride_tricks.sliding_window_view(level, width, axis=1).min(axis=2)
+    now, before = least[:, -1], least[:, :-width]
+    known = (~np.isnan(before)).sum(axis=1) >= DAYS_MIN
+    most = np.max(np.where(np.isnan(before), -np.inf, before), axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(known & (now > most) & (_change(now, base, days.signal) > settings.lasting_gates * gate))
 
 
 # The window rule: 24 evaluations back
@@ -244,7 +267,7 @@ def _onset(hours: Block, base: Baseline, level: Floats) -> Floats:
 
 
 def _decide(
-    readings: Readings, base: Baseline, now: _Windows, state: State, days: Block, settings: Settings
+    readings: Readings, base: Baseline, now: _Windows, state: State, days: Block, included: Flags, settings: Settings
 ) -> Verdicts:
     signal = readings.signal
     learning = ~base.known | (base.age < DAYS_YOUNG) | (base.n < signal.baseline_sample)
@@ -257,14 +280,19 @@ def _decide(
         far = np.stack([z24 > settings.z24, z6 > settings.z6])
         change = np.stack([_change(now.level24, base, signal), _change(now.level6, base, signal)])
         beyond = np.asarray((far & (change > gate[:, None])).any(axis=0) & worth)
+        lasting = change[0] > gate[:, None]
         limited = now.level24 > limit[:, None]
         planned = learning[:, None] & _above_plan(readings, now, base, settings)
         drifted, drift_change = _drifted(readings, days, base, state, settings)
         drifting = drifted & (drift_change > 0.75 * gate) & ~learning & worth[:, -1]
+        lasted = _lasted(days, included, base, gate, settings) & lasting[:, -1] & ~learning & worth[:, -1]
     raised = _rules([(Rule.WINDOW, _twice(beyond)), (Rule.LIMIT, _twice(limited & worth)),
-                     (Rule.PLAN, _twice(planned & worth)), (Rule.DRIFT, drifting)])  # fmt: skip
-    calm = _calm(state.rule, z24, limited, planned, now.level24, settings)
+                     (Rule.PLAN, _twice(planned & worth)), (Rule.DRIFT, drifting),
+                     (Rule.LASTING, lasted)])  # fmt: skip
+    still = {Rule.LIMIT: limited, Rule.PLAN: planned, Rule.LASTING: lasting}
+    calm = _calm(state.rule, z24, still, now.level24, settings)
     began = np.where(raised == Rule.DRIFT, _drift_hour(readings, state), readings.hour - now.onset)
+    began = np.where(raised == Rule.LASTING, readings.hour - 24.0 * settings.lasting_days, began)
     after, opened, closed = _carry(state, raised, calm, began)
     noisy = (_twice(np.asarray(far.any(axis=0))) | drifted) & ~learning
     status = _status(after.rule > 0, learning, np.isnan(now.level24[:, -1]), noisy)
@@ -334,11 +362,12 @@ def _rules(found: list[tuple[Rule, Flags]]) -> Floats:
     return np.select([fired for _, fired in found], [float(rule) for rule, _ in found], default=0.0)
 
 
-def _calm(rule: Floats, z24: Floats, limited: Flags, planned: Flags, level: Floats, settings: Settings) -> Flags:
+def _calm(rule: Floats, z24: Floats, by_rule: dict[Rule, Flags], level: Floats, settings: Settings) -> Flags:
     """Whether what raised it was gone in each of the last 24 evaluations, half of which must have had a sample."""
     with np.errstate(invalid="ignore"):
-        still = np.where((rule == Rule.LIMIT)[:, None], limited, z24 >= settings.z_calm)
-        still = np.where((rule == Rule.PLAN)[:, None], planned, still)
+        still = z24 >= settings.z_calm
+    for each, flags in by_rule.items():
+        still = np.where((rule == each)[:, None], flags, still)
     known = (~np.isnan(level)).sum(axis=1)
     calm: Flags = ~still.any(axis=1) & (2 * known >= EVALUATIONS)
     return calm

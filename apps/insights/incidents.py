@@ -212,8 +212,8 @@ def _lead(incident: Incident) -> dict[str, Any]:
     return max(live, key=lambda one: (FAMILIES[one["signal"]] not in fatigue.CONSEQUENCES, float(one["excess_usd"])))
 
 
-# A drift is far off in no single day, and a plan has no scatter to be far off by.
-_WITHOUT_Z = frozenset({Rule.DRIFT.name.lower(), Rule.PLAN.name.lower()})
+# Days are not far off where others lie further apart or each adds a little; a plan has no scatter to be far off by.
+_WITHOUT_Z = frozenset({rule.name.lower() for rule in (Rule.DRIFT, Rule.PLAN, Rule.LASTING)})
 
 
 def _raise(work: Round, incident: Incident) -> None:

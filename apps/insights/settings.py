@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Settings:
     """In standard deviations, shares of 1, and logs; `version` is stored with what was decided by them."""
 
-    version: int = 1
+    version: int = 2
     z24: float = 3.5
     z6: float = 5.0
     z_calm: float = 1.5
@@ -15,6 +15,8 @@ class Settings:
     cusum_k: float = 0.5
     cusum_h: float = 5.0
     cusum_clip: float = 4.0
+    lasting_days: int = 5
+    lasting_gates: float = 3.0  # multiple of the gate that each of them is beyond
     rho: float = 0.002  # of a share: over-dispersion within a day, per hour
     rho_log: float = 0.0  # of a mean of logs
     mix: float = 0.25  # how far towards the reading the rate lies whose noise is taken

@@ -51,6 +51,7 @@ class Rule(IntEnum):
     PLAN = 3  # above the P90 of the plan, while there is no history
     LIMIT = 4  # above a fixed level
     BURST = 5  # an hour of spend
+    LASTING = 6  # days on end above all before, however far days lie apart
 
 
 @dataclass(frozen=True, slots=True)
