@@ -9,7 +9,6 @@ from uuid import uuid4
 from apps.budgets.models import Crossing
 from apps.core.money import usd_text
 from apps.insights import fatigue
-from apps.insights.loading import Clock
 from apps.insights.models import Incident, Watcher
 
 MONDAY = 0
@@ -18,17 +17,17 @@ LINES_MAX = 20
 FEEDBACK = timedelta(days=30)
 
 
-def weekly(org_id: int, clock: Clock, at: datetime) -> int:
+def weekly(org_id: int, hour: datetime, at: datetime) -> int:
     """On Monday mornings, a crossing for each team that has open incidents which nobody was told of; how many.
 
-    Running it again in the week changes nothing: the week is the crossing's subject.
+    `hour` in the organization's zone. Running it again in the week changes nothing: the week is the crossing's subject.
     """
-    noon = clock.today + timedelta(hours=12)
-    if noon.weekday() != MONDAY or clock.hour - clock.today < timedelta(hours=SENDS_AT_HOUR):
+    if hour.weekday() != MONDAY or hour.hour < SENDS_AT_HOUR:
         return 0
-    week = f"{noon.isocalendar().year}-{noon.isocalendar().week:02d}"
+    week = f"{hour.isocalendar().year}-{hour.isocalendar().week:02d}"
     by_team: dict[str | None, list[Incident]] = defaultdict(list)
-    rows = Incident.objects.for_org(org_id).filter(closed_at=None, tier=Incident.Tier.DIGEST)
+    # What is part of a team's incident is told of with it, and counted in it.
+    rows = Incident.objects.for_org(org_id).filter(closed_at=None, tier=Incident.Tier.DIGEST, parent=None)
     for one in rows.order_by("-excess_usd"):
         by_team[one.team].append(one)
     crossings = [

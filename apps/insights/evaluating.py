@@ -52,7 +52,8 @@ def evaluate(org_id: int, *, at: datetime | None = None) -> Evaluated | None:
     org = Organization.objects.get(pk=org_id)
     roll_up(org_id)
     with tenant(org_id):
-        clock = Clock.at(calendar(org), now)
+        local = calendar(org)
+        clock = Clock.at(local, now)
         if watch_sql.evaluated_hour(org_id) == clock.hour:
             return None
     read_days(org_id, clock)
@@ -62,7 +63,7 @@ def evaluate(org_id: int, *, at: datetime | None = None) -> Evaluated | None:
             return None
         done = _evaluate(org, clock, now, turn.gate_factor / 100)
         watch_sql.note_hour(org_id, clock.hour)
-        digests.weekly(org_id, clock, now)
+        digests.weekly(org_id, clock.hour.astimezone(local.zone_at(clock.hour)), now)
         return done
 
 
