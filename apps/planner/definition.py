@@ -103,7 +103,8 @@ def _step(given: Any, path: str) -> Step:
             " or lower calls.",
         )
     routing = choice_of(fields.get("routing", "none"), f"{path}.routing", ROUTINGS)
-    escalates_to = model_of(fields["escalates_to"], f"{path}.escalates_to") if fields.get("escalates_to") else None
+    larger = fields.get("escalates_to")
+    escalates_to = None if larger is None else model_of(larger, f"{path}.escalates_to")
     if (routing == "none") != (escalates_to is None):
         way_out = "leave it out" if routing == "none" else "name the model that hard calls go to"
         raise invalid(f"{path}.escalates_to", f"does not go with routing '{routing}': {way_out}.")

@@ -113,6 +113,8 @@ RUNS = "runs_per_month"
         (definition(cache="10m"), "steps[0].cache"),
         (definition(routing="cascade"), "steps[0].escalates_to"),
         (definition(escalates_to=HAIKU), "steps[0].escalates_to"),
+        (definition(escalates_to=False), "steps[0].escalates_to"),
+        (definition(escalates_to=""), "steps[0].escalates_to"),
         (definition(router_cost_usd="-1", routing="router", escalates_to=HAIKU), "steps[0].router_cost_usd"),
         (definition(compaction={"threshold_tokens": 10, "summary_tokens": 10}), "steps[0].compaction.summary_tokens"),
         (
