@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apps.insights.signals import SIGNALS, Signal
 from bench import bursts, culprits, nab, tenants
@@ -27,12 +28,18 @@ from bench.detection import (
     three_sigma,
     watch,
 )
-from bench.workflows import Fault, Row, Rows, Source, draw, source_of
+from bench.workflows import Fault, Gap, Row, Rows, Source, draw, gapped, source_of
 
 HELD_OUT = 1
 VOLUMES = (100, 1_000, 10_000)
 STEADY = 0.08  # scatter of a client's days, in logs, up to which it counts as steady
-GAPS = (Fault("gap of 36 h", gap="head"), Fault("every other hour", gap="middle"), Fault("tails of days", gap="tail"))
+# Tails: 30 hours each up to a day's end.
+GAPS = (
+    Gap("gap of 6 h", 6), Gap("gap of 36 h", 36), Gap("gap of 3 days", 72), Gap("every other hour", 48, kept=1, of=2),
+    Gap("tails of days", 54, kept=6),
+)  # fmt: skip
+WHOLE = Fault("whole")  # nothing but an onset, at which a gap is cut into a copy
+A_GAP = 3  # every third whole row has one of the gaps: each is cut into as many rows as grow
 GROWTH = Fault("tenfold volume", growth=10.0)
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "escalation_rate": (Fault("x1.5", 1.57), Fault("x2", 2.19), Fault("ramp to x1.5", 1.57, ramp_days=7)),
@@ -85,7 +92,7 @@ def steady(client: Client) -> bool:
 def _signal(key: str, faults: Sequence[Fault], size: Size, half: int) -> Iterator[dict[str, Any]]:
     signal: Signal = dataclasses.replace(SIGNALS[key], least_usd=0.0)  # money is counted for whole tenants, below
     each: list[Fault | None] = [None] * size.quiet + [fault for fault in faults for _ in range(size.faulty)]
-    each += [fault for fault in (*GAPS, GROWTH) for _ in range(max(size.faulty // 2, 5))]
+    each += [fault for fault in (*(WHOLE,) * A_GAP, GROWTH) for _ in range(max(size.faulty // 2, 5))]
     plan = [(volume, fault) for volume in VOLUMES for fault in each]
     rows = draw(signal, sources(key, half), clients()[half::2], plan, np.random.default_rng(half))
     levels = daily_levels(rows)
@@ -127,16 +134,32 @@ def _recall(key: str, volume: int, fault: Fault, rows: Rows, found: dict[str, Op
 
 
 def _must_not(key: str, rows: Rows, openings: Openings) -> Iterator[dict[str, Any]]:
-    """What the week after a gap or the start of a growth opened, beside what a quiet week does."""
-    weeks = 30.0 / 7.0
-    quiet = _mean(false_openings(rows.rows, openings)) / weeks
-    for fault in (*GAPS, GROWTH):
-        chosen = [at for at, row in enumerate(rows.rows) if row.fault == fault]
-        opened = [sum(0 < hour - rows.rows[at].onset <= 7 * DAY for hour in openings[at]) for at in chosen]
+    """What the ten days after a gap opened, beside what the same rows did without it; and what a growth did."""
+    whole = np.array([at for at, row in enumerate(rows.rows) if row.fault == WHOLE])
+    for number, gap in enumerate(GAPS):
+        places = whole[number % A_GAP :: A_GAP]
+        with_it = _after(rows, places, watch(gapped(rows, places, gap)))
+        without_it = _after(rows, places, [openings[at] for at in places])
+        more = int((with_it > without_it).sum())
         yield {
-            "name": f"signals_{key}_{fault.name.replace(' ', '_')}", "value": round(float(np.mean(opened)), 3),
-            "unit": "openings a series in the week", "detail": f"{len(chosen)} series; a quiet week has {quiet:.3f}",
+            "name": f"signals_{key}_{gap.name.replace(' ', '_')}", "value": round(float(with_it.mean()), 3),
+            "unit": "openings a series in ten days", "detail": f"{len(places)} series; the same without it "
+            f"{without_it.mean():.3f}; {more} opened more, {int((with_it < without_it).sum())} less",
         }  # fmt: skip
+    grown = np.array([at for at, row in enumerate(rows.rows) if row.fault == GROWTH])
+    quiet = _mean(false_openings(rows.rows, openings)) / 3.0
+    yield {
+        "name": f"signals_{key}_{GROWTH.name.replace(' ', '_')}",
+        "value": round(float(_after(rows, grown, [openings[at] for at in grown]).mean()), 3),
+        "unit": "openings a series in ten days", "detail": f"{len(grown)} series; ten quiet days have {quiet:.3f}",
+    }  # fmt: skip
+
+
+def _after(rows: Rows, places: NDArray[np.int64], openings: Openings) -> Floats:
+    """Of each row, what opened in the ten days after its onset."""
+    onsets = [rows.rows[int(at)].onset for at in places]
+    pairs = zip(onsets, openings, strict=True)
+    return np.array([float(sum(0 < hour - onset <= 10 * DAY for hour in each)) for onset, each in pairs])
 
 
 @cache

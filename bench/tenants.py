@@ -17,6 +17,7 @@ FAULTS_A_TENANT = 5
 ESCALATED_MULTIPLE = 5.0  # what an escalated run costs, of one that is not
 INPUT_SHARE = 0.6  # of a workflow's spend that is input
 READ = 0.1
+WITHOUT_Z = frozenset({Rule.DRIFT, Rule.PLAN, Rule.LASTING})
 KEYS = ("escalation_rate", "cache_hit_rate", "loops_per_run", "retry_rate", "input_tokens_per_call")
 FAULTS = {
     "escalation_rate": (Fault("x1.5", 1.57), Fault("x2", 2.19)),
@@ -82,34 +83,57 @@ def excess_usd(key: str, value: Floats, usual: Floats, usd_day: Floats) -> Float
     return np.asarray(np.nan_to_num(np.fmax(more, 0.0) * usd_day))
 
 
+@dataclass(slots=True)
+class _Incident:
+    opened: int
+    peak_usd: float
+    told: bool = False  # as a notice; else it stands in the digest
+
+
 def _notices(rows: Rows, key: str, usd_day: Floats) -> tuple[Openings, Openings]:
-    """Hours at which a row was told of (notify), and at which it went into a digest; the cool-down holds."""
+    """Hours at which a row was told of (notify), and at which what only a digest told of began; as incidents.py does:
+    one notice an incident, however long it lasts, and quiet for 7 days after its end.
+    """
     spend = usd_day.ravel()
     at = [gates(float(usd_day[tenant].sum())) for tenant in range(len(usd_day))]
     notify: Openings = [[] for _ in spend]
     digest: Openings = [[] for _ in spend]
-    last: dict[int, Told] = {}
-    opened_at = np.full(len(spend), np.inf)
+    live: dict[int, _Incident] = {}
+    ended: dict[int, Told] = {}
 
     def seen(hour: int, verdicts: Verdicts) -> None:
         excess = excess_usd(key, verdicts.value, verdicts.baseline, spend)
-        opened_at[verdicts.opened] = hour
-        for row in np.flatnonzero(verdicts.rule > 0):
-            drift = int(verdicts.rule[row]) == Rule.DRIFT
-            if not confirmed(hour - opened_at[row], float(verdicts.z24[row]), float(excess[row]), _gate(at, int(row)),
-                             drift=drift):  # fmt: skip
+        for row in [row for row in live if verdicts.rule[row] == 0]:
+            incident = live.pop(row)
+            ended[row] = Told(hour, incident.peak_usd)
+            if not incident.told:
+                digest[row].append(incident.opened)
+        for row in map(int, np.flatnonzero(verdicts.rule > 0)):
+            usd = float(excess[row])
+            incident = live.get(row) or _Incident(hour, usd)
+            given = _tier(verdicts, row, hour - incident.opened, usd, _gate(at, row))
+            if row not in live and (given is Tier.NONE or cooling(ended.get(row), hour, usd)):
                 continue
-            given = tier(float(excess[row]), _gate(at, int(row)))
-            if given is Tier.NONE or (given is Tier.DIGEST and digest[row] and hour - digest[row][-1] < 7 * DAY):
-                continue
-            if given is Tier.DIGEST:
-                digest[row].append(hour)
-            elif not cooling(last.get(int(row)), hour, float(excess[row])):
-                last[int(row)] = Told(hour, float(excess[row]))
+            live[row] = incident
+            incident.peak_usd = max(incident.peak_usd, usd)
+            if given is Tier.NOTIFY and not incident.told:
+                incident.told = True
                 notify[row].append(hour)
 
     watch(rows, seen=seen)
+    for row, incident in live.items():
+        if not incident.told:
+            digest[row].append(incident.opened)
     return notify, digest
+
+
+def _tier(verdicts: Verdicts, row: int, hours: float, usd: float, at: Gates) -> Tier:
+    """Until it is confirmed, it waits for the digest."""
+    given = tier(usd, at)
+    z24, has_no_z = float(np.nan_to_num(verdicts.z24[row])), int(verdicts.rule[row]) in WITHOUT_Z
+    if given is Tier.NOTIFY and not confirmed(hours, z24, usd, at, drift=has_no_z):
+        return Tier.DIGEST
+    return given
 
 
 def _gate(at: list[Gates], row: int) -> Gates:
@@ -157,19 +181,20 @@ def _moved(key: str, usual: float, fault: Fault) -> Floats:
 
 def _lines(told: Told50) -> Iterator[dict[str, Any]]:
     wrong = int(told.wrong.sum())
-    precision = told.right / max(told.right + wrong, 1)
+    precision, strange = told.right / max(told.right + wrong, 1), wrong - told.moved
     low, high = interval(told.wrong, lambda values: float(values.mean()))
-    moved = f"before {told.moved} of these the real traffic itself had changed by more than the gate"
     days = sum(told.lost_usd) / max(sum(told.faults_usd), 1e-9)
     spread = f"{told.tenants} tenants of {WORKFLOWS} workflows, {len(KEYS)} signals"
     yield {
         "name": "signals_tenant_false_notices", "value": round(float(told.wrong.mean()), 2),
         "unit": "a tenant in 30 days",
-        "detail": f"{spread}; 95 % {low:.2f} to {high:.2f}; digest {told.digest_wrong / told.tenants:.1f}",
+        "detail": f"{spread}; 95 % {low:.2f} to {high:.2f}; without those before which the real traffic itself had "
+        f"changed by more than the gate {strange / told.tenants:.2f}; digest {told.digest_wrong / told.tenants:.1f}",
     }  # fmt: skip
     yield {
         "name": "signals_tenant_precision", "value": round(precision, 2), "unit": "of notices",
-        "detail": f"{told.right} right, {wrong} not; {moved}",
+        "detail": f"{told.right} right, {wrong} not, {told.moved} of these the real traffic's own moves; without them "
+        f"{told.right / max(told.right + strange, 1):.2f}",
     }  # fmt: skip
     recall = sum(told.found_usd) / max(sum(told.faults_usd), 1e-9)
     yield {

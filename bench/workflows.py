@@ -20,14 +20,13 @@ Draw = np.random.Generator
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`factor`: of the odds of a share, of the mean of logs; reached at once, or after `ramp_days` days (by so much
-    more each day, where `daily`); `gap`: a fault of the collection in place of one of the workflow.
+    more each day, where `daily`).
     """
 
     name: str
     factor: float = 1.0
     ramp_days: float = 0.0
     daily: bool = False
-    gap: str = ""
     growth: float = 1.0  # of volume, over 30 days
 
 
@@ -163,8 +162,7 @@ def _hours(signal: Signal, source: Source, client: Client, row: Row, random: Dra
     else:
         total = _shifted(total, weight, np.clip(source.total[-1] / source.weight[-1], 1e-4, 1 - 1e-4),
                          shift if signal.worse > 0 else effect - (shift - effect), n.astype(float), random)  # fmt: skip
-    kept = _collected(fault.gap, since)
-    return (*(np.where(kept, each, 0.0) for each in (n.astype(float), total, weight, square)), effect)
+    return n.astype(float), total, weight, square, effect
 
 
 def _strength(fault: Fault, since: NDArray[np.int64]) -> Floats:
@@ -188,13 +186,30 @@ def _shifted(total: Floats, weight: Floats, share: float, shift: Floats, n: Floa
     return np.clip(total + np.where(moved > share, gained, -lost), 0.0, weight)
 
 
-def _collected(gap: str, since: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Head: 36 hours whole. Middle: every other hour of two days. Tail: 30 hours up to a day, then all of it late."""
-    lost = np.zeros(len(since), dtype=bool)
-    if gap == "head":
-        lost = since < 36
-    if gap == "middle":
-        lost = (since < 48) & (since % 2 == 0)
-    if gap == "tail":
-        lost = (since < 54) & (since % 24 >= 6)
-    return np.asarray(~(lost & (since >= 0)))
+# Gaps: faults of the collection, in place of one of the workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Of the hours [0, `hours`) after the onset those are lost whose place in `of` hours is at least `kept`."""
+
+    name: str
+    hours: int
+    kept: int = 0
+    of: int = DAY
+
+    def lost(self, since: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.asarray((since >= 0) & (since < self.hours) & (since % self.of >= self.kept))
+
+
+def gapped(rows: Rows, places: NDArray[np.int64], gap: Gap) -> Rows:
+    """These rows again, the same in all but the hours that a gap at their onset takes."""
+    onset = np.array([rows.rows[int(at)].onset for at in places])
+    lost = gap.lost(np.arange(HOURS) - onset[:, None])
+
+    def left(values: Floats | None) -> Floats | None:
+        return None if values is None else np.where(lost, 0.0, values[places])
+
+    hours = Windows(np.where(lost, 0.0, rows.hours.n[places]), np.where(lost, 0.0, rows.hours.total[places]),
+                    left(rows.hours.weight), left(rows.hours.square))  # fmt: skip
+    return Rows(rows.signal, tuple(rows.rows[int(at)] for at in places), hours, rows.effect[places])
