@@ -17,7 +17,7 @@ FAULTS_A_TENANT = 5
 ESCALATED_MULTIPLE = 5.0  # what an escalated run costs, of one that is not
 INPUT_SHARE = 0.6  # of a workflow's spend that is input
 READ = 0.1
-WITHOUT_Z = frozenset({Rule.DRIFT, Rule.PLAN, Rule.LASTING})
+WITHOUT_Z = frozenset({Rule.DRIFT, Rule.PLAN})
 KEYS = ("escalation_rate", "cache_hit_rate", "loops_per_run", "retry_rate", "input_tokens_per_call")
 FAULTS = {
     "escalation_rate": (Fault("x1.5", 1.57), Fault("x2", 2.19)),
