@@ -40,6 +40,8 @@ CLASSES = (*PROMPT_CLASSES, *OUTPUT_CLASSES)
 # A line of less than both of these is small: nobody has to look behind it.
 LARGE_USD = Decimal(100)
 LARGE_SHARE = Decimal("0.02")
+# Of the larger side: what less than this is left over by the digits of a double, and says nothing.
+NOISE_SHARE = Decimal("1e-9")
 _CENT_PICO = 10**10
 
 # A workflow's name; None: calls that name none that is known.
@@ -152,6 +154,10 @@ class Variance:
     def is_large(self, line: Line) -> bool:
         """Whether somebody should look behind it: at least 100 USD, and 2 % of the earlier side."""
         return abs(line.usd) >= max(LARGE_USD, LARGE_SHARE * abs(self.before_usd))
+
+    def is_noise(self, line: Line) -> bool:
+        """Whether it is there for the sum alone, which is exact."""
+        return abs(line.usd) < NOISE_SHARE * max(abs(self.before_usd), abs(self.after_usd))
 
 
 def explain(before: Iterable[WorkflowUse], after: Iterable[WorkflowUse]) -> Variance:

@@ -44,7 +44,11 @@ def comparison_of(found: Variance, sides: Sides, door: Door) -> Comparison:
     """`door` gives of a line where it leads, and what that opens."""
     cents = in_cents([line.usd for line in found.lines])
     apart = tuple(sorted(_apart(found), key=lambda row: -row.before_calls - row.after_calls))
-    rows = tuple(_row(found, line, cent, sides, door) for line, cent in zip(found.lines, cents, strict=True))
+    rows = tuple(
+        _row(found, line, cent, sides, door)
+        for line, cent in zip(found.lines, cents, strict=True)
+        if not found.is_noise(line)
+    )
     return Comparison(
         before_label=sides.before,
         after_label=sides.after,

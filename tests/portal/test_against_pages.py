@@ -11,7 +11,8 @@ import time_machine
 from apps.core.errors import DomainError
 from apps.organizations.permissions import Role
 from apps.organizations.services import add_member
-from apps.portal.against_rows import LABELS
+from apps.planner.variance import Line, Variance
+from apps.portal.against_rows import LABELS, Sides, comparison_of
 from apps.portal.bridge import Span, bridge
 from apps.portal.formats import MINUS
 from apps.teams.services import create_on_first_sight
@@ -246,6 +247,16 @@ def part_of(shop):
         heading = next(find(section, "h2"))
         return text_of(heading), attribute(next(find(section, "a")), "href"), text_of(section)
     return None
+
+
+def test_what_the_digits_of_doubles_leave_over_is_no_line():
+    usd = Decimal("0.000000000001")
+    lines = tuple(Line(kind, amount, ()) for kind, amount in (("cache", Decimal(5) - usd), ("price", usd)))
+    shown = [comparison_of(of, Sides("Plan", "Actual"), lambda line: ("", "")).rows for of in (
+        Variance(Decimal(200), Decimal(205), Decimal(200), lines),
+        Variance(Decimal(0), usd, Decimal(0), lines[1:]),
+    )]  # fmt: skip
+    assert [[row.label for row in rows] for rows in shown] == [["Cache"], ["Price"]]
 
 
 def test_a_workflow_with_a_plan_is_held_to_it(shop):
