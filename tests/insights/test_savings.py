@@ -130,7 +130,7 @@ def test_what_a_run_sends_again_could_be_cached(desk: Desk) -> None:
 
 def test_calls_of_other_days_do_not_count(desk: Desk) -> None:
     """Today is not over, and 28 days are looked at."""
-    desk.send(*(desk.call(days, task_type="classification") for days in [0] * 30 + [33] * 30))
+    desk.send(*(desk.call(days, task_type="classification") for days in [0.5] * 30 + [33] * 30))
     assert desk.find() == 0
 
 
@@ -432,10 +432,10 @@ def test_work_that_lost_its_price_is_no_saving() -> None:
 
 def test_the_same_days_are_not_measured_twice() -> None:
     desk = set_desk()
-    work(desk, range(32, 46), LONG)
-    work(desk, range(1, 32), {"input_tokens": 150_000, "output_tokens": 100})
+    work(desk, range(33, 46), LONG)
+    work(desk, range(1, 33), {"input_tokens": 150_000, "output_tokens": 100})
     desk.find()
-    first = done(desk, 31)
+    first = done(desk, 32)
     assert first["measured_days"] == 30
     answer(desk, "reopen")
     body = {"adopted_at": (NOON - timedelta(days=20)).isoformat()}
