@@ -64,6 +64,12 @@ def send(org, api, events):
         roll_up(org)
 
 
+def spent_usd(api):
+    """Of all days that a test sends, whatever month they are of."""
+    asked = {"from": (NOW - timedelta(days=40)).isoformat(), "to": (NOW + timedelta(minutes=5)).isoformat()}
+    return Decimal(api.get("spend", **asked).json()["total"]["cost_usd"])
+
+
 def fitted(api, **body):
     response = api.post("plans/fit", {"workflow": "agent", **body})
     assert response.status_code == 200, response.content
@@ -141,7 +147,7 @@ def test_escalations_are_fitted_as_a_cascade_that_the_plan_is_then_held_against(
     assert step["escalation_rate"]["low"] < 0.25 < step["escalation_rate"]["high"]
     assert step["escalation_rate"]["likely"] == pytest.approx(0.25, abs=0.001)
     assert step["escalation_multiple"] == 1, "the larger model does the same once more"
-    spent = Decimal(api.get("spend").json()["total"]["cost_usd"]) / 240
+    spent = spent_usd(api) / 240
     assert float(found["result"]["likely_usd"]) == pytest.approx(float(spent), rel=0.001)
     plan = launched(org, api, days=9, definition=found["definition"])
     calibrate(org)
@@ -165,7 +171,7 @@ def test_what_prompts_beyond_a_threshold_cost_more_is_said_and_not_taken_for_loo
     send(org, api, events)
     found = fitted(api)
     (one,) = found["calibration"]["billed"]
-    billed = Decimal(api.get("spend").json()["total"]["cost_usd"]) / 210
+    billed = spent_usd(api) / 210
     at_card = Decimal(found["calibration"]["run_usd"]["mean"])
     assert at_card == 2 * (Decimal(300_000) * 3 + 100 * 15) / 10**6
     assert (one["model"], one["factor"]) == ("claude-sonnet-4-5", float(round(billed / at_card, 3)))
@@ -194,7 +200,7 @@ def test_more_kinds_of_calls_than_a_plan_has_steps_are_folded_and_said(org, api,
     assert 0 < said["folded"]["share"] < 0.2
     assert Decimal(definition["other_cost_usd"]["likely"]) == Decimal(said["folded"]["run_usd"])
     assert found["result"]["other_usd"] == said["folded"]["run_usd"]
-    spent = Decimal(api.get("spend").json()["total"]["cost_usd"]) / 60
+    spent = spent_usd(api) / 60
     assert float(found["result"]["likely_usd"]) == pytest.approx(float(spent), rel=0.001)
     page = client_of(owner).get(f"/o/{org.slug}/plans/new?from=fit&workflow=agent")
     assert "14 of 30 kinds of calls became no step: they are in other cost" in page.content.decode()
@@ -281,8 +287,9 @@ def test_what_cannot_be_fitted_says_why(api, body, status, code):
 
 def launched(org, api, days=5, **fields):
     plan = live(api, **fields)
+    at = NOW - timedelta(days=days)
     with tenant(org):
-        Plan.objects.for_org(org).filter(pk=plan["id"]).update(launched_at=NOW - timedelta(days=days))
+        Plan.objects.for_org(org).filter(pk=plan["id"]).update(launched_at=at, launch_on=at.date())
     return plan
 
 
