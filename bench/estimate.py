@@ -16,14 +16,9 @@ from apps.planner.prices import cheaper_first
 from apps.planner.shapes import Plan
 from bench.plan_runs import (
     DATA,
-    agent_runs,
     at_factors,
-    by_size,
     cards_of,
-    chat_runs,
-    pair_programming_runs,
-    single_runs,
-    turn_runs,
+    levels,
 )
 from bench.plans import random_halves, workflows
 from tests.planner.grid import GRID
@@ -105,16 +100,7 @@ def _beyond() -> Iterator[dict[str, Any]]:
     if not (DATA / "agent_calls.csv.gz").exists():
         yield {"name": "estimate_beyond_p99", "value": None, "unit": "", "detail": "skipped: no traces beside it"}
         return
-    agents = agent_runs()
-    levels = {
-        "agents": agents,
-        "agents by length": by_size(agents),
-        "turns": turn_runs(),
-        "chat": chat_runs(),
-        "single calls": single_runs(),
-        "pair programming": pair_programming_runs(),
-    }
-    for level, runs in levels.items():
+    for level, runs in levels().items():
         with_tokens, by_loops, counted = 0, 0, 0
         for some in workflows(runs).values():
             cards = cards_of(some)

@@ -263,5 +263,18 @@ def pair_programming_runs(data: Path = DATA) -> list[TraceRun]:
     return in_order([trace_run(name, "aider session", [(LARGE, c) for c in some]) for name, some in found.items()])
 
 
+def levels() -> dict[str, list[TraceRun]]:
+    """The recorded runs by how finely they are told apart, of each what a workflow of them would be."""
+    agents = agent_runs()
+    return {
+        "agents": agents,
+        "agents by length": by_size(agents),
+        "turns": turn_runs(),
+        "chat": chat_runs(),
+        "single calls": single_runs(),
+        "pair programming": pair_programming_runs(),
+    }
+
+
 def _plain(prompt: str, output: str) -> ObservedCall:
     return ObservedCall(int(prompt), output_tokens=int(output or 0))

@@ -24,13 +24,9 @@ from bench.plan_runs import (
     agent_runs,
     at_factors,
     by_kind,
-    by_size,
     cards_of,
-    chat_runs,
     cost_usd,
-    pair_programming_runs,
-    single_runs,
-    turn_runs,
+    levels,
 )
 
 # Fewer runs in a half are no evidence of anything.
@@ -89,18 +85,10 @@ def measure() -> Iterator[Line]:
         }
         return
     agents = agent_runs()
-    levels = {
-        "kinds of agent": by_kind(agents),
-        "agents": agents,
-        "agents by length": by_size(agents),
-        "turns": turn_runs(),
-        "chat": chat_runs(),
-        "single calls": single_runs(),
-        "pair programming": pair_programming_runs(),
-    }
+    by_level = {"kinds of agent": by_kind(agents), **levels()}
     everything: list[Forecast] = []
     in_order: list[Forecast] = []
-    for level, runs in levels.items():
+    for level, runs in by_level.items():
         found = list(predictions(runs, halves=RANDOM_HALVES))
         everything += [forecast for _, some in found for forecast in some]
         in_order += [forecast for forecast, _ in found]
@@ -115,8 +103,9 @@ def measure() -> Iterator[Line]:
     yield from replays(agents)
     yield from bounds([*by_kind(agents), *agents])
     yield from from_templates(agents)
-    yield from templates({name: levels[name] for name in ("kinds of agent", "agents", "turns", "chat", "single calls")})
-    yield from lognormal_bias(levels)
+    plain = ("kinds of agent", "agents", "turns", "chat", "single calls")
+    yield from templates({name: by_level[name] for name in plain})
+    yield from lognormal_bias(by_level)
 
 
 # --- predictions ------------------------------------------------------------------------------------------
@@ -328,9 +317,9 @@ def cut_usd(one: TraceRun, calls: int) -> float:
 # --- templates --------------------------------------------------------------------------------------------
 
 
-def templates(levels: Mapping[str, Sequence[TraceRun]]) -> Iterator[Line]:
+def templates(by_level: Mapping[str, Sequence[TraceRun]]) -> Iterator[Line]:
     """A template as it stands, on the workflow's model, against what runs cost; nobody filled anything in."""
-    for level, some in levels.items():
+    for level, some in by_level.items():
         for name, runs in workflows(some).items():
             title = template_of(name)
             cards, actual = cards_of(runs), mean_usd(runs)
@@ -377,9 +366,9 @@ def from_templates(runs: Sequence[TraceRun]) -> Iterator[Line]:
 # --- what a log fit does ----------------------------------------------------------------------------------
 
 
-def lognormal_bias(levels: Mapping[str, Sequence[TraceRun]]) -> Iterator[Line]:
+def lognormal_bias(by_level: Mapping[str, Sequence[TraceRun]]) -> Iterator[Line]:
     """Cost per call: its spread, how many independent calls give its mean to 10 %, what a log fit makes of the mean."""
-    for name, costs in _call_costs(levels).items():
+    for name, costs in _call_costs(by_level).items():
         cv = float(costs.std() / costs.mean())
         logs = np.log(costs)
         blocks = [costs[i : i + 1000].mean() for i in range(0, len(costs) - 999, 1000)]
@@ -395,10 +384,10 @@ def lognormal_bias(levels: Mapping[str, Sequence[TraceRun]]) -> Iterator[Line]:
         }  # fmt: skip
 
 
-def _call_costs(levels: Mapping[str, Sequence[TraceRun]]) -> Mapping[str, np.ndarray]:
+def _call_costs(by_level: Mapping[str, Sequence[TraceRun]]) -> Mapping[str, np.ndarray]:
     found: dict[str, list[float]] = defaultdict(list)
     for level in ("single calls", "chat", "agents", "pair programming"):
-        for one in levels[level]:
+        for one in by_level[level]:
             name = one.workflow if level != "agents" else "claude code"
             found[name] += [
                 c.prompt_tokens * LARGE_CARD.input + c.output_tokens * LARGE_CARD.output for _, c in one.calls

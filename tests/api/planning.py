@@ -1,5 +1,8 @@
 """Plans as tests write them, decided on through the API."""
 
+from apps.teams.services import create_on_first_sight
+from tests.api.tenants import make_org
+
 SONNET = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
 HAIKU = {"provider": "anthropic", "model": "claude-haiku-4-5"}
 NOBODY = {"provider": "acme", "model": "house-model-7"}
@@ -13,6 +16,14 @@ STEP = {
     "calls": {"low": 4, "likely": 6, "high": 9},
 }
 DEFINITION = {"steps": [STEP], "runs_per_month": {"low": 50_000, "likely": 100_000, "high": 200_000}}
+
+
+def org_with_agent():
+    """An organization that knows team search, project web and workflow agent."""
+    org = make_org()
+    create_on_first_sight(org=org, seen=[("search", "web", "agent")], actor="test")
+    org.refresh_from_db()
+    return org
 
 
 def definition(**step):

@@ -8,17 +8,12 @@ import pytest
 from apps.core.tenancy import tenant
 from apps.planner import prices
 from apps.planner.models import Plan
-from apps.teams.services import create_on_first_sight
-from tests.api.planning import DEFINITION, HAIKU, NOBODY, SONNET, act, definition, make
-from tests.api.tenants import make_org
+from tests.api.planning import DEFINITION, HAIKU, NOBODY, SONNET, act, definition, make, org_with_agent
 
 
 @pytest.fixture
 def org():
-    org = make_org()
-    create_on_first_sight(org=org, seen=[("search", "web", "agent")], actor="test")
-    org.refresh_from_db()
-    return org
+    return org_with_agent()
 
 
 # --- prices ---------------------------------------------------------------------------------------------

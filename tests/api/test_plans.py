@@ -11,10 +11,9 @@ from apps.budgets.services import end_budget, set_run_bound
 from apps.core.tenancy import tenant
 from apps.planner.models import Plan, PlanVersion
 from apps.planner.services import approve_plan
-from apps.teams.services import create_on_first_sight
 from apps.usage.planned import planned_spend
-from tests.api.planning import DEFINITION, HAIKU, SONNET, STEP, act, approved, definition, live, make
-from tests.api.tenants import make_api, make_org
+from tests.api.planning import DEFINITION, HAIKU, SONNET, STEP, act, approved, definition, live, make, org_with_agent
+from tests.api.tenants import make_api
 from tests.budgets.test_races import at_once
 
 TODAY = datetime.now(UTC).date()
@@ -22,10 +21,7 @@ TODAY = datetime.now(UTC).date()
 
 @pytest.fixture
 def org():
-    org = make_org()
-    create_on_first_sight(org=org, seen=[("search", "web", "agent")], actor="test")
-    org.refresh_from_db()
-    return org
+    return org_with_agent()
 
 
 def said(org, day=TODAY, days=400):

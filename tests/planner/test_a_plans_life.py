@@ -7,10 +7,9 @@ import pytest
 import time_machine
 
 from apps.planner import tasks
-from apps.teams.services import create_on_first_sight
 from apps.usage.services import roll_up
-from tests.api.planning import act, make
-from tests.api.tenants import make_api, make_org
+from tests.api.planning import act, make, org_with_agent
+from tests.api.tenants import make_api
 from tests.database import as_worker
 from tests.world import make_event
 
@@ -20,10 +19,7 @@ START = datetime(2026, 9, 7, 12, tzinfo=UTC)
 
 @pytest.fixture
 def org():
-    org = make_org()
-    create_on_first_sight(org=org, seen=[("search", "web", "agent")], actor="test")
-    org.refresh_from_db()
-    return org
+    return org_with_agent()
 
 
 @pytest.fixture
